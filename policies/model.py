@@ -1,0 +1,109 @@
+"""The shape of a policy's answer: what one session may see of each sensitive column.
+
+`policies` is pure: no sockets, no SQL parsing. The catalog is handed in as plain values (relation OID, attnum, names, types).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Show(enum.Enum):
+    CLEAR = "clear"
+    MASK = "mask"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """What a mask needs to know of the column it masks."""
+
+    base_type: str
+    """pg_type.typname of the base type, domains taken off: text, bpchar, varchar, numeric, date, jsonb, _text, ..."""
+    category: str
+    """pg_type.typcategory of the base type."""
+    base_sql: str
+    """How the base type is written in a cast, with typmod and schema: `pg_catalog.numeric(18,2)`."""
+
+
+class Mask(Protocol):
+    """A masking function with two faces that give the same result: an SQL expression and a Python function."""
+
+    @property
+    def name(self) -> str: ...
+
+    def accepts(self, column: ColumnType) -> str | None:
+        """None when the mask can be used on the type, otherwise a sentence that says why not."""
+
+    def sql(self, column: str, column_type: ColumnType) -> str:
+        """An expression over `column` (already quoted SQL), of any type assignable to the column's own; NULL stays NULL.
+
+        Uses builtin functions only and names everything in full (`pg_catalog.left`, `OPERATOR(pg_catalog.||)`).
+        A mask whose `is_expression` is true instead returns the policy's own SQL text, with `$1` for the column, which
+        `rewrite` pins to pg_catalog before use.
+        """
+
+    @property
+    def is_expression(self) -> bool: ...
+
+    def apply(self, value: object) -> object:
+        """The Python face, on the value as Python has it (str, int, Decimal, date, datetime, dict/list for json, bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One step of a decision: where `rows` holds for the row (or always, when None), the column shows like this."""
+
+    rows: str | None
+    """SQL predicate over the relation's own columns, `:user.*` already replaced by literals; None: every row."""
+    show: Show
+    mask: Mask | None
+    """The mask for Show.MASK; None otherwise."""
+    rule: str | None
+    """Name of the rule that matched; None when the class's default applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a session sees of one column. The last branch has no predicate."""
+
+    data_class: str
+    level: str
+    branches: tuple[Branch, ...]
+
+    @property
+    def is_clear(self) -> bool:
+        return self.branches[0].show is Show.CLEAR and self.branches[0].rows is None
+
+    @property
+    def is_denied(self) -> bool:
+        return any(b.show is Show.DENY for b in self.branches)
+
+    @property
+    def show(self) -> str:
+        """clear, mask, deny, or conditional when the row decides."""
+        return "conditional" if len(self.branches) > 1 else self.branches[0].show.value
+
+    @property
+    def rule(self) -> str | None:
+        return self.branches[0].rule
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the policy says about every sensitive column of one database for one session context."""
+
+    key: str
+    """Digest of everything that decides: sessions with equal keys see the same and share cached plans."""
+    policy_version: str
+    decisions: Mapping[int, Mapping[int, Decision]]
+    """relation OID -> attnum -> decision. Columns that are not sensitive are absent."""
+    functions: frozenset[str] = frozenset()
+    """Functions outside pg_catalog that masked sessions may call, as schema.name."""
+    valid_until: float | None = None
+    """Unix time at which a time condition of a rule changes the answer; None: until policy, roles or catalog change."""
+    masked: bool = field(default=False)
+    """At least one column of an ordinary (not system) relation is masked, conditional or denied for this session."""

@@ -1,0 +1,157 @@
+"""What pgveil knows about one database: an immutable picture of its system catalogs.
+
+Read by `proxy.control.catalog` on a control connection, swapped whole, never changed in place. Pure data: no sockets here.
+Names are PostgreSQL's (pg_class, pg_attribute, pg_proc, ...). Schemas named pg_temp_* and pg_toast* are not part of the
+picture: temporary relations belong to a session (`rewrite.plan.Resolution`), TOAST tables are refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A live column (attnum > 0, not dropped) of a relation."""
+
+    attnum: int
+    name: str
+    type_oid: int
+    typmod: int
+    type_sql: str
+    """The type as it can be written in a cast from any search_path, with typmod: `pg_catalog.bpchar(18)`, `bank.phone_t`."""
+    base_sql: str
+    """The same with every domain taken off: `pg_catalog.text` for a domain over text. Arrays keep their brackets."""
+    base_type: str
+    """Name of the base type without typmod, as pg_type.typname has it: `text`, `bpchar`, `numeric`, `_text`, `jsonb`."""
+    category: str
+    """pg_type.typcategory of the base type (S string, N numeric, D date/time, A array, C composite, ...)."""
+    domain_checked: bool = False
+    """The type is a domain that carries a CHECK or NOT NULL (a masked value may not satisfy it)."""
+    not_null: bool = False
+    generated: bool = False
+    """GENERATED ALWAYS AS (expression): stored or virtual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """pg_class.relkind: r table, p partitioned table, v view, m materialized view, f foreign table, S sequence, i index, c type."""
+    owner: str
+    columns: tuple[Column, ...]
+    parents: tuple[int, ...] = ()
+    """OIDs of direct inheritance or partition parents (pg_inherits)."""
+    primary_key: tuple[int, ...] = ()
+    """attnums of the primary key, empty when there is none."""
+    unique: frozenset[int] = frozenset()
+    """attnums that take part in any unique or exclusion index, the primary key included; 0 stands for an expression."""
+    partition_key: frozenset[int] = frozenset()
+    """attnums of the partition key of a partitioned table; 0 stands for an expression."""
+    view_sql: str | None = None
+    """pg_get_viewdef() of a view or materialized view, read with an empty search_path: every name is qualified."""
+    security_invoker: bool = False
+    security_barrier: bool = False
+    row_security: bool = False
+    rules: bool = False
+    """Has rewrite rules other than a view's own ON SELECT rule."""
+    readers: frozenset[str] = frozenset()
+    """Role names (and 'public') that hold SELECT on the whole relation; the owner included."""
+    literals: bool = False
+    """A default, index predicate or expression, check constraint or comment of this relation embeds a literal value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """pg_proc.prokind: f function, a aggregate, w window, p procedure."""
+    volatility: str
+    """pg_proc.provolatile: i, s or v."""
+    extension: str | None = None
+    """Name of the extension that owns it, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    schema: str
+    name: str
+    function: int
+    """OID of the function behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    source: int
+    target: int
+    function: int
+    """OID of a user-defined cast function (casts without function and built-in casts are left out)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeName:
+    oid: int
+    schema: str
+    name: str
+    functions: tuple[int, ...] = ()
+    """OIDs of non-builtin functions that run when a value is cast to the type: user casts to or from it, domain checks."""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One database at one moment. `version` is a digest of the content: equal content, equal version."""
+
+    database: str
+    version: str
+    server_version: int
+    """server_version_num, e.g. 150018."""
+    relations: Mapping[int, Relation]
+    functions: Mapping[int, Function]
+    operators: tuple[Operator, ...] = ()
+    """Operators outside pg_catalog."""
+    types: tuple[TypeName, ...] = ()
+    schemas: frozenset[str] = frozenset()
+    extensions: frozenset[str] = frozenset()
+    literal_objects: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Objects whose definition text embeds a literal, by catalog: pg_index, pg_constraint, pg_statistic_ext, pg_attrdef (by
+    relation OID), pg_description (by object OID)."""
+
+    @cached_property
+    def by_name(self) -> Mapping[tuple[str, str], Relation]:
+        return {(r.schema, r.name): r for r in self.relations.values()}
+
+    @cached_property
+    def functions_by_name(self) -> Mapping[str, tuple[Function, ...]]:
+        out: dict[str, list[Function]] = {}
+        for f in self.functions.values():
+            out.setdefault(f.name, []).append(f)
+        return {k: tuple(v) for k, v in out.items()}
+
+    @cached_property
+    def operators_by_name(self) -> Mapping[str, tuple[Operator, ...]]:
+        out: dict[str, list[Operator]] = {}
+        for o in self.operators:
+            out.setdefault(o.name, []).append(o)
+        return {k: tuple(v) for k, v in out.items()}
+
+    @cached_property
+    def types_by_name(self) -> Mapping[str, tuple[TypeName, ...]]:
+        out: dict[str, list[TypeName]] = {}
+        for t in self.types:
+            out.setdefault(t.name, []).append(t)
+        return {k: tuple(v) for k, v in out.items()}
+
+    @cached_property
+    def children(self) -> Mapping[int, tuple[int, ...]]:
+        """Direct inheritance children of each relation OID."""
+        out: dict[int, list[int]] = {}
+        for r in self.relations.values():
+            for p in r.parents:
+                out.setdefault(p, []).append(r.oid)
+        return {k: tuple(v) for k, v in out.items()}

@@ -1,0 +1,142 @@
+"""What the planner answers: a plan is a value, a refusal is a plan.
+
+The session hands the planner one client text (a simple Query string or the text of a Parse) and gets back what to send
+upstream, what to tell the auditor, and what the statement will change in the session. Nothing here touches a socket.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from policies.model import Profile
+from rewrite.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How the server resolves unqualified names in this session right now, as the server itself told us."""
+
+    path: tuple[str, ...]
+    """Effective schemas in order (current_schemas(true)); the session's temporary schema appears as `pg_temp`."""
+    temp: frozenset[str] = frozenset()
+    """Names of the relations in the session's temporary schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanContext:
+    """Everything a plan depends on besides the text. Hashable parts form the cache key."""
+
+    catalog: Catalog
+    profile: Profile
+    resolution: Resolution | None
+    """None: unknown at the moment; a plan that needs it answers NEED."""
+    standard_strings: bool = True
+    """standard_conforming_strings as the server last reported it."""
+    extended: bool = False
+    """The text came in a Parse message."""
+
+
+class Verdict(enum.Enum):
+    PASS = "pass"  # goes upstream as it came
+    REWRITE = "rewrite"
+    REFUSE = "refuse"
+    NEED = "need"  # cannot be planned before the session has fetched what `need` names
+
+
+class Need(enum.Flag):
+    RESOLUTION = enum.auto()  # run the resolution probe on the session's own server connection
+    CATALOG = enum.auto()  # refresh the catalog: the text names something we have not seen
+
+
+class Effect(enum.Flag):
+    """What executing the statement may change that the session has to know about."""
+
+    NONE = 0
+    RESOLUTION = enum.auto()  # search_path, role or temporary relations may be different afterwards
+    DDL = enum.auto()  # the catalog may be different afterwards
+    TRANSACTION_END = enum.auto()  # COMMIT, ROLLBACK, ROLLBACK TO: undoes SET LOCAL, SET, CREATE TEMP ...
+    PREPARES = enum.auto()  # SQL-level PREPARE
+    EXECUTES = enum.auto()  # SQL-level EXECUTE of an earlier PREPARE
+    COPY_IN = enum.auto()
+    COPY_OUT = enum.auto()
+    WRITES = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A sensitive column that a statement reads or writes, for the auditor."""
+
+    relation: str
+    column: str
+    data_class: str
+    level: str
+    use: str
+    """output, filter, join, group, sort, write or unknown."""
+    show: str
+    """clear, mask, conditional or deny."""
+    rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    sqlstate: str
+    """42501 for what the policy forbids, 0A000 for what pgveil cannot carry, or the state PostgreSQL itself would use."""
+    message: str
+    hint: str | None = None
+    position: int | None = None
+    """1-based character position in the client's text, as PostgreSQL's P field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The characters [start, end) of the client's text became `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPlan:
+    kind: str
+    """Statement class in upper case: SELECT, INSERT, COPY, SET, ..."""
+    touches: tuple[Touch, ...] = ()
+    effects: Effect = Effect.NONE
+    prepared: str | None = None
+    """Name of the SQL-level prepared statement that this one makes or runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    verdict: Verdict
+    text: str
+    """What goes upstream; equals the client's text for PASS, empty for REFUSE and NEED."""
+    statements: tuple[StatementPlan, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    """Sorted, not overlapping."""
+    refusal: Refusal | None = None
+    need: Need = Need(0)
+    placed_by: str = ""
+    """Which parser placed the edits: sqlglot or libpg_query; empty when there are none."""
+
+    @property
+    def effects(self) -> Effect:
+        out = Effect.NONE
+        for s in self.statements:
+            out |= s.effects
+        return out
+
+    def client_position(self, position: int) -> int | None:
+        """Map a 1-based character position in `text` back to the client's text; None inside generated text."""
+        shift = 0
+        at = position - 1
+        for e in self.edits:
+            start = e.start + shift
+            end = start + len(e.text)
+            if at < start:
+                break
+            if at < end:
+                return e.start + 1
+            shift += len(e.text) - (e.end - e.start)
+        return at - shift + 1
