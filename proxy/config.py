@@ -1,0 +1,255 @@
+"""The configuration file: read, checked, and turned into plain values. `docs/configuration.md` is its manual.
+
+Every complaint names file, line, key and what was expected (`policies.document`). Relative paths count from the
+directory of the file. `${NAME}` is replaced from the environment in password fields only, so that no other value can
+change with the environment unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from policies.document import DocumentError, Entry, Section, read_document
+from proxy.errors import ConfigError
+from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
+
+SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "databases")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    host: str = "127.0.0.1"
+    port: int = 6432
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    host: str
+    port: int = 5432
+    connect_timeout: float = 10.0
+    tls: ServerTls = field(default_factory=ServerTls)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """The login that reads catalogs and roles. It needs CONNECT on each database and no privilege on any table."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+    database: str = "postgres"
+    interval: float = 10.0
+    max_stale: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    directory: Path
+    key_file: Path | None = None
+    mode: str = "before-result"
+    text: str = "full"
+
+
+AUDIT_MODES = ("strict", "before-result", "best-effort")
+AUDIT_TEXTS = ("full", "template", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    connections: int = 500
+    login_timeout: float = 60.0
+    idle_timeout: float = 0.0
+    """Seconds a session may stay idle outside a transaction; 0: for ever."""
+    drain_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    path: Path
+    listen: Listen
+    upstream: UpstreamSettings
+    control: ControlSettings
+    policy: tuple[Path, ...]
+    audit: AuditSettings
+    tls: ClientTls | None = None
+    http: Listen | None = None
+    limits: Limits = field(default_factory=Limits)
+    databases: Mapping[str, str] | None = None
+    """Database name at the client -> at the server, and nothing else is let in; None: every name, unchanged."""
+
+    def server_database(self, name: str) -> str | None:
+        """What the server calls the client's database; None when this proxy does not serve it."""
+        return name if self.databases is None else self.databases.get(name)
+
+
+def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read and check a configuration file. Raises ConfigError with one line for a person."""
+    try:
+        return _Reader(path, environment).config()
+    except DocumentError as error:
+        raise ConfigError(str(error)) from None
+
+
+class _Reader:
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        self.path = path
+        self.base = path.resolve().parent
+        self.environment = environment
+
+    def config(self) -> Config:
+        top = read_document(self.path).mapping(allowed=SECTIONS)
+        for needed in ("upstream", "control", "policy", "audit"):
+            top.require(needed)
+        return Config(
+            path=self.path,
+            listen=self.listen(top, Listen()),
+            upstream=self.upstream(top.require("upstream").mapping(("host", "port", "connect_timeout", "tls"))),
+            control=self.control(top.require("control")),
+            policy=tuple(self.file(e, "a policy file") for e in top.require("policy").items_or_one()),
+            audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
+            tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "mode"))),
+            http=self.http(top),
+            limits=self.limits(
+                top.section("limits", ("connections", "login_timeout", "idle_timeout", "drain_timeout"))
+            ),
+            databases=self.databases(top.get("databases")),
+        )
+
+    def listen(self, top: Section, default: Listen) -> Listen:
+        section = top.section("listen", ("host", "port"))
+        return default if section is None else _address(section, default)
+
+    def http(self, top: Section) -> Listen | None:
+        section = top.section("http", ("host", "port"))
+        return None if section is None else _address(section, Listen("127.0.0.1", 9630))
+
+    def upstream(self, section: Section) -> UpstreamSettings:
+        defaults = UpstreamSettings("")
+        return UpstreamSettings(
+            host=section.require("host").string(),
+            port=section.int("port", defaults.port, 1, 65535),
+            connect_timeout=_positive(section, "connect_timeout", defaults.connect_timeout),
+            tls=self.server_tls(section.section("tls", ("mode", "ca", "cert", "key"))),
+        )
+
+    def server_tls(self, section: Section | None) -> ServerTls:
+        if section is None:
+            return ServerTls()
+        mode = ServerMode(section.choice("mode", [m.value for m in ServerMode], ServerMode.PREFER.value))
+        ca, cert, key = (self.optional_file(section, k, "a PEM file") for k in ("ca", "cert", "key"))
+        if key is not None and cert is None:
+            raise section.key_error("key", "found a key without a certificate", "'cert' next to it")
+        return ServerTls(mode, ca, cert, key)
+
+    def control(self, entry: Entry) -> ControlSettings:
+        section = entry.mapping(
+            ("user", "password", "password_file", "password_env", "database", "interval", "max_stale")
+        )
+        user = section.require("user").string()
+        given = [k for k in ("password", "password_file", "password_env") if k in section]
+        if len(given) > 1:
+            raise section.key_error(given[1], "found a second way to give the password", f"only '{given[0]}'")
+        defaults = ControlSettings("")
+        interval = _positive(section, "interval", defaults.interval)
+        stale = _positive(section, "max_stale", max(defaults.max_stale, 3 * interval))
+        if stale <= interval:
+            place = "max_stale" if "max_stale" in section else "interval"
+            raise section.key_error(place, f"found {stale:g} s", f"max_stale above the interval ({interval:g} s)")
+        return ControlSettings(
+            user=user,
+            password=self.password(section),
+            database=section.string("database", defaults.database),
+            interval=interval,
+            max_stale=stale,
+        )
+
+    def password(self, section: Section) -> str | None:
+        if (entry := section.get("password")) is not None:
+            return _VARIABLE.sub(lambda found: self.variable(entry, found[1]), entry.text())
+        if (entry := section.get("password_env")) is not None:
+            return self.variable(entry, entry.string())
+        if (entry := section.get("password_file")) is None:
+            return None
+        try:
+            return self.file(entry, "a file with the password").read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            raise entry.error("the file cannot be read", "a UTF-8 file with the password in it") from None
+
+    def variable(self, entry: Entry, name: str) -> str:
+        value = self.environment.get(name)
+        if value is None:
+            raise entry.error(f"the environment variable {name} is not set", "a variable that holds the password")
+        return value
+
+    def audit(self, section: Section) -> AuditSettings:
+        defaults = AuditSettings(Path())
+        return AuditSettings(
+            directory=self.base / section.require("directory").string(),
+            key_file=self.optional_path(section, "key_file"),
+            mode=section.choice("mode", AUDIT_MODES, defaults.mode),
+            text=section.choice("text", AUDIT_TEXTS, defaults.text),
+        )
+
+    def client_tls(self, section: Section | None) -> ClientTls | None:
+        if section is None:
+            return None
+        cert = self.file(section.require("cert"), "a PEM certificate")
+        key = self.file(section.require("key"), "a PEM key")
+        client_ca = self.optional_file(section, "client_ca", "PEM certificates")
+        mode = ClientMode(section.choice("mode", [m.value for m in ClientMode], ClientMode.REQUIRE.value))
+        if client_ca is not None and mode is ClientMode.ALLOW:
+            raise section.key_error(
+                "mode", "found 'allow' with client_ca, which plain connections would evade", "mode: require"
+            )
+        return ClientTls(cert, key, client_ca, mode)
+
+    def limits(self, section: Section | None) -> Limits:
+        defaults = Limits()
+        if section is None:
+            return defaults
+        return Limits(
+            connections=section.int("connections", defaults.connections, 1, 1_000_000),
+            login_timeout=_positive(section, "login_timeout", defaults.login_timeout),
+            idle_timeout=section.duration("idle_timeout", defaults.idle_timeout),
+            drain_timeout=section.duration("drain_timeout", defaults.drain_timeout),
+        )
+
+    def databases(self, entry: Entry | None) -> Mapping[str, str] | None:
+        if entry is None:
+            return None
+        if entry.is_mapping:
+            found = {name: name if e.is_null else e.text() for name, e in entry.mapping()}
+        else:
+            found = {e.text(): e.text() for e in entry.items()}
+        if not found:
+            raise entry.wrong("at least one database")
+        return found
+
+    def optional_path(self, section: Section, key: str) -> Path | None:
+        entry = section.get(key)
+        return None if entry is None else self.base / entry.string()
+
+    def optional_file(self, section: Section, key: str, what: str) -> Path | None:
+        entry = section.get(key)
+        return None if entry is None else self.file(entry, what)
+
+    def file(self, entry: Entry, what: str) -> Path:
+        path = self.base / entry.string()
+        if not path.is_file():
+            raise entry.error(f"there is no file {path}", what)
+        return path
+
+
+def _address(section: Section, default: Listen) -> Listen:
+    return Listen(section.string("host", default.host), section.int("port", default.port, 0, 65535))
+
+
+def _positive(section: Section, key: str, default: float) -> float:
+    value = section.duration(key, default)
+    if value <= 0:
+        raise section.entries[key].wrong("a duration above zero")
+    return value
