@@ -18,6 +18,7 @@ from proxy.errors import ConfigError
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
 SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "databases")
+LIMITS = ("connections", "login_timeout", "idle_timeout", "drain_timeout")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -113,9 +114,7 @@ class _Reader:
             audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
             tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "mode"))),
             http=self.http(top),
-            limits=self.limits(
-                top.section("limits", ("connections", "login_timeout", "idle_timeout", "drain_timeout"))
-            ),
+            limits=self.limits(top.section("limits", LIMITS)),
             databases=self.databases(top.get("databases")),
         )
 
@@ -168,12 +167,15 @@ class _Reader:
         )
 
     def password(self, section: Section) -> str | None:
-        if (entry := section.get("password")) is not None:
-            return _VARIABLE.sub(lambda found: self.variable(entry, found[1]), entry.text())
-        if (entry := section.get("password_env")) is not None:
+        if "password" in section:
+            written = section.require("password")
+            return _VARIABLE.sub(lambda found: self.variable(written, found[1]), written.text())
+        if "password_env" in section:
+            entry = section.require("password_env")
             return self.variable(entry, entry.string())
-        if (entry := section.get("password_file")) is None:
+        if "password_file" not in section:
             return None
+        entry = section.require("password_file")
         try:
             return self.file(entry, "a file with the password").read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from proxy.errors import ConfigError
 
 ALPN = "postgresql"
-"""Registered protocol name; a client that starts TLS directly has to offer it (protocol-flow, SSL session encryption)."""
+"""Registered protocol name; a client that starts TLS directly has to offer it (manual: protocol-flow)."""
 
 
 class ClientMode(enum.Enum):
@@ -63,7 +63,7 @@ def client_context(settings: ClientTls) -> ssl.SSLContext:
 
 
 def server_context(settings: ServerTls) -> ssl.SSLContext | None:
-    """Context for our connections to PostgreSQL, None when TLS is off. Raises ConfigError when a file cannot be used."""
+    """Context for our connections to PostgreSQL, None when TLS is off. Raises ConfigError for unusable files."""
     if settings.mode is ServerMode.DISABLE:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -62,7 +62,7 @@ class Upstream:
             raise UpstreamUnavailable(f"could not connect to the server behind the proxy: {reason}") from error
 
     async def cancel(self, packet: bytes) -> None:
-        """Deliver a CancelRequest; returns once the server has closed the connection, as PostgreSQL does when it is done."""
+        """Deliver a CancelRequest; returns once the server has closed the connection, which is how it says it is done."""
         transport, courier = await self.connect(_Courier)
         try:
             transport.write(packet)
@@ -100,9 +100,7 @@ class Upstream:
         if answer == b"N":
             if self.mode is ServerMode.PREFER:
                 return False
-            raise UpstreamUnavailable(
-                "the server behind the proxy does not offer TLS, which upstream.tls.mode requires"
-            )
+            raise UpstreamUnavailable("the server behind the proxy does not offer TLS, as upstream.tls.mode demands")
         raise ConnectionError("no answer to the TLS request")
 
 
