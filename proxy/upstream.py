@@ -62,7 +62,7 @@ class Upstream:
             raise UpstreamUnavailable(f"could not connect to the server behind the proxy: {reason}") from error
 
     async def cancel(self, packet: bytes) -> None:
-        """Deliver a CancelRequest; returns once the server has closed the connection, which is how it says it is done."""
+        """Deliver a CancelRequest; returns once the server has closed the connection (its way to say done)."""
         transport, courier = await self.connect(_Courier)
         try:
             transport.write(packet)
