@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from proxy.demo.embedded import ServerError
-from proxy.demo.stack import DemoError, Stack, pick_port, running
+from proxy.demo.launch import LaunchError
+from proxy.demo.stack import PortTaken, Stack, pick_port, running
 from proxy.demo.tour import Surroundings, ask_everybody, instructions, report
 
 DEFAULT_PORT = 6432
@@ -38,7 +39,7 @@ def demo(directory: Path | None, keep: bool, port: int | None, check: bool) -> N
             with running(place, pick_port(port or DEFAULT_PORT, fixed=port is not None)) as stack:
                 click.echo(f"Ready after {time.monotonic() - started:.1f} s.\n")
                 _run(stack, check)
-    except (DemoError, ServerError) as error:
+    except (LaunchError, PortTaken, ServerError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("\nStopped.")
@@ -51,7 +52,7 @@ def _run(stack: Stack, check: bool) -> None:
     click.echo(instructions(_surroundings(stack)))
     click.echo("Ctrl-C stops the demo.")
     stack.proxy.wait()
-    raise DemoError(f"the proxy ended by itself; its log is {stack.directory / 'proxy.log'}")
+    raise LaunchError(f"the proxy ended by itself; its log is {stack.directory / 'proxy.log'}")
 
 
 def _surroundings(stack: Stack) -> Surroundings:

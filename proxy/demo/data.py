@@ -47,7 +47,7 @@ _PREFIXES = ("133", "138", "139", "150", "158", "186", "189", "199")
 _TAGS = ("gold", "silver", "loan", "mortgage", "fund", "insurance", "student", "private")
 _MEMOS = (
     "客户来电 {phone} 咨询理财产品",
-    "请联系 {name}，电话{phone}",
+    "请回电{phone}，谈房贷",
     "refund, call back on {phone} after 5 pm",
     "房租 {month} 月",
     "工资",
@@ -189,13 +189,15 @@ def _add_account(
 def _transaction(bank: Bank, rng: random.Random, number: int) -> Row:
     at = datetime(2025, 1, 1, tzinfo=CHINA) + timedelta(minutes=rng.randrange(365 * 24 * 60))
     other = bank.customers[rng.randrange(len(bank.customers))]
-    memo = rng.choice(_MEMOS).format(phone=other[3], name=other[1], month=at.month) if rng.random() < 0.6 else None
+    memo = rng.choice(_MEMOS).format(phone=other[3], month=at.month) if rng.random() < 0.6 else None
+    if number == 1:
+        memo = _MEMOS[0].format(phone=other[3])
     return (
         number,
         rng.randrange(len(bank.accounts)) + 1,
         at,
         Decimal(rng.randrange(100, 2_000_000)) / 100 * rng.choice((1, -1)),
         rng.choice(("mobile", "atm", "web", "counter")),
-        other[1] if rng.random() < 0.5 else None,
+        other[1] if rng.random() < 0.5 or number == 1 else None,
         memo,
     )

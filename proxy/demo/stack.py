@@ -1,17 +1,13 @@
 """Server, bank and proxy of one demo, started in order and stopped in reverse.
 
-Everything lives in one directory: `data/` (PostgreSQL), `audit/`, `policy.yaml`, `pgveil.yaml`, `proxy.log`. A directory
-that already holds a bank is used as it is, its policy too; the configuration is written anew: the ports may differ.
+Everything lives in one directory: `data/` (PostgreSQL), `audit/`, `policy.yaml`, `pgveil.yaml`, `proxy.log`. A
+directory that already holds a bank is used as it is, its policy too; the configuration is written anew: ports differ.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +15,11 @@ from pathlib import Path
 
 from proxy.demo.bank import CONTROL, is_loaded, load_bank, mark_loaded, resource
 from proxy.demo.embedded import PostgresServer, find_binaries, free_port
-
-READY_TIMEOUT = 30.0
-STOP_TIMEOUT = 10.0
+from proxy.demo.launch import ProxyProcess
 
 
-class DemoError(RuntimeError):
-    """The demo cannot start or go on; the text is for the person at the terminal."""
+class PortTaken(RuntimeError):
+    """The port the person asked for cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,7 @@ class Stack:
 
     directory: Path
     server: PostgresServer
-    proxy: subprocess.Popen[bytes]
+    proxy: ProxyProcess
     port: int
     http_port: int
 
@@ -62,23 +56,19 @@ def running(directory: Path, port: int) -> Iterator[Stack]:
             mark_loaded(server.data_dir)
         http_port = free_port()
         config = _write_files(directory, server.port, port, http_port)
-        proxy = _start_proxy(directory, config)
-        try:
-            _wait_ready(proxy, http_port, directory / "proxy.log")
+        with ProxyProcess(config, http_port, directory / "proxy.log") as proxy:
             yield Stack(directory, server, proxy, port, http_port)
-        finally:
-            _stop(proxy)
 
 
 def pick_port(wanted: int, *, fixed: bool) -> int:
-    """`wanted` when it is free; otherwise another one, or DemoError when the person asked for exactly this one."""
+    """`wanted` when it is free; otherwise another one, or PortTaken when the person asked for exactly this one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted))
         except OSError as error:
             if fixed:
-                raise DemoError(f"port {wanted} on 127.0.0.1 is taken: choose another with --port") from error
+                raise PortTaken(f"port {wanted} on 127.0.0.1 is taken: choose another with --port") from error
             return free_port()
     return wanted
 
@@ -93,50 +83,3 @@ def _write_files(directory: Path, server_port: int, port: int, http_port: int) -
         text = text.replace(f"@{name}@", str(value))
     config.write_text(text, encoding="utf-8")
     return config
-
-
-def _start_proxy(directory: Path, config: Path) -> subprocess.Popen[bytes]:
-    """`pgveil serve` in a session of its own, so that Ctrl-C reaches us first and we stop things in order."""
-    with (directory / "proxy.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "proxy.cli", "serve", "-c", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-
-
-def _wait_ready(proxy: subprocess.Popen[bytes], http_port: int, log: Path) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT
-    while not _is_ready(http_port):
-        if proxy.poll() is not None:
-            raise DemoError(f"the proxy did not start:\n{_tail(log)}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"the proxy was not ready after {READY_TIMEOUT:g} s:\n{_tail(log)}")
-        time.sleep(0.05)
-
-
-def _is_ready(http_port: int) -> bool:
-    """Ask /readyz by hand: the answer's first line is all we need."""
-    try:
-        with socket.create_connection(("127.0.0.1", http_port), timeout=2) as s:
-            s.sendall(b"GET /readyz HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
-            return b" 200 " in s.recv(200).split(b"\r\n", 1)[0]
-    except OSError:
-        return False
-
-
-def _stop(proxy: subprocess.Popen[bytes]) -> None:
-    if proxy.poll() is None:
-        proxy.terminate()
-        try:
-            proxy.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            proxy.kill()
-            proxy.wait()
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
