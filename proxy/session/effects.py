@@ -1,0 +1,98 @@
+"""What a session needs from the world, and what it tells the world: values and protocols, no behaviour.
+
+The session core does no IO. It is handed an `Authority` (what this login may see now), an `AuditSink` (where evidence goes), a
+clock and its limits; it leaves bytes in `to_server` and `to_client` for the transport to write.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from policies.model import Profile
+from rewrite.catalog import Catalog
+from rewrite.plan import Plan, PlanContext
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the session is: the login and where it comes from. SET ROLE does not change it."""
+
+    user: str
+    """Login name, cut to 63 bytes as the server cuts it."""
+    database: str
+    application_name: str = ""
+    """As the server last reported it."""
+    client_address: str = ""
+    client_port: int = 0
+    tls: bool = False
+    startup: tuple[tuple[str, str], ...] = ()
+    """Parameters of the StartupMessage in order, duplicates kept (the last one wins)."""
+
+
+class Planner(Protocol):
+    def plan(self, text: str, context: PlanContext) -> Plan:
+        """Synchronous, cached, never raises."""
+
+
+class View(Protocol):
+    """One consistent picture of catalog and policy for one session context."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def planner(self) -> Planner: ...
+    @property
+    def epoch(self) -> int:
+        """The authority's epoch at which the view was made."""
+
+
+class Authority(Protocol):
+    @property
+    def epoch(self) -> int:
+        """Changes whenever any view may be out of date; compared before every statement."""
+
+    def current(self, identity: Identity, now: float) -> View: ...
+
+
+class AuditSink(Protocol):
+    """Takes evidence in order. Nothing is on disk until the transport has flushed the writer."""
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+        """One record per statement, before any byte of its result is given to the client. Returns its sequence number.
+
+        `kind` is `statement` (goes upstream) or `refusal` (an error is given in its place; `plan.refusal` says which).
+        `index` is the statement's place in `plan.statements`, which may be shorter or empty for texts that were not
+        understood. `text` is the client's own text. `protocol` is simple, extended or function.
+        """
+
+    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+        """How the statement ended. `tag` is None when it failed or was never reached; then `sqlstate` says why.
+
+        A portal that stopped at its row limit has the tag `SUSPENDED`.
+        """
+
+    def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
+        """Something that is not a statement: guard, protocol_error, replication. `fields` holds `sid` and no data."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    sid: str = ""
+    """Session id for the records."""
+    strip_channel_binding: bool = True
+    """Take SCRAM-SHA-256-PLUS out of the server's offer; TLS ends at the proxy, so it could never succeed."""
+    max_statement: int = 64 * MIB
+    """Longest Query or Parse message, in bytes."""
+    max_backlog: int = 16 * MIB
+    """Most client input kept while the session is held, in bytes. Reading should stop long before (`Session.held`)."""
+    clock: Callable[[], float] = time.time
+    """Wall clock, for rules that depend on the time."""
+    timer: Callable[[], float] = time.perf_counter
+    """Monotonic clock, for durations."""
