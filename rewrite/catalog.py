@@ -148,6 +148,11 @@ class Catalog:
         return {k: tuple(v) for k, v in out.items()}
 
     @cached_property
+    def column_names(self) -> frozenset[str]:
+        """Names of all columns and composite type fields."""
+        return frozenset(c.name for r in self.relations.values() for c in r.columns)
+
+    @cached_property
     def children(self) -> Mapping[int, tuple[int, ...]]:
         """Direct inheritance children of each relation OID."""
         out: dict[int, list[int]] = {}

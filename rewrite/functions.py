@@ -1,0 +1,203 @@
+"""Which functions, operators and types a masked session may use.
+
+A statement that names a function, an operator or a type may run any code of that name that the server finds: every candidate
+must be harmless. Code also runs without a call in sight: operators, casts, domain checks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rewrite import system
+from rewrite.catalog import Catalog, Function
+from rewrite.pgtree import Node
+from rewrite.plan import Need, Refusal, Resolution
+from rewrite.survey import Call, Survey
+
+_BUILTIN_CASTS = frozenset(
+    """bit bool boolean box bpchar bytea char cid cidr circle date daterange float4 float8 inet int2 int4 int8 int4range int8range
+    interval json jsonb jsonpath line lseg macaddr macaddr8 money name numeric numrange oid path pg_lsn point polygon regclass
+    regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole regtype text tid time
+    timestamp timestamptz timetz tsquery tsrange tstzrange tsvector txid_snapshot uuid varbit varchar xid xid8 xml""".split()
+)
+"""Builtin types: `type(value)` is a cast when no function of that name exists."""
+
+_KEYWORD_FUNCTIONS = {
+    "JsonObjectConstructor": ("json_object", 160000),
+    "JsonArrayConstructor": ("json_array", 160000),
+    "JsonArrayQueryConstructor": ("json_array", 160000),
+    "JsonObjectAgg": ("json_objectagg", 160000),
+    "JsonArrayAgg": ("json_arrayagg", 160000),
+    "JsonParseExpr": ("json", 170000),
+    "JsonScalarExpr": ("json_scalar", 170000),
+    "JsonSerializeExpr": ("json_serialize", 170000),
+    "JsonFuncExpr": ("json_value", 170000),
+    "MergeSupportFunc": ("merge_action", 170000),
+}
+"""SQL/JSON syntax of later versions that an older server reads as a call of a function of that name."""
+
+_SAMPLES = frozenset({"system", "bernoulli", "system_rows", "system_time"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a statement cannot go on: a refusal, or something that has to be known first."""
+
+    refusal: Refusal | None = None
+    need: Need = Need(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the checks look names up in."""
+
+    catalog: Catalog
+    resolution: Resolution | None
+    allowed: frozenset[str]
+    """Functions that the policy allows, as schema.name."""
+
+
+def check(survey: Survey, names: Names) -> Finding | None:
+    """The first function, operator or type of the statement that a masked session may not use; None when all are fine."""
+    for call in survey.calls:
+        finding = _call(call, names)
+        if finding is not None:
+            return finding
+    for operator in survey.operators:
+        finding = _operator(operator, names)
+        if finding is not None:
+            return finding
+    for type_name in survey.types:
+        finding = _type(type_name, names)
+        if finding is not None:
+            return finding
+    for sample in survey.samples:
+        if sample[-1] not in _SAMPLES:
+            return Finding(forbidden("sampling method", ".".join(sample)))
+    for keyword in survey.keywords:
+        if keyword in _KEYWORD_FUNCTIONS:
+            name, since = _KEYWORD_FUNCTIONS[keyword]
+            if names.catalog.server_version < since:
+                finding = _candidates((name,), names, must_exist=False)
+                if finding is not None:
+                    return finding
+    return None
+
+
+def forbidden(what: str, name: str) -> Refusal:
+    return Refusal(
+        "42501",
+        f"{what} {name} may not be used in a session with masked columns",
+        "it may read or run something pgveil cannot see; ask a DBA to allow it in the policy (functions: allow) if it is harmless",
+    )
+
+
+def _call(call: Call, names: Names) -> Finding | None:
+    name = call.names[-1]
+    if name == "set_config" and call.names in (("set_config",), ("pg_catalog", "set_config")):
+        finding = _set_config(call.node)
+        if finding is not None:
+            return finding
+    return _candidates(call.names, names, must_exist=True)
+
+
+def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool) -> Finding | None:
+    name = called[-1]
+    if len(called) == 1:
+        everywhere = names.catalog.functions_by_name.get(name, ())
+        if names.resolution is None:
+            if any(f.schema != "pg_catalog" and not _allowed(f, names) for f in everywhere):
+                return Finding(need=Need.RESOLUTION)
+            found = everywhere
+        else:
+            path = {"pg_catalog", *names.resolution.path}
+            found = tuple(f for f in everywhere if f.schema in path)
+    else:
+        if len(called) == 3 and called[0] != names.catalog.database:
+            return Finding(Refusal("0A000", "cross-database references are not implemented"))
+        schema = called[-2]
+        if schema.startswith("pg_temp"):
+            return Finding(forbidden("function", ".".join(called)))
+        found = tuple(f for f in names.catalog.functions_by_name.get(name, ()) if f.schema == schema)
+    for f in found:
+        if not _allowed(f, names):
+            return Finding(forbidden("function", f"{f.schema}.{f.name}"))
+    if found or not must_exist:
+        return None
+    if name in _BUILTIN_CASTS or name in names.catalog.column_names:
+        return None  # a cast written as a call, or a column written as one: phone(c)
+    if name in names.catalog.types_by_name:
+        return _type(called, names)
+    return Finding(Refusal("42883", f"function {'.'.join(called)} does not exist"), Need.CATALOG)
+
+
+def _allowed(function: Function, names: Names) -> bool:
+    return system.is_allowed(function, names.allowed)
+
+
+def _function_allowed(oid: int, names: Names) -> bool:
+    function = names.catalog.functions.get(oid)
+    return function is not None and _allowed(function, names)
+
+
+def _operator(operator: tuple[str, ...], names: Names) -> Finding | None:
+    found = names.catalog.operators_by_name.get(operator[-1], ())
+    bad = [o for o in found if not _function_allowed(o.function, names)]
+    if not bad:
+        return None
+    if len(operator) > 1:
+        bad = [o for o in bad if o.schema == operator[-2]]
+    elif names.resolution is None:
+        return Finding(need=Need.RESOLUTION)
+    else:
+        bad = [o for o in bad if o.schema in names.resolution.path]
+    return Finding(forbidden("operator", f"{bad[0].schema}.{bad[0].name}")) if bad else None
+
+
+def _type(type_name: tuple[str, ...], names: Names) -> Finding | None:
+    for t in names.catalog.types_by_name.get(type_name[-1], ()):
+        if len(type_name) > 1 and t.schema != type_name[-2]:
+            continue
+        for oid in t.functions:
+            if not _function_allowed(oid, names):
+                return Finding(forbidden("type", f"{t.schema}.{t.name} (a cast or check of it calls a function)"))
+    return None
+
+
+def _set_config(node: Node) -> Finding | None:
+    """set_config() is SET by another name: the parameter must be written out, and one that a masked session may set."""
+    args = node.get("args", [])
+    first = args[0].get("A_Const", {}) if args else {}
+    while "sval" not in first and args and "TypeCast" in args[0]:
+        args = [args[0]["TypeCast"]["arg"]]
+        first = args[0].get("A_Const", {})
+    if "sval" not in first:
+        return Finding(Refusal("42501", "set_config() needs the name of the parameter as a constant", "write the name out"))
+    refusal = setting(first["sval"].get("sval", ""))
+    return Finding(refusal) if refusal is not None else None
+
+
+def setting(name: str) -> Refusal | None:
+    """Why a masked session may not change the parameter; None when it may."""
+    if name.lower() in system.rules().settings:
+        return Refusal("42501", f"parameter {name.lower()} may not be changed in a session with masked columns")
+    return None
+
+
+def set_config_names(survey: Survey) -> frozenset[str]:
+    """Parameters that set_config() calls of the statement may change, in lower case."""
+    out = set()
+    for call in survey.calls:
+        if call.names[-1] == "set_config" and call.node.get("args"):
+            first = call.node["args"][0]
+            while "TypeCast" in first:
+                first = first["TypeCast"]["arg"]
+            out.add(first.get("A_Const", {}).get("sval", {}).get("sval", "").lower())
+    return frozenset(out)
+
+
+def definition_kind(call: Call) -> str | None:
+    """For a builtin function that prints an object's definition, the catalog the object is in."""
+    if len(call.names) == 1 or call.names[0] == "pg_catalog":
+        return system.rules().definitions.get(call.names[-1])
+    return None

@@ -1,0 +1,154 @@
+"""What stands in for a protected relation: the derived table that a session reads instead of it.
+
+For a table it selects every column in order, the masked ones through their mask. For a view it is the view's own definition with
+the protected relations in it replaced in turn, so that the view shows what it would show over masked tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from policies.model import Decision, Profile
+from rewrite import system
+from rewrite.catalog import Catalog, Relation
+from rewrite.masks import decision_sql
+from rewrite.pgtree import Node, parse, quote_ident, strip
+from rewrite.plan import Refusal, Touch
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How one relation is read in one profile."""
+
+    relation: Relation
+    items: tuple[str, ...]
+    """Select list of the derived table; empty for a view, whose text is in `view`."""
+    view: str | None
+    masked: frozenset[str]
+    """Names of the columns whose values are not the stored ones."""
+    denied: frozenset[str]
+    decisions: Mapping[str, Decision]
+    """Sensitive columns by name."""
+    touches: tuple[Touch, ...] = ()
+    """For a view: the sensitive columns its definition uses."""
+    refusal: Refusal | None = None
+    """The relation cannot be read in this profile at all."""
+
+    @property
+    def qualified(self) -> str:
+        return f"{quote_ident(self.relation.schema)}.{quote_ident(self.relation.name)}"
+
+    def select(self, *, only: bool = False, sample: str = "", extra: tuple[str, ...] = ()) -> str:
+        """The SELECT that stands for the relation. `extra` are system columns, appended at the end."""
+        if self.view is not None:
+            return self.view
+        items = ", ".join((*self.items, *extra))
+        return f"SELECT {items} FROM {'ONLY ' if only else ''}{self.qualified}{sample}"
+
+
+def tree(select: str) -> Node:
+    """The parse tree of a generated SELECT, without locations, as it appears in RangeSubselect.subquery."""
+    (statement,) = parse(select)
+    return {statement.kind: strip(statement.body)}
+
+
+ViewReader = Callable[[Relation], "Source | None"]
+
+
+class SourceBook:
+    """The sources of one catalog and profile, made when first asked for."""
+
+    def __init__(self, catalog: Catalog, profile: Profile, view_reader: Callable[[Relation, SourceBook], Source | None]) -> None:
+        self.catalog = catalog
+        self.profile = profile
+        self._view_reader = view_reader
+        self._sources: dict[int, Source | None] = {}
+        self._open: set[int] = set()
+        self.protected = frozenset(
+            oid
+            for oid, columns in profile.decisions.items()
+            if oid in catalog.relations and any(not d.is_clear for d in columns.values())
+        )
+
+    def decisions(self, relation: Relation) -> Mapping[int, Decision]:
+        own = self.profile.decisions.get(relation.oid, {})
+        if own or not self.profile.masked:
+            return own
+        return system.decisions(relation, self.catalog, self.protected)
+
+    def source(self, relation: Relation) -> Source | None:
+        """None when the relation can be read as it is."""
+        if relation.oid not in self._sources:
+            if relation.oid in self._open:
+                return self._refuse(relation, "a view refers to itself")
+            self._open.add(relation.oid)
+            try:
+                self._sources[relation.oid] = self._make(relation)
+            finally:
+                self._open.discard(relation.oid)
+        return self._sources[relation.oid]
+
+    def _make(self, relation: Relation) -> Source | None:
+        if not self.profile.masked:
+            return None
+        qualified = f"{relation.schema}.{relation.name}"
+        if qualified in system.rules().refuse or relation.schema.startswith(("pg_toast", "pg_temp")):
+            return self._refuse(relation, "it shows data of all tables")
+        decisions = self.decisions(relation)
+        if any(not d.is_clear for d in decisions.values()):
+            return self._table(relation, decisions)
+        if relation.kind in ("v", "m") and not system.is_system(relation):
+            return self._view_reader(relation, self)
+        ancestor = self._masked_partition_key(relation)
+        if ancestor is not None:
+            return self._refuse(relation, f"its rows are chosen by a masked column of {ancestor}")
+        return None
+
+    def _table(self, relation: Relation, decisions: Mapping[int, Decision]) -> Source:
+        ancestor = self._masked_partition_key(relation)
+        if ancestor is not None:
+            return self._refuse(relation, f"its rows are chosen by a masked column of {ancestor}")
+        names = {c.name: quote_ident(c.name) for c in relation.columns}
+        items, masked, denied = [], set(), set()
+        by_name = {}
+        for column in relation.columns:
+            decision = decisions.get(column.attnum)
+            if decision is not None:
+                by_name[column.name] = decision
+            if decision is None or decision.is_clear:
+                items.append(quote_ident(column.name))
+                continue
+            expression = decision_sql(column, decision, names)
+            if expression is None:
+                denied.add(column.name)
+                continue
+            masked.add(column.name)
+            items.append(f"{expression} AS {quote_ident(column.name)}")
+        return Source(relation, tuple(items), None, frozenset(masked), frozenset(denied), by_name)
+
+    def _masked_partition_key(self, relation: Relation) -> str | None:
+        """Name of a partitioned ancestor whose partition key is masked: the partition tells the raw value's range."""
+        for oid in relation.parents:
+            parent = self.catalog.relations.get(oid)
+            if parent is None:
+                continue
+            decisions = self.profile.decisions.get(oid, {})
+            hidden = {n for n, d in decisions.items() if not d.is_clear}
+            if parent.kind == "p" and (hidden & parent.partition_key or (0 in parent.partition_key and hidden)):
+                return f"{parent.schema}.{parent.name}"
+            further = self._masked_partition_key(parent)
+            if further is not None:
+                return further
+        return None
+
+    def refused(self, relation: Relation, why: str) -> Source:
+        return self._refuse(relation, why)
+
+    def _refuse(self, relation: Relation, why: str) -> Source:
+        refusal = Refusal(
+            "42501",
+            f"{relation.schema}.{relation.name} cannot be read in a session with masked columns: {why}",
+            "read the tables behind it, or ask a DBA to name its columns in the policy",
+        )
+        return Source(relation, (), None, frozenset(), frozenset(), {}, (), refusal)

@@ -1,0 +1,292 @@
+"""One walk over a statement's parse tree: every relation, column reference, function, operator and type it names.
+
+Scoping follows PostgreSQL (parse_cte.c, parse_relation.c): a common table expression hides a relation of the same unqualified
+name from the place where it becomes visible; targets of INSERT, UPDATE, DELETE and MERGE are never common table expressions.
+What the walk does not know ends up in `unknown`, and the planner refuses it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rewrite.nodes import EXPRESSIONS
+from rewrite.pgtree import Node, strings
+
+
+class Use(enum.Enum):
+    SOURCE = "source"  # read in a FROM clause
+    TARGET = "target"  # written by INSERT, UPDATE, DELETE, MERGE
+    NAME = "name"  # named by another statement: COPY, LOCK, CREATE INDEX ON, ...
+
+
+@dataclass(slots=True, eq=False)
+class Level:
+    """A query level: one SELECT, INSERT, UPDATE, DELETE or MERGE with its own range table."""
+
+    parent: Level | None
+    body: Node
+    sites: list[Site] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
+    """Aliases of range items that are not relations: subqueries, functions, common table expressions."""
+    joins: dict[str, bool] = field(default_factory=dict)
+    """Aliases of joins; True when the alias renames columns."""
+    natural: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Site:
+    """A place where a relation is named."""
+
+    node: Node
+    use: Use
+    level: Level
+    cte: bool = False
+    sample: Node | None = None
+    """The RangeTableSample node around it, if any."""
+
+    @property
+    def schema(self) -> str | None:
+        return self.node.get("schemaname")  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str:
+        return self.node["relname"]  # type: ignore[no-any-return]
+
+    @property
+    def alias(self) -> str:
+        """The name by which the query refers to it."""
+        return self.node.get("alias", {}).get("aliasname") or self.node["relname"]  # type: ignore[no-any-return]
+
+    @property
+    def only(self) -> bool:
+        return not self.node.get("inh", False)
+
+    @property
+    def location(self) -> int:
+        return self.node.get("location", 0)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ref:
+    """A column reference: its parts as written, `*` for a star."""
+
+    fields: tuple[str, ...]
+    level: Level
+    clause: str
+    """output, filter, join, group, sort, write or unknown."""
+    node: Node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    names: tuple[str, ...]
+    node: Node
+    """The FuncCall node."""
+
+
+_CLAUSES = {
+    "targetList": "output",
+    "valuesLists": "output",
+    "whereClause": "filter",
+    "havingClause": "filter",
+    "joinCondition": "join",
+    "groupClause": "group",
+    "distinctClause": "group",
+    "sortClause": "sort",
+    "windowClause": "sort",
+    "limitOffset": "filter",
+    "limitCount": "filter",
+}
+
+
+class Survey:
+    """The findings of one walk; plain lists in the order of the walk."""
+
+    def __init__(self, kind: str, body: Node) -> None:
+        self.sites: list[Site] = []
+        self.refs: list[Ref] = []
+        self.calls: list[Call] = []
+        self.operators: list[tuple[str, ...]] = []
+        self.types: list[tuple[str, ...]] = []
+        self.samples: list[tuple[str, ...]] = []
+        self.unknown: list[str] = []
+        self.keywords: list[str] = []
+        """Node types of SQL/JSON constructors and the like: functions of the same name on servers that lack the syntax."""
+        self.levels: list[Level] = []
+        self.into: list[Node] = []
+        """SelectStmt bodies that carry an INTO clause."""
+        self.targets: list[tuple[str, Node]] = []
+        """(kind, body) of every INSERT, UPDATE, DELETE and MERGE, the outermost first."""
+        self.locks: bool = False
+        self.root = Level(None, body)
+        self._typed(kind, body, self.root, frozenset(), "unknown", top=True)
+
+    # -- levels ---------------------------------------------------------------------------------------------------------
+
+    def _level(self, parent: Level, body: Node) -> Level:
+        level = Level(parent, body)
+        self.levels.append(level)
+        return level
+
+    def _with(self, body: Node, level: Level, ctes: frozenset[str]) -> frozenset[str]:
+        clause = body.get("withClause")
+        if clause is None:
+            return ctes
+        items = [c["CommonTableExpr"] for c in clause["ctes"]]
+        names = frozenset(c["ctename"] for c in items)
+        inner = ctes | names if clause.get("recursive") else ctes
+        for item in items:
+            for key, value in item.items():
+                if key not in ("aliascolnames",):
+                    self._any(value, level, inner, "unknown")
+            if not clause.get("recursive"):
+                inner = inner | {item["ctename"]}
+        return ctes | names
+
+    def _select(self, body: Node, parent: Level, ctes: frozenset[str]) -> None:
+        level = self._level(parent, body)
+        scope = self._with(body, level, ctes)
+        if "intoClause" in body:
+            self.into.append(body)
+        for item in body.get("fromClause", ()):
+            self._from(item, level, scope)
+        for key in ("larg", "rarg"):
+            if key in body:
+                self._select(body[key], level, scope)
+        for key, value in body.items():
+            if key == "lockingClause":
+                self.locks = True
+            elif key not in ("withClause", "fromClause", "larg", "rarg", "intoClause"):
+                self._any(value, level, scope, _CLAUSES.get(key, "unknown"))
+
+    def _dml(self, kind: str, body: Node, parent: Level, ctes: frozenset[str]) -> None:
+        self.targets.append((kind, body))
+        level = self._level(parent, body)
+        scope = self._with(body, level, ctes)
+        self._site(body["relation"], Use.TARGET, level, frozenset())
+        for key in ("fromClause", "usingClause"):
+            for item in body.get(key, ()):
+                self._from(item, level, scope)
+        if "sourceRelation" in body:
+            self._from(body["sourceRelation"], level, scope)
+        if "onConflictClause" in body or kind == "InsertStmt":
+            level.others.add("excluded")
+        for key, value in body.items():
+            if key in ("withClause", "relation", "fromClause", "usingClause", "sourceRelation", "cols"):
+                if key == "cols":
+                    for col in value:
+                        self._any(col["ResTarget"].get("indirection", []), level, scope, "write")
+                continue
+            if key in ("returningClause", "returningList"):
+                clause = "output"
+            elif key in ("targetList", "mergeWhenClauses", "onConflictClause", "selectStmt"):
+                clause = "write"
+            else:
+                clause = _CLAUSES.get(key, "unknown")
+            self._any(value, level, scope, clause)
+
+    # -- range items ----------------------------------------------------------------------------------------------------
+
+    def _site(
+        self, node: Node, use: Use, level: Level, ctes: frozenset[str], sample: Node | None = None
+    ) -> None:
+        cte = use is Use.SOURCE and "schemaname" not in node and node["relname"] in ctes
+        site = Site(node, use, level, cte, sample)
+        if cte:
+            level.others.add(site.alias)
+        else:
+            level.sites.append(site)
+        self.sites.append(site)
+
+    def _from(self, item: Node, level: Level, ctes: frozenset[str]) -> None:
+        ((kind, body),) = item.items()
+        alias = body.get("alias", {}).get("aliasname")
+        if kind == "RangeVar":
+            self._site(body, Use.SOURCE, level, ctes)
+        elif kind == "RangeTableSample":
+            self.samples.append(strings(body["method"]))
+            self._site(body["relation"]["RangeVar"], Use.SOURCE, level, ctes, body)
+            self._any([body.get("args", []), body.get("repeatable")], level, ctes, "filter")
+        elif kind == "JoinExpr":
+            if alias is not None:
+                level.joins[alias] = "colnames" in body["alias"]
+            using_alias = body.get("join_using_alias", {}).get("aliasname")
+            if using_alias is not None:
+                level.joins[using_alias] = False
+            self._from(body["larg"], level, ctes)
+            self._from(body["rarg"], level, ctes)
+            if body.get("isNatural"):
+                level.natural = True
+            if body.get("isNatural") or "usingClause" in body:
+                self.operators.append(("=",))
+            for name in strings(body.get("usingClause", [])):
+                self.refs.append(Ref((name,), level, "join", body))
+            if "quals" in body:
+                self._any(body["quals"], level, ctes, "join")
+        else:  # RangeSubselect, RangeFunction, RangeTableFunc, JsonTable
+            if kind not in EXPRESSIONS:
+                self.unknown.append(kind)
+            if alias is not None:
+                level.others.add(alias)
+            self._any({k: v for k, v in body.items() if k != "alias"}, level, ctes, "output")
+
+    # -- everything else ------------------------------------------------------------------------------------------------
+
+    def _any(self, node: Node, level: Level, ctes: frozenset[str], clause: str) -> None:
+        if isinstance(node, dict):
+            if len(node) == 1:
+                ((key, value),) = node.items()
+                if key[0].isupper():
+                    self._typed(key, value, level, ctes, clause)
+                    return
+            if "relname" in node and "relpersistence" in node:
+                self._site(node, Use.NAME, level, frozenset())
+                return
+            if "names" in node and "typemod" in node:
+                self.types.append(strings(node["names"]))
+            for key, value in node.items():
+                if isinstance(value, (dict, list)):
+                    self._any(value, level, ctes, clause)
+        elif isinstance(node, list):
+            for value in node:
+                self._any(value, level, ctes, clause)
+
+    def _typed(
+        self, kind: str, body: Node, level: Level, ctes: frozenset[str], clause: str, *, top: bool = False
+    ) -> None:
+        if kind == "SelectStmt":
+            self._select(body, level, ctes)
+        elif kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+            self._dml(kind, body, level, ctes)
+        elif kind == "RangeVar":
+            self._site(body, Use.NAME, level, frozenset())
+        elif kind == "ColumnRef":
+            fields = tuple("*" if "A_Star" in f else f["String"].get("sval", "") for f in body["fields"])
+            self.refs.append(Ref(fields, level, clause, body))
+        elif top:
+            self._any(body, level, ctes, clause)
+        else:
+            if kind == "FuncCall":
+                self.calls.append(Call(strings(body["funcname"]), body))
+            elif kind in ("A_Expr", "SubLink", "SortBy"):
+                for key in ("name", "operName", "useOp"):
+                    if key in body:
+                        self.operators.append(strings(body[key]))
+                if "BETWEEN" in body.get("kind", ""):
+                    self.operators += [("<=",), (">=",), ("<",), (">",)]
+            elif kind == "CaseExpr" and "arg" in body:
+                self.operators.append(("=",))
+            elif kind == "TypeName":
+                self.types.append(strings(body["names"]))
+            elif kind.startswith("Json") or kind == "MergeSupportFunc":
+                self.keywords.append(kind)
+            elif kind not in EXPRESSIONS:
+                self.unknown.append(kind)
+            self._any(body, level, ctes, clause)
+
+
+def sources(survey: Survey) -> Iterable[Site]:
+    """The sites that name a relation of the catalog or of the session, common table expressions left out."""
+    return (s for s in survey.sites if not s.cte)
