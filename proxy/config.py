@@ -55,7 +55,7 @@ class AuditSettings:
     text: str = "full"
 
 
-AUDIT_MODES = ("strict", "before-result", "best-effort")
+AUDIT_MODES = ("strict", "before-result", "async")
 AUDIT_TEXTS = ("full", "template", "none")
 
 

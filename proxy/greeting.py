@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from proxy.errors import InvalidAuthorization, ProtocolViolation
 from proxy.tls import ALPN, ClientMode
@@ -105,7 +105,8 @@ class Door:
 
     async def _handshake(self, sock: socket.socket) -> SecureVisitor:
         loop = asyncio.get_running_loop()
-        _, visitor = await loop.connect_accepted_socket(SecureVisitor, sock, ssl=self.context)
+        visitor = SecureVisitor()
+        await loop.connect_accepted_socket(lambda: visitor, sock, ssl=self.context)
         return visitor
 
 
@@ -199,8 +200,7 @@ class SecureVisitor(asyncio.Protocol):
         return chosen
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -1,4 +1,4 @@
-"""The small HTTP side, on a port of its own: `/metrics`, `/healthz`, `/readyz`. It shows numbers and states, no data."""
+"""The small HTTP side, on a port of its own: `/metrics`, `/healthz`, `/readyz`. Numbers and states, no data."""
 
 from __future__ import annotations
 

@@ -9,16 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from proxy.errors import UpstreamUnavailable
 from proxy.tls import ServerMode
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-
-P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 @dataclass(frozen=True)
@@ -36,23 +32,23 @@ class Upstream:
     def name(self) -> str:
         return f"{self.host}:{self.port}"
 
-    async def connect(self, factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
-        """A connected transport with the factory's protocol on it. Raises UpstreamUnavailable."""
+    async def connect(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """A connected transport with the protocol on it. Raises UpstreamUnavailable."""
         sock: socket.socket | None = None
         try:
             async with asyncio.timeout(self.timeout):
                 sock = await self._open()
                 loop = asyncio.get_running_loop()
+                transport: asyncio.Transport
                 if sock.family == socket.AF_UNIX:
-                    unix, protocol = await loop.create_unix_connection(factory, sock=sock)
-                    return unix, protocol
-                if await self._wants_tls(sock):
-                    secure, protocol = await loop.create_connection(
-                        factory, sock=sock, ssl=self.context, server_hostname=self.host
+                    transport, _ = await loop.create_unix_connection(lambda: protocol, sock=sock)
+                elif await self._wants_tls(sock):
+                    transport, _ = await loop.create_connection(
+                        lambda: protocol, sock=sock, ssl=self.context, server_hostname=self.host
                     )
-                    return secure, protocol
-                plain, protocol = await loop.create_connection(factory, sock=sock)
-                return plain, protocol
+                else:
+                    transport, _ = await loop.create_connection(lambda: protocol, sock=sock)
+                return transport
         except BaseException as error:
             if sock is not None:
                 sock.close()
@@ -63,7 +59,8 @@ class Upstream:
 
     async def cancel(self, packet: bytes) -> None:
         """Deliver a CancelRequest; returns once the server has closed the connection (its way to say done)."""
-        transport, courier = await self.connect(_Courier)
+        courier = _Courier()
+        transport = await self.connect(courier)
         try:
             transport.write(packet)
             async with asyncio.timeout(self.timeout):

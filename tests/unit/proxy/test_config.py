@@ -148,7 +148,7 @@ MISTAKES = {
     ),
     "audit mode": (
         MINIMAL.replace("directory: audit", "directory: audit, mode: off"),
-        "4:34: key 'audit.mode': found the boolean 'off', expected one of strict, before-result, best-effort",
+        "4:34: key 'audit.mode': found the boolean 'off', expected one of strict, before-result, async",
     ),
     "no databases": (
         MINIMAL + "databases: []\n",

@@ -1,0 +1,228 @@
+"""Two sockets and a session between them: bytes in, the session's answer out, nothing held that need not be.
+
+The hot path is one call of the session per read and one write per direction. Back-pressure works both ways: a full
+write buffer on one side stops reading on the other, so memory per connection stays within the buffers' limits whatever
+the speed of the peers. What the session asks for beyond bytes (evidence, a catalog, an end) goes to the `Keeper`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from proxy.session.machine import Session
+
+HIGH_WATER = 256 * 1024
+LOW_WATER = 64 * 1024
+LINGER = 10.0
+"""Seconds a closed connection may take to deliver what is still in its buffer."""
+
+_FULL = 1
+"""Not reading: the other side's write buffer is full."""
+_HELD = 2
+"""Not reading: the session asked for it."""
+WAITING = 4
+"""Not reading: the other side is not connected yet."""
+
+
+class Keeper(Protocol):
+    """What a link needs of the server it belongs to."""
+
+    def secure_evidence(self, link: Link) -> bool:
+        """Bring the audit records so far to where the audit mode wants them; False when data must not flow."""
+
+    def on_attention(self, link: Link) -> None:
+        """The session wants its catalog read anew, or has seen DDL."""
+
+    def on_closed(self, link: Link) -> None:
+        """Both sockets are gone; called once."""
+
+
+class Link:
+    """One client, its server connection, and the session between them."""
+
+    __slots__ = (
+        "__weakref__",
+        "active",
+        "client",
+        "closing",
+        "from_client",
+        "from_server",
+        "keeper",
+        "open_sides",
+        "server",
+        "session",
+    )
+
+    def __init__(self, session: Session, keeper: Keeper) -> None:
+        self.session = session
+        self.keeper = keeper
+        self.client = ClientSide(self)
+        self.server = ServerSide(self)
+        self.open_sides = 0
+        self.closing = False
+        self.active = True
+        """Bytes came from the client since the idle sweep looked last."""
+        self.from_client = 0
+        self.from_server = 0
+
+    def pump(self) -> None:
+        """Do what the session's last call left to do: write, secure evidence, pause, close."""
+        session = self.session
+        out = session.to_server
+        if out:
+            self.server.write(out)
+            out.clear()
+        out = session.to_client
+        if out:
+            if session.evidence and not self.keeper.secure_evidence(self):
+                return
+            self.client.write(out)
+            out.clear()
+        if session.held != self.client.held:
+            self.client.set_held(session.held)
+        if session.wants_catalog or session.ddl:
+            self.keeper.on_attention(self)
+        if session.close:
+            self.close()
+
+    def close(self) -> None:
+        """Deliver what is buffered, then close both sides. Idempotent."""
+        if self.closing:
+            return
+        self.closing = True
+        self.client.close()
+        self.server.close()
+        asyncio.get_running_loop().call_later(LINGER, self.abort)
+
+    def abort(self) -> None:
+        """Drop both sides at once."""
+        self.closing = True
+        self.client.abort()
+        self.server.abort()
+
+    def side_lost(self) -> None:
+        self.open_sides -= 1
+        if self.open_sides == 0:
+            self.keeper.on_closed(self)
+
+
+class _Side(asyncio.Protocol):
+    """What both sides have in common: a transport, its peer, and the reasons not to read."""
+
+    __slots__ = ("_pauses", "link", "transport")
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.transport: asyncio.Transport | None = None
+        self._pauses = 0
+
+    @property
+    def peer(self) -> _Side:
+        raise NotImplementedError
+
+    @property
+    def held(self) -> bool:
+        return bool(self._pauses & _HELD)
+
+    def set_held(self, held: bool) -> None:
+        if held:
+            self.pause(_HELD)
+        else:
+            self.resume(_HELD)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = whole = cast(asyncio.Transport, transport)
+        self.link.open_sides += 1
+        whole.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+
+    def write(self, chunks: list[bytes]) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if len(chunks) == 1:
+            transport.write(chunks[0])
+        else:
+            transport.writelines(chunks)
+
+    def pause(self, reason: int) -> None:
+        if not self._pauses and self.transport is not None:
+            self.transport.pause_reading()
+        self._pauses |= reason
+
+    def resume(self, reason: int) -> None:
+        if not self._pauses & reason:
+            return
+        self._pauses &= ~reason
+        if not self._pauses and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self.peer.pause(_FULL)
+
+    def resume_writing(self) -> None:
+        self.peer.resume(_FULL)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class ClientSide(_Side):
+    __slots__ = ()
+
+    @property
+    def peer(self) -> _Side:
+        return self.link.server
+
+    def data_received(self, data: bytes) -> None:
+        link = self.link
+        if link.closing:
+            return
+        link.active = True
+        link.from_client += len(data)
+        link.session.client_data(data)
+        link.pump()
+
+    def eof_received(self) -> bool:
+        """A client that closes its sending half is gone, as it is for PostgreSQL."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        link = self.link
+        if not link.closing:
+            link.session.client_eof()
+            link.pump()
+            link.close()
+        link.side_lost()
+
+
+class ServerSide(_Side):
+    __slots__ = ()
+
+    @property
+    def peer(self) -> _Side:
+        return self.link.client
+
+    def data_received(self, data: bytes) -> None:
+        link = self.link
+        if link.closing:
+            return
+        link.from_server += len(data)
+        link.session.server_data(data)
+        link.pump()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        link = self.link
+        if not link.closing:
+            link.session.server_eof()
+            link.pump()
+            link.close()
+        link.side_lost()
