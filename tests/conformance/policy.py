@@ -2,8 +2,8 @@
 
     python -m tests.conformance.policy [--conformance DIR] [--check]
 
-writes policy.yaml beside this file, or compares with it. Each class of the intent has one `mask_sql`, an expression over
-the raw column; with `$1` for the column it becomes the class's `sql` mask. The members of `analysts` see masks of
+writes policy.yaml beside this file, or compares with it. Each class of the intent has one `mask_sql`, an expression
+over the raw column; with `$1` for the column it becomes the class's `sql` mask. The members of `analysts` see masks of
 everything, every other login sees everything.
 """
 
