@@ -92,6 +92,8 @@ class Cast:
     target: int
     function: int
     """OID of a user-defined cast function (casts without function and built-in casts are left out)."""
+    context: str = "e"
+    """pg_cast.castcontext: e only when asked for, a in assignments, i anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Catalog:
     literal_objects: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Objects whose definition text embeds a literal, by catalog: pg_index, pg_constraint, pg_statistic_ext, pg_attrdef (by
     relation OID), pg_description (by object OID)."""
+    casts: tuple[Cast, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[tuple[str, str], Relation]:

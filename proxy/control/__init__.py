@@ -1,0 +1,1 @@
+"""What the proxy knows about the server behind it: catalog, roles and policy, as immutable snapshots."""
