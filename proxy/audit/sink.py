@@ -1,0 +1,140 @@
+"""The session's side of the audit trail: turns plans and results into records, cheaply.
+
+What is constant for a session is encoded once per session (and again when its roles or policy change); what is constant
+for a plan is encoded once per plan. A statement that was planned before costs two string joins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from policies.model import Profile
+from proxy.audit.chain import Hmac
+from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
+from proxy.audit.redact import redact_literals, redact_message
+from proxy.audit.writer import AuditWriter
+from proxy.session.effects import Identity
+from rewrite.plan import Plan, Touch, Verdict
+
+_PLANS_KEPT = 2048
+_TEXT_KEPT = 4096
+
+
+class DecisionEncoder:
+    """The part of decision records that depends on plan and text only. One per process, shared by its sessions."""
+
+    def __init__(self, key: bytes, text: str = "redacted") -> None:
+        """`text`: redacted, or none for records without statement text. `key` is the audit key."""
+        if text not in ("redacted", "none"):
+            raise ValueError(f"audit text: redacted or none, not {text}")
+        self._digest = Hmac(Hmac(key).digest(b"pgveil audit 1 text")).digest
+        self._with_text = text == "redacted"
+        self._kept: dict[tuple[int, int, str, str, str], tuple[Plan, str, str]] = {}
+
+    def text_digest(self, text: str) -> str:
+        """Names an exact statement text; equal texts have equal digests, and only the key's owner can compute them."""
+        return self._digest(text.encode("utf-8", "backslashreplace"))[:8].hex()
+
+    def encoded(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
+        """(record kind, encoded fields). The plan is kept with the result, so its id stays its own."""
+        key = (id(plan), index, kind, protocol, text)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = (plan, *self._encode(kind, plan, index, text, protocol))
+            if len(text) <= _TEXT_KEPT and len(kept[2]) <= 4 * _TEXT_KEPT:
+                if len(self._kept) >= _PLANS_KEPT:
+                    self._kept.clear()
+                self._kept[key] = kept
+        return kept[1], kept[2]
+
+    def _encode(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
+        refused = kind == "refusal" or plan.verdict is Verdict.REFUSE
+        if plan.verdict is Verdict.NEED and not refused:
+            raise ValueError("a plan that needs more knowledge is no decision")
+        statement = plan.statements[index] if index < len(plan.statements) else None
+        touches = statement.touches if statement is not None else ()
+        refusal = "null"
+        if plan.refusal is not None:
+            message = redact_message(plan.refusal.message)
+            refusal = f'{{"sqlstate":{quote(plan.refusal.sqlstate)},"message":{quote(message)}}}'
+        shown = quote(redact_literals(text)) if self._with_text else "null"
+        listed = ",".join(map(_touch, touches[:MAX_TOUCHES]))
+        name = quote(statement.kind) if statement is not None else "null"
+        verdict = Verdict.REFUSE if refused else plan.verdict
+        return (Kind.REFUSED if refused else Kind.DECISION).value, (
+            f'"protocol":{quote(protocol)},"statement":{name},"part":{index + 1},'
+            f'"parts":{max(index + 1, len(plan.statements))},"verdict":"{verdict.value}","touches":[{listed}],'
+            f'"touches_more":{max(0, len(touches) - MAX_TOUCHES)},"refusal":{refusal},'
+            f'"placed_by":{quote(plan.placed_by)},"text":{shown},"text_digest":"{self.text_digest(text)}"'
+        )
+
+
+class SessionAudit:
+    """What one session tells the auditor. Every method only appends; the transport flushes the writer."""
+
+    def __init__(self, writer: AuditWriter, encoder: DecisionEncoder, sid: str, identity: Identity) -> None:
+        self._writer, self._encoder, self._sid = writer, encoder, sid
+        self._append = writer.append_encoded
+        self._encoded = encoder.encoded
+        self._statements = 0
+        self._context: dict[str, object] = {"roles": [], "profile": None, "policy": None}
+        self._outcome = f'"session":{quote(sid)},"decision":'
+        self.identity(identity)
+
+    def identity(self, identity: Identity) -> None:
+        """Who the session is; call it again when the application name changes."""
+        self._facts: dict[str, object] = {
+            "session": self._sid, "login": identity.user, "database": identity.database,
+            "client": identity.client_address, "client_port": identity.client_port,
+            "application": identity.application_name, "tls": identity.tls,
+        }  # fmt: skip
+        self._renew()
+
+    def context(self, profile: Profile, roles: Iterable[str]) -> None:
+        """The roles or the policy that hold from here on."""
+        self._context = {"roles": sorted(roles), "profile": profile.key, "policy": profile.policy_version}
+        self._renew()
+
+    def _renew(self) -> None:
+        fields = {**self._facts, **self._context}
+        self._prefix = "".join(f"{quote(name)}:{encode(value)}," for name, value in fields.items())
+
+    def login(self) -> int:
+        return self._writer.append(Kind.LOGIN, {**self._facts, **self._context})
+
+    def login_failed(self, sqlstate: str | None, reason: str | None) -> int:
+        reason = None if reason is None else redact_message(reason)
+        return self._writer.append(Kind.LOGIN_FAILED, {**self._facts, "sqlstate": sqlstate, "reason": reason})
+
+    def logout(self, seconds: float, reason: str) -> int:
+        """`seconds`: since log-in."""
+        fields = {**self._facts, "statements": self._statements, "seconds": round(seconds, 6), "reason": reason}
+        return self._writer.append(Kind.LOGOUT, fields)
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+        """Statement `index` (from 0) of the plan for the client's `text`; `kind` is statement or refusal. Answers the
+        record's number, which the outcome names."""
+        self._statements += 1
+        record, rest = self._encoded(kind, plan, index, text, protocol)
+        return self._append(record, self._prefix + rest)
+
+    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+        """What became of decision `seq`: command tag, rows and bytes sent to the client, duration, SQLSTATE."""
+        self._append(
+            "outcome",
+            f'{self._outcome}{seq},"tag":{quote(tag) if tag is not None else "null"},"rows":{rows},"bytes":{bytes_},'
+            f'"seconds":{seconds:.6f},"sqlstate":{quote(sqlstate) if sqlstate is not None else "null"}',
+        )
+
+    def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
+        """Something that is not a statement: guard, protocol_error, replication. `fields` holds no data."""
+        detail = {name: value for name, value in fields.items() if name != "sid"}
+        self._writer.append(Kind.EVENT, {"event": kind, "session": self._sid, "detail": detail})
+
+
+def _touch(touch: Touch) -> str:
+    rule = quote(touch.rule) if touch.rule is not None else "null"
+    return (
+        f'{{"relation":{quote(touch.relation)},"column":{quote(touch.column)},"class":{quote(touch.data_class)},'
+        f'"level":{quote(touch.level)},"use":{quote(touch.use)},"show":{quote(touch.show)},"rule":{rule}}}'
+    )

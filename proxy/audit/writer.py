@@ -1,0 +1,283 @@
+"""Appends records to a worker's segments: numbers them, chains them, writes them in batches.
+
+Contract:
+* `append` only puts text in memory; `flush` puts everything pending into the file with one write and then moves the
+  head. Who must not show data before its evidence is written calls `flush` first (mode `before-result`); in mode
+  `strict` flush returns only when the disk has it; in mode `async` the caller flushes when it likes, and a kill
+  loses at most what is pending.
+* When flush cannot write it raises AuditError and forgets nothing: every later flush goes on exactly where the file
+  ended. `failure` and the `on_failure` hook tell the outside. After a failed sync there is no way to know what the disk
+  has, so every later flush fails too until a restart.
+* A file is never altered or reopened: every start makes a new segment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from proxy.audit.chain import (
+    GENESIS,
+    WORKER,
+    Head,
+    Hmac,
+    head_path,
+    key_id,
+    next_key,
+    segment_key,
+    segment_path,
+)  # fmt: skip
+from proxy.audit.key import create_whole
+from proxy.audit.record import MAX_LINE, TAIL, AuditError, Kind, Stamp, encode_fields, quote, tail
+from proxy.audit.recover import Resume, read_head, recover, segments_of
+
+DEFAULT_SEGMENT_BYTES = 256 << 20
+MAX_PENDING = 200_000
+"""Records kept in memory while the disk refuses them; beyond it append fails."""
+
+
+class Mode(enum.Enum):
+    ASYNC = "async"  # flushed by the clock: a kill loses at most one interval
+    BEFORE_RESULT = "before-result"  # handed to the operating system before data flows: survives kill -9
+    STRICT = "strict"  # on disk before data flows: survives loss of power
+
+
+@dataclass(frozen=True, slots=True)
+class Io:
+    """The system calls that can fail, so that tests can make them fail."""
+
+    write: Callable[[int, bytes], int] = os.write
+    pwrite: Callable[[int, bytes, int], int] = os.pwrite
+    sync: Callable[[int], None] = os.fdatasync
+
+
+class AuditWriter:
+    """One worker's trail. Not thread-safe; one process at a time, which a lock on the head file enforces."""
+
+    def __init__(
+        self,
+        directory: Path,
+        worker: str,
+        key: bytes,
+        mode: Mode = Mode.BEFORE_RESULT,
+        clock: Callable[[], float] = time.time,
+        *,
+        segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        on_failure: Callable[[str], None] | None = None,
+        io: Io | None = None,
+    ) -> None:
+        """Opens the trail and writes the header of a new segment. Raises AuditError when it cannot."""
+        if not WORKER.fullmatch(worker):
+            raise AuditError(f"not a worker name: {worker!r}", hint="letters, digits, '_', '.', '-'; at most 64")
+        self.directory, self.worker, self.mode = directory, worker, mode
+        self.failure: str | None = None
+        """Why the last flush failed; None when it did not."""
+        self.failures = 0
+        """Flushes that failed so far."""
+        self._on_failure = on_failure
+        self._io = io or Io()
+        self._limit = segment_bytes
+        self._stamp = Stamp(clock)
+        self._middle = f'","worker":{quote(worker)},'
+        self._pending: list[str] = []
+        self._unwritten = b""
+        self._broken: str | None = None
+        self._fd = self._head_fd = -1
+        self._size = self._sealed = 0
+        self._new = True
+        self._closing = False
+        self._key_id = key_id(key)
+        try:
+            self._head_fd = self._take(directory, worker, key)
+            self.resumed: Resume = recover(directory, worker, key)
+            """How the trail was found; `resumed.damage` deserves an alert."""
+            self._seq, self._previous = self.resumed.seq, self.resumed.previous
+            self._segment, self._key = self.resumed.segment, segment_key(key, worker, self.resumed.segment)
+            self._open(self.resumed)
+        except OSError as error:
+            self._release()
+            raise AuditError(f"cannot open the audit trail in {directory}: {error.strerror}") from None
+        except AuditError:
+            self._release()
+            raise
+        try:
+            self.flush()
+        except AuditError:
+            if os.fstat(self._fd).st_size == 0:  # leave no empty segment behind for every attempt to start
+                os.unlink(segment_path(directory, worker, self._segment))
+            self._release()
+            raise
+
+    @property
+    def pending(self) -> bool:
+        """No successful flush stands behind everything appended: do not let data flow before one does."""
+        return bool(self._pending or self._unwritten) or self.failure is not None
+
+    @property
+    def pending_records(self) -> int:
+        """Records in memory that are not in the file yet, a batch that was written in part not counted."""
+        return len(self._pending)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last record appended."""
+        return self._seq
+
+    def append(self, kind: Kind, fields: Mapping[str, object]) -> int:
+        """Take in a record and answer its number. Raises ValueError for fields that docs/audit.md does not know."""
+        return self.append_encoded(kind.value, encode_fields(kind, fields))
+
+    def append_encoded(self, kind: str, rest: str) -> int:
+        """As append, with the kind's fields already encoded: `"a":1,"b":null`. The hot path."""
+        if len(rest) > MAX_LINE // 8 or len(self._pending) >= MAX_PENDING:
+            self._refuse(rest)
+        self._seq = seq = self._seq + 1
+        self._pending.append(f'{{"v":1,"seq":{seq},"kind":"{kind}","time":"{self._stamp()}{self._middle}{rest}')
+        return seq
+
+    def flush(self) -> None:
+        """Write everything pending. Raises AuditError when that is not possible now; nothing is lost by it."""
+        if not self.pending:
+            return
+        try:
+            self._drain()
+        except OSError as error:
+            self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+        self.failure = None
+        if self._size >= self._limit and not self._closing:
+            self._rotate()
+
+    def close(self, reason: str = "shutdown") -> None:
+        """Write a stop record, put everything on disk and let go. Raises AuditError when evidence could not be written;
+        the files are closed in any case."""
+        if self._fd < 0:
+            return
+        try:
+            self._closing = True
+            self.append(Kind.STOP, {"reason": reason})
+            self.flush()
+            self._io.sync(self._fd)
+            self._io.sync(self._head_fd)
+        except OSError as error:
+            raise AuditError(f"cannot put the audit trail on disk: {error.strerror}") from None
+        finally:
+            self._release()
+
+    def _take(self, directory: Path, worker: str, key: bytes) -> int:
+        """The head file, made when the trail is new, locked against a second writer."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = head_path(directory, worker)
+        if read_head(directory, worker) is None and not segments_of(directory, worker):
+            empty = Head(0, 0, 0, GENESIS).encode(worker, segment_key(key, worker, 0))
+            with contextlib.suppress(FileExistsError):
+                create_whole(path, empty)
+        # When segments are there but the head is not, the file made here is empty: recover() takes that for damage.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise AuditError(f"another process writes the audit trail of worker {worker} in {directory}") from None
+        return fd
+
+    def _open(self, resume: Resume) -> None:
+        """Make the file of `self._segment` and put its header in front of what is pending next."""
+        path = segment_path(self.directory, self.worker, self._segment)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._new = fd, 0, True
+        self._hmac = Hmac(self._key)
+        header = {
+            "segment": self._segment, "previous": self._previous.hex(), "key_id": self._key_id, "found": resume.found,
+            "torn": list(resume.torn), "damage": resume.damage,
+        }  # fmt: skip
+        self.append(Kind.SEGMENT, header)
+
+    def _rotate(self) -> None:
+        """Go on in the next segment. When its file cannot be made the present one just grows, and we try again."""
+        number, key = self._segment, self._key
+        try:
+            self._segment, self._key = number + 1, next_key(key)
+            self._open(Resume(self._segment, self._seq, self._previous, "rotated"))
+            self._drain()
+        except OSError as error:
+            if self._new:
+                self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+            self._segment, self._key = number, key
+            if self._on_failure is not None:
+                self._on_failure(f"cannot make the next audit segment in {self.directory}: {error.strerror}")
+
+    def _drain(self) -> None:
+        if self._broken is not None:
+            raise OSError(self._broken)
+        if self._pending:
+            self._seal()
+        while self._unwritten:
+            written = self._io.write(self._fd, self._unwritten)
+            if written <= 0:
+                raise OSError("nothing was written")
+            self._unwritten = self._unwritten[written:]
+        if self.mode is Mode.STRICT:
+            self._sync()
+        head = Head(self._segment, self._sealed, self._size, self._previous).encode(self.worker, self._key)
+        if self._io.pwrite(self._head_fd, head, 0) != len(head):
+            raise OSError("the head file was written in part")
+        self._new = False
+
+    def _seal(self) -> None:
+        """Chain what is pending; from here on its bytes are fixed."""
+        digest, previous = self._hmac.digest, self._previous
+        out = []
+        for text in self._pending:
+            body = text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes the JSON escape \udcXX
+            previous = digest(previous + body)
+            out.append(body)
+            out.append(tail(previous))
+            out.append(b"\n")
+        batch = b"".join(out)
+        self._previous, self._sealed = previous, self._seq
+        self._size += len(batch)
+        self._pending.clear()
+        self._unwritten += batch
+
+    def _sync(self) -> None:
+        try:
+            self._io.sync(self._fd)
+            if self._new:
+                directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+        except OSError as error:
+            self._broken = f"a sync failed ({error.strerror}); what the disk holds is unknown until a restart"
+            raise
+
+    def _refuse(self, rest: str) -> None:
+        if len(self._pending) >= MAX_PENDING:
+            raise AuditError(f"{MAX_PENDING} audit records wait for a disk that does not take them")
+        if len(rest.encode("utf-8", "backslashreplace")) > MAX_LINE - TAIL - 4096:
+            raise AuditError(f"an audit record of more than {MAX_LINE} bytes")
+
+    def _fail(self, reason: str) -> NoReturn:
+        self.failure = reason
+        self.failures += 1
+        if self._on_failure is not None:
+            self._on_failure(reason)
+        raise AuditError(reason, hint="data stops until evidence can be written: check space and rights")
+
+    def _release(self) -> None:
+        """Close the files without a stop record; what is pending is gone, as after a kill."""
+        for fd in (self._fd, self._head_fd):
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        self._fd = self._head_fd = -1
