@@ -1,81 +1,48 @@
 """Reads a `rewrite.catalog.Catalog` from a server: one transaction, one query per system catalog.
 
-The login needs CONNECT and nothing else. All rows come from one snapshot (REPEATABLE READ, READ ONLY). Definition texts
-are deparsed by the server from its newest state, which may be ahead of that snapshot; the caller re-reads when the change
-stamp has moved meanwhile (`proxy.control.database`).
+The login needs CONNECT and nothing else. All rows come from one snapshot (REPEATABLE READ, READ ONLY). Definition
+texts are deparsed by the server from its newest state, which may be ahead of that snapshot; the caller re-reads when
+the change stamp has moved meanwhile (`proxy.control.database`).
 
-Fail closed: a view whose definition cannot be had at the moment has `view_sql` None; a relation whose defaults and
-predicates cannot be had counts as embedding literals. `CatalogRead.incomplete` then asks for another read soon.
+What is locked at the moment is left out (`proxy.control.build` says how); `CatalogRead.incomplete` asks for another
+read soon.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass
 
 import asyncpg
 
 from proxy.control import queries
-from proxy.control.literals import comment_embeds_data, embeds_data
-from proxy.control.roles import Roles, build_roles
+from proxy.control.build import FIRST_USER_OID, Raw, Stamp, ViewText, build, type_rows
+from proxy.control.roles import Roles
 from proxy.control.texts import fetch_unlocked
-from proxy.control.types import TypeNames, TypeRow, array_element, modifier_pairs
-from rewrite.catalog import Cast, Catalog, Column, Function, Operator, Relation, TypeName
+from proxy.control.types import modifier_pairs
+from rewrite.catalog import Catalog, Relation
 
-Rows = list[asyncpg.Record]
-
-FIRST_USER_OID = 16384
 _TABLES = frozenset("rpfm")
+
+
+async def read_stamp(connection: asyncpg.Connection, last: Stamp | None = None) -> Stamp:
+    """The change stamp of now; `last` itself when no transaction has ended since it was taken."""
+    if last is not None and await connection.fetchval(queries.SNAPSHOT) == last.snapshot:
+        return last
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.fetch(queries.SESSION)
+        return Stamp(*await connection.fetchrow(queries.STAMP))
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogRead:
-    """What one read gave: `stamp` is the change stamp of the same snapshot (catalog part, roles part)."""
+    """What one read gave, and the change stamp of the same database snapshot."""
 
     catalog: Catalog
     roles: Roles
-    stamp: tuple[str, str]
+    stamp: Stamp
     incomplete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ViewText:
-    """A view's definition as last read, and the xmin of the rule it was read from."""
-
-    rule: str
-    sql: str
-
-
-@dataclass(slots=True)
-class Raw:
-    """Rows as they came, before anything is built from them (asyncpg records, in the order of the query's columns)."""
-
-    server: asyncpg.Record
-    stamp: tuple[str, str] = ("", "")
-    schemas: Rows = field(default_factory=list)
-    extensions: Rows = field(default_factory=list)
-    relations: Rows = field(default_factory=list)
-    attributes: Rows = field(default_factory=list)
-    inherits: Rows = field(default_factory=list)
-    indexes: Rows = field(default_factory=list)
-    partitioned: Rows = field(default_factory=list)
-    rules: Rows = field(default_factory=list)
-    views: dict[int, ViewText] = field(default_factory=dict)
-    definitions: Rows = field(default_factory=list)
-    unread: frozenset[int] = frozenset()
-    domain_checks: Rows = field(default_factory=list)
-    comments: Rows = field(default_factory=list)
-    types: Rows = field(default_factory=list)
-    formatted: Rows = field(default_factory=list)
-    functions: Rows = field(default_factory=list)
-    operators: Rows = field(default_factory=list)
-    casts: Rows = field(default_factory=list)
-    roles: Rows = field(default_factory=list)
-    memberships: Rows = field(default_factory=list)
-    search_paths: Rows = field(default_factory=list)
-    incomplete: bool = False
 
 
 class CatalogReader:
@@ -89,16 +56,16 @@ class CatalogReader:
         """Raises what asyncpg raises when the connection or the server fails."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             raw = await self._fetch(connection)
-        catalog, roles = await asyncio.to_thread(_build, raw)
+        catalog, roles = await asyncio.to_thread(build, raw)
         self._views, self._last = raw.views, catalog
         return CatalogRead(catalog, roles, raw.stamp, raw.incomplete)
 
     async def _fetch(self, connection: asyncpg.Connection) -> Raw:
         fetch = connection.fetch
         await fetch(queries.SESSION)
-        [stamp] = await fetch(queries.STAMP, "")
+        [stamp] = await fetch(queries.STAMP)
         [server] = await fetch(queries.SERVER)
-        raw = Raw(server, stamp=(stamp["catalog"], stamp["roles"]))
+        raw = Raw(Stamp(*stamp), server)
         raw.schemas = await fetch(queries.SCHEMAS)
         raw.extensions = await fetch(queries.EXTENSIONS)
         raw.relations = await fetch(queries.RELATIONS)
@@ -110,7 +77,7 @@ class CatalogReader:
         raw.domain_checks = await fetch(queries.DOMAIN_CHECKS)
         raw.comments = await fetch(queries.COMMENTS)
         raw.types = await fetch(queries.TYPES)
-        pairs = sorted(modifier_pairs(_type_rows(raw), {(a[3], a[4]) for a in raw.attributes}))
+        pairs = sorted(modifier_pairs(type_rows(raw), {(a[3], a[4]) for a in raw.attributes}))
         raw.formatted = await fetch(queries.FORMATTED_TYPES, [p[0] for p in pairs], [p[1] for p in pairs])
         raw.functions = await fetch(queries.FUNCTIONS)
         raw.operators = await fetch(queries.OPERATORS)
@@ -173,184 +140,3 @@ def _names_of(relation: Relation | None) -> tuple[object, ...] | None:
     if relation is None:
         return None
     return relation.schema, relation.name, tuple((c.attnum, c.name) for c in relation.columns)
-
-
-def _build(raw: Raw) -> tuple[Catalog, Roles]:
-    """Everything that costs time and needs no connection; runs in a thread."""
-    types = _type_rows(raw)
-    names = TypeNames(types, {(f[0], f[1]): f[2] for f in raw.formatted})
-    columns = _columns(raw, types, names)
-    literal_objects, literal_relations = _literals(raw)
-    relations = _relations(raw, columns, literal_relations)
-    functions = {f[0]: Function(f[0], f[1], f[2], f[3], f[4], f[5]) for f in raw.functions}
-    catalog = Catalog(
-        database=raw.server[1],
-        version=_digest(raw),
-        server_version=raw.server[0],
-        relations=relations,
-        functions=functions,
-        operators=tuple(Operator(o[0], o[1], o[2]) for o in raw.operators),
-        types=_type_names(raw, types, columns),
-        schemas=frozenset(s[0] for s in raw.schemas),
-        extensions=frozenset(e[0] for e in raw.extensions),
-        literal_objects=literal_objects,
-        casts=tuple(Cast(c[0], c[1], c[2], c[3]) for c in raw.casts),
-    )
-    return catalog, build_roles(raw.roles, raw.memberships, raw.search_paths)
-
-
-def _type_rows(raw: Raw) -> dict[int, TypeRow]:
-    checked = {c[1] for c in raw.domain_checks}
-    return {
-        t[0]: TypeRow(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10] or t[0] in checked, t[11])
-        for t in raw.types
-    }
-
-
-def _columns(raw: Raw, types: Mapping[int, TypeRow], names: TypeNames) -> dict[int, tuple[Column, ...]]:
-    spelled: dict[tuple[int, int], tuple[str, str, str, str, bool]] = {}
-    shared: dict[tuple[object, ...], Column] = {}  # partitions repeat their parent's columns
-    out: dict[int, list[Column]] = {}
-    for a in raw.attributes:
-        key = tuple(a)[1:]
-        column = shared.get(key)
-        if column is None:
-            _, attnum, name, type_oid, typmod, not_null, generated = a
-            spelling = spelled.get((type_oid, typmod))
-            if spelling is None:
-                base, base_typmod = names.base(type_oid, typmod)
-                spelling = spelled[type_oid, typmod] = (
-                    names.sql(type_oid, typmod),
-                    names.sql(base, base_typmod),
-                    types[base].name,
-                    types[base].category,
-                    names.checked(type_oid),
-                )
-            column = shared[key] = Column(attnum, name, type_oid, typmod, *spelling, not_null, generated)
-        out.setdefault(a[0], []).append(column)
-    return {oid: tuple(cs) for oid, cs in out.items()}
-
-
-def _relations(
-    raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_relations: frozenset[int]
-) -> dict[int, Relation]:
-    parents: dict[int, list[int]] = {}
-    for child, parent in raw.inherits:
-        parents.setdefault(child, []).append(parent)
-    primary: dict[int, tuple[int, ...]] = {}
-    unique: dict[int, set[int]] = {}
-    for _, table, is_primary, _, keys, attnums in raw.indexes:
-        if is_primary:
-            primary[table] = tuple(attnums[:keys])
-        unique.setdefault(table, set()).update(attnums[:keys])
-    partition_key = {p[0]: frozenset(p[1]) for p in raw.partitioned}
-    rules = {r[0] for r in raw.rules}
-    out = {}
-    for oid, schema, name, kind, owner, options, row_security, readers in raw.relations:
-        view = raw.views.get(oid)
-        out[oid] = Relation(
-            oid=oid,
-            schema=schema,
-            name=name,
-            kind=kind,
-            owner=owner,
-            columns=columns.get(oid, ()),
-            parents=tuple(parents.get(oid, ())),
-            primary_key=primary.get(oid, ()),
-            unique=frozenset(unique.get(oid, ())),
-            partition_key=partition_key.get(oid, frozenset()),
-            view_sql=view.sql if view else None,
-            security_invoker=_is_on(options, "security_invoker"),
-            security_barrier=_is_on(options, "security_barrier"),
-            row_security=row_security,
-            rules=oid in rules,
-            readers=frozenset((*(readers or ()), owner)),
-            literals=oid in literal_relations,
-        )
-    return out
-
-
-def _is_on(options: list[str], name: str) -> bool:
-    """A boolean reloption, in any of the spellings that PostgreSQL takes (unambiguous prefixes included)."""
-    for option in options:
-        key, _, value = option.partition("=")
-        if key == name:
-            value = value.lower()
-            return value in ("on", "1") or (bool(value) and ("true".startswith(value) or "yes".startswith(value)))
-    return False
-
-
-def _literals(raw: Raw) -> tuple[dict[str, frozenset[int]], frozenset[int]]:
-    """OIDs of objects whose text embeds data, by catalog, and the relations they belong to."""
-    objects: dict[str, set[int]] = {}
-    relations = set(raw.unread)
-    for catalog, oid, relation, text in raw.definitions:
-        if text is None or embeds_data(text):
-            objects.setdefault(catalog, set()).add(oid)
-            relations.add(relation)
-    for oid, _, text, _ in raw.domain_checks:
-        if text is None or embeds_data(text):
-            objects.setdefault("pg_constraint", set()).add(oid)
-    for oid, is_relation, text in raw.comments:
-        if comment_embeds_data(text):
-            objects.setdefault("pg_description", set()).add(oid)
-            if is_relation:
-                relations.add(oid)
-    return {catalog: frozenset(oids) for catalog, oids in objects.items()}, frozenset(relations)
-
-
-def _type_names(
-    raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]
-) -> tuple[TypeName, ...]:
-    """Types with what a cast to them runs besides builtin code: cast functions, domain checks, those of its parts."""
-    own: dict[int, set[int]] = {}
-    for source, target, function, _ in raw.casts:
-        own.setdefault(target, set()).add(function)
-        if source in types and types[source].schema != "pg_catalog":
-            own.setdefault(source, set()).add(function)
-    for _, domain, _, functions in raw.domain_checks:
-        own.setdefault(domain, set()).update(f for f in functions if f is not None and f >= FIRST_USER_OID)
-
-    def closure(oid: int, seen: set[int]) -> set[int]:
-        if oid in seen or oid not in types:
-            return set()
-        seen.add(oid)
-        row, out = types[oid], set(own.get(oid, ()))
-        parts = [row.base, array_element(types, oid)]
-        if row.kind == "c" and row.schema != "pg_catalog":
-            parts += [c.type_oid for c in columns.get(row.relation, ())]
-        for part in parts:
-            out |= closure(part, seen)
-        return out
-
-    lasting = (t for t in raw.types if t[12])
-    return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(closure(t[0], set())))) for t in lasting)
-
-
-def _digest(raw: Raw) -> str:
-    """Equal content, equal digest; temporary objects of other sessions are no content."""
-    digest = blake2b(digest_size=16)
-    parts = (
-        [raw.server],
-        raw.schemas,
-        raw.extensions,
-        raw.relations,
-        raw.attributes,
-        raw.inherits,
-        raw.indexes,
-        raw.partitioned,
-        raw.rules,
-        raw.definitions,
-        raw.domain_checks,
-        raw.comments,
-        [t for t in raw.types if t[12]],
-        raw.formatted,
-        raw.functions,
-        raw.operators,
-        raw.casts,
-    )
-    for rows in parts:
-        digest.update(repr([tuple(r) for r in rows]).encode())
-    digest.update(repr(sorted(raw.unread)).encode())
-    digest.update(repr(sorted((oid, v.sql) for oid, v in raw.views.items())).encode())
-    return digest.hexdigest()

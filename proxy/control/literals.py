@@ -1,9 +1,10 @@
 """Do texts kept in the system catalogs give data away?
 
 Defaults, index predicates, check constraints and comments are readable to every role, and people write values into
-them: `CREATE INDEX … WHERE phone = '13800001234'`. This module decides, from the text alone, whether one does. It errs on the
-side of "yes", but a `yes` for every `'active'` would make `\\d` useless, so words that look like codes are let through.
-What it cannot see: a value that looks like a code, such as a single Latin surname or a number of up to five digits.
+them: `CREATE INDEX … WHERE phone = '13800001234'`. This module decides, from the text alone, whether one does. It
+errs on the side of "yes", but a `yes` for every `'active'` would make `\\d` useless, so words that look like codes
+pass. What it cannot see: a value that looks like a code, such as a single Latin surname or a number of up to five
+digits.
 """
 
 from __future__ import annotations

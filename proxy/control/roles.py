@@ -2,8 +2,9 @@
 
 A role counts as a member of another when there is any chain of memberships between them, whatever the options of the
 grants (INHERIT, SET, ADMIN; PostgreSQL 16 and later keep them per grant): policy asks who somebody *is*, not which
-privileges are in force at the moment. That is `pg_has_role(user, role, 'MEMBER')`, except that a superuser is a member
-only of the roles granted to it. The owner of the database, and who belongs to it, is a member of `pg_database_owner`.
+privileges are in force at the moment. That is `pg_has_role(user, role, 'MEMBER')`, except that a superuser is a
+member only of the roles granted to it. The owner of the database, and who belongs to it, is a member of
+`pg_database_owner`.
 """
 
 from __future__ import annotations

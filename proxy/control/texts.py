@@ -1,8 +1,9 @@
 """Reading definition texts without ever waiting for somebody's lock.
 
 `pg_get_viewdef` locks the relations a view reads, and newer versions of `pg_get_expr` the relation of the expression.
-A client that has altered a table and not yet committed holds that lock, and may itself be waiting for us. So these reads
-run under a short lock timeout, in savepoints; when one fails, the set is halved until only what is locked is missing.
+A client that has altered a table and not yet committed holds that lock, and may itself be waiting for us. So these
+reads run under a short lock timeout, in savepoints; when one fails, the set is halved until only what is locked is
+missing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+"""Opening control connections: where to, as whom, and nothing that a client has said except the name of a database."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from proxy.tls import ServerMode
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server and the control login. `context` is what `proxy.tls.server_context` made for `mode`."""
+
+    host: str
+    port: int
+    user: str
+    password: str | None = field(default=None, repr=False)
+    mode: ServerMode = ServerMode.DISABLE
+    context: ssl.SSLContext | None = field(default=None, repr=False)
+    connect_timeout: float = 10.0
+    command_timeout: float = 30.0
+    """Seconds a single catalog query may take before the connection is given up."""
+
+
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What may go wrong on a control connection without being a bug of ours."""
+
+
+async def connect(target: Target, database: str) -> asyncpg.Connection:
+    """A connection without prepared-statement names (a pooler may sit in between). Raises one of FAILURES."""
+    if not database or "\0" in database:
+        raise asyncpg.InvalidCatalogNameError("no such database")
+    encryption: ssl.SSLContext | str | bool = False
+    if target.mode is ServerMode.PREFER:
+        encryption = "prefer"
+    elif target.mode is not ServerMode.DISABLE:
+        encryption = target.context if target.context is not None else "require"
+    return await asyncpg.connect(
+        host=target.host,
+        port=target.port,
+        user=target.user,
+        password=target.password if target.password is not None else "",
+        database=database,
+        ssl=encryption,
+        timeout=target.connect_timeout,
+        command_timeout=target.command_timeout,
+        statement_cache_size=0,
+        server_settings={"application_name": "pgveil control"},
+    )

@@ -1,0 +1,361 @@
+"""The control plane of one upstream: catalog, roles and policy of every served database, as the sessions see them.
+
+Sessions ask synchronously (`current`) and compare `epoch` before every statement; everything else happens in tasks
+here. What a session gets is one consistent picture: catalog, roles, policy and classification are swapped together,
+under a lock that orders policy changes and catalog changes. `epoch` grows whenever a picture changes, goes out of
+date or comes back.
+
+Fail closed: without a picture, or with one that has not been confirmed for `max_stale` seconds, `current` raises
+ControlUnavailable. A policy that does not load, or does not fit the catalog of some database, never replaces a good
+one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from policies.model import Profile
+from proxy.control.catalog import CatalogRead
+from proxy.control.connection import Target
+from proxy.control.database import DatabaseWatch
+from proxy.control.errors import ControlUnavailable
+from proxy.control.policy import PolicyFiles
+from proxy.control.roles import Roles
+from proxy.session.effects import Identity, Planner
+from rewrite.catalog import Catalog, Relation
+
+Event = Callable[[str, Mapping[str, str | int | bool]], None]
+
+FRESH = 0.25
+"""A session that starts is content with a picture confirmed this many seconds ago."""
+PROFILES_KEPT = 4096
+"""Profiles kept per database; application_name is the client's choice, so there must be a bound."""
+
+
+class Engine(Protocol):
+    """The policy package, as the control plane uses it."""
+
+    def load(self, paths: Sequence[Path]) -> Any:
+        """A policy with a `version`. Raises ValueError or OSError with a text that names file and line."""
+
+    def classify(self, policy: Any, relations: Mapping[int, Relation]) -> Any: ...
+
+    def profile(
+        self,
+        policy: Any,
+        classification: Any,
+        relations: Mapping[int, Relation],
+        identity: Identity,
+        roles: frozenset[str],
+        now: float,
+    ) -> Profile: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Seconds."""
+
+    interval: float = 1.0
+    """Between two looks at a database or at the policy files."""
+    max_stale: float = 30.0
+    """How long a picture that cannot be confirmed may still be used."""
+    idle: float = 600.0
+    """A database that no session uses is let go after this; the connection would keep DROP DATABASE from working."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What `current` answers."""
+
+    catalog: Catalog
+    profile: Profile
+    planner: Planner
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that belongs together for one database."""
+
+    catalog: Catalog
+    roles: Roles
+    policy: Any
+    classification: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """For /readyz and /metrics."""
+
+    database: str
+    usable: bool
+    age: float
+    """Seconds since the picture was last confirmed."""
+    sessions: int
+    relations: int
+    reason: str
+
+
+ProfileKey = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class _Served:
+    planner: Planner
+    watch: DatabaseWatch
+    pinned: bool
+    picture: Picture | None = None
+    profiles: OrderedDict[ProfileKey, Profile] = field(default_factory=OrderedDict)
+    sessions: int = 0
+    used: float = 0.0
+    usable: bool = False
+    """What the sessions were last told, by way of the epoch."""
+    reported: str = ""
+    """The failure that was last told to `on_event`."""
+
+
+class ControlPlane:
+    """Create and use inside one running event loop. `databases` are the server's names of those to keep open always."""
+
+    def __init__(
+        self,
+        target: Target,
+        policy: Sequence[Path],
+        engine: Engine,
+        planner: Callable[[], Planner],
+        databases: Sequence[str] = (),
+        options: Options = Options(),
+        on_event: Event = lambda kind, fields: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._target = target
+        self._engine = engine
+        self._planner = planner
+        self._pinned = tuple(databases)
+        self._options = options
+        self._on_event = on_event
+        self._clock = clock
+        self._files: PolicyFiles[Any] = PolicyFiles(policy, engine.load)
+        self._policy: Any = None
+        self._served: dict[str, _Served] = {}
+        self._lock = asyncio.Lock()
+        self._epoch = 1
+        self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def policy_version(self) -> str:
+        return str(self._policy.version)
+
+    async def start(self) -> None:
+        """Load the policy (a bad one is fatal: what the engine raises comes out) and begin to watch."""
+        self._policy = await asyncio.to_thread(self._files.load)
+        self._on_event("policy_loaded", {"version": self.policy_version})
+        self._ticker = asyncio.create_task(self._tick(), name="control plane")
+        for database in self._pinned:
+            self._serve(database)
+
+    async def close(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+        served, self._served = list(self._served.values()), {}
+        await asyncio.gather(*(s.watch.close() for s in served))
+
+    async def attach(self, database: str) -> None:
+        """A session begins: return when `current` can answer for it. Raises ControlUnavailable. Pair with `detach`.
+
+        Call it once the server has accepted the login, or strangers make us connect to whatever they name.
+        """
+        served = self._serve(database)
+        served.sessions += 1
+        try:
+            if not (served.usable and served.watch.connected and self._age(served) <= FRESH):
+                await served.watch.refresh()
+        except BaseException:
+            self.detach(database)
+            await self._forget_unknown(database)
+            raise
+
+    def detach(self, database: str) -> None:
+        """The session is over."""
+        served = self._served.get(database)
+        if served is not None:
+            served.sessions = max(0, served.sessions - 1)
+            served.used = self._clock()
+
+    async def refresh(self, database: str) -> None:
+        """Return when pictures of the database include all that was committed before this call."""
+        await self._serve(database).watch.refresh()
+
+    def current(self, identity: Identity, now: float) -> View:
+        """What the session may see at `now` (Unix time). Raises ControlUnavailable."""
+        served = self._served.get(identity.database)
+        if served is None or served.picture is None:
+            raise ControlUnavailable(identity.database, served.watch.reason if served else "not attached")
+        if self._age(served) > self._options.max_stale:
+            raise ControlUnavailable(identity.database, "out of date")
+        picture = served.picture
+        return View(picture.catalog, self._profile(served, picture, identity, now), served.planner, self._epoch)
+
+    async def reload(self) -> bool:
+        """Read the policy files now (SIGHUP). False when they were refused and the policy in force stays."""
+        async with self._lock:
+            try:
+                policy = await asyncio.to_thread(self._files.load)
+                drawn = {}
+                for name, served in list(self._served.items()):
+                    if served.picture is not None:
+                        drawn[name] = await self._draw(served.picture.catalog, served.picture.roles, policy)
+            except Exception as problem:
+                text = str(problem) if isinstance(problem, (ValueError, OSError)) else type(problem).__name__
+                self._on_event("policy_refused", {"problem": text})
+                return False
+            if policy.version == self._policy.version:
+                return True
+            self._policy = policy
+            for name, picture in drawn.items():
+                if name in self._served:
+                    self._swap(self._served[name], picture)
+            self._epoch += 1
+        self._on_event("policy_loaded", {"version": self.policy_version})
+        return True
+
+    def status(self) -> tuple[DatabaseStatus, ...]:
+        return tuple(
+            DatabaseStatus(
+                database=name,
+                usable=self._is_usable(served),
+                age=self._age(served),
+                sessions=served.sessions,
+                relations=len(served.picture.catalog.relations) if served.picture else 0,
+                reason=served.watch.reason,
+            )
+            for name, served in self._served.items()
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """The policy is loaded, and all databases of the configuration can be served."""
+        if self._policy is None:
+            return False
+        return all(name in self._served and self._is_usable(self._served[name]) for name in self._pinned)
+
+    def _serve(self, database: str) -> _Served:
+        served = self._served.get(database)
+        if served is None:
+
+            async def publish(read: CatalogRead) -> None:
+                await self._publish(database, read)
+
+            def failed(reason: str) -> None:
+                self._on_failure(database, reason)
+
+            watch = DatabaseWatch(database, self._target, self._options.interval, publish, failed, self._clock)
+            served = _Served(self._planner(), watch, database in self._pinned, used=self._clock())
+            self._served[database] = served
+        return served
+
+    async def _publish(self, database: str, read: CatalogRead) -> None:
+        async with self._lock:
+            served = self._served.get(database)
+            if served is None:
+                return
+            old = served.picture
+            catalog_same = old is not None and old.catalog.version == read.catalog.version
+            if old is not None and catalog_same and old.roles.version == read.roles.version:
+                return
+            if old is not None and catalog_same:
+                picture = Picture(old.catalog, read.roles, old.policy, old.classification)
+            else:
+                picture = await self._draw(read.catalog, read.roles, self._policy)
+            self._swap(served, picture)
+            served.usable = True
+            self._epoch += 1
+        fields: dict[str, str | int | bool] = {
+            "database": database,
+            "version": picture.catalog.version,
+            "relations": len(picture.catalog.relations),
+            "roles": len(picture.roles.roles),
+            "incomplete": read.incomplete,
+        }
+        self._on_event("catalog_loaded", fields)
+
+    async def _draw(self, catalog: Catalog, roles: Roles, policy: Any) -> Picture:
+        classification = await asyncio.to_thread(self._engine.classify, policy, catalog.relations)
+        return Picture(catalog, roles, policy, classification)
+
+    def _swap(self, served: _Served, picture: Picture) -> None:
+        served.picture = picture
+        served.profiles.clear()
+
+    def _profile(self, served: _Served, picture: Picture, identity: Identity, now: float) -> Profile:
+        key = (identity.user, identity.application_name, identity.client_address)
+        found = served.profiles.get(key)
+        if found is not None and (found.valid_until is None or now < found.valid_until):
+            served.profiles.move_to_end(key)
+            return found
+        roles = picture.roles.of(identity.user)
+        relations = picture.catalog.relations
+        try:
+            profile = self._engine.profile(picture.policy, picture.classification, relations, identity, roles, now)
+        except Exception as problem:
+            self._on_event("profile_failed", {"database": identity.database, "problem": type(problem).__name__})
+            raise ControlUnavailable(identity.database, "the policy could not be applied") from problem
+        served.profiles[key] = profile
+        served.profiles.move_to_end(key)
+        while len(served.profiles) > PROFILES_KEPT:
+            served.profiles.popitem(last=False)
+        return profile
+
+    def _age(self, served: _Served) -> float:
+        return self._clock() - served.watch.checked
+
+    def _is_usable(self, served: _Served) -> bool:
+        return served.picture is not None and self._age(served) <= self._options.max_stale
+
+    def _on_failure(self, database: str, reason: str) -> None:
+        served = self._served.get(database)
+        if served is not None and served.watch.reason != served.reported:
+            served.reported = served.watch.reason
+            self._on_event("catalog_unavailable", {"database": database, "reason": reason})
+
+    async def _forget_unknown(self, database: str) -> None:
+        served = self._served.get(database)
+        if served is not None and served.picture is None and not served.sessions and not served.pinned:
+            del self._served[database]
+            await served.watch.close()
+
+    async def _tick(self) -> None:
+        """Once per interval: policy files, pictures that went out of date or came back, databases nobody uses."""
+        while True:
+            await asyncio.sleep(min(self._options.interval, 1.0))
+            if self._files.is_due():
+                await self.reload()
+            for name, served in list(self._served.items()):
+                self._note_usability(name, served)
+                unused = not served.pinned and not served.sessions
+                if unused and self._clock() - served.used > self._options.idle:
+                    del self._served[name]
+                    await served.watch.close()
+
+    def _note_usability(self, database: str, served: _Served) -> None:
+        """Sessions look only when the epoch has moved, so going out of date has to move it."""
+        usable = self._is_usable(served)
+        if usable and not served.watch.reason:
+            served.reported = ""
+        if usable != served.usable:
+            served.usable = usable
+            self._epoch += 1
+            self._on_event("catalog_back" if usable else "catalog_stale", {"database": database})
