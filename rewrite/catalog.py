@@ -41,7 +41,7 @@ class Relation:
     schema: str
     name: str
     kind: str
-    """pg_class.relkind: r table, p partitioned table, v view, m materialized view, f foreign table, S sequence, i index, c type."""
+    """pg_class.relkind: r table, p partitioned, v view, m materialized view, f foreign table, S sequence, i index, c type."""
     owner: str
     columns: tuple[Column, ...]
     parents: tuple[int, ...] = ()

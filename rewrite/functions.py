@@ -55,6 +55,8 @@ class Names:
     resolution: Resolution | None
     allowed: frozenset[str]
     """Functions that the policy allows, as schema.name."""
+    extensions: frozenset[str] = frozenset()
+    """Extensions that the policy trusts beyond the built-in list."""
 
 
 def check(survey: Survey, names: Names) -> Finding | None:
@@ -88,7 +90,7 @@ def forbidden(what: str, name: str) -> Refusal:
     return Refusal(
         "42501",
         f"{what} {name} may not be used in a session with masked columns",
-        "it may read or run something pgveil cannot see; ask a DBA to allow it in the policy (functions: allow) if it is harmless",
+        "it may read or run something pgveil cannot see; if it is harmless, a DBA can allow it in the policy (functions: allow)",
     )
 
 
@@ -132,7 +134,7 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool) -> F
 
 
 def _allowed(function: Function, names: Names) -> bool:
-    return system.is_allowed(function, names.allowed)
+    return system.is_allowed(function, names.allowed, names.extensions)
 
 
 def _function_allowed(oid: int, names: Names) -> bool:

@@ -21,7 +21,16 @@ Node: TypeAlias = Any
 """A dict, list, string, number or boolean of the JSON tree."""
 
 LOCATIONS = frozenset(
-    {"location", "stmt_location", "stmt_len", "name_location", "list_start", "list_end", "rexpr_list_start", "rexpr_list_end"}
+    {
+        "location",
+        "stmt_location",
+        "stmt_len",
+        "name_location",
+        "list_start",
+        "list_end",
+        "rexpr_list_start",
+        "rexpr_list_end",
+    }
 )
 
 
@@ -105,9 +114,14 @@ def strip(node: Node) -> Node:
 
 
 def replaced(node: Node, replacements: Mapping[int, Node]) -> Node:
-    """A deep copy without locations, with every dict whose id() is in `replacements` exchanged for the given node."""
+    """A deep copy without locations, with every dict whose id() is in `replacements` exchanged for the given node.
+
+    A replacement that is a function gets the copy of the original node (its own replacement left out) and returns the new one.
+    """
     if isinstance(node, dict):
         new = replacements.get(id(node))
+        if callable(new):
+            return new({k: replaced(v, replacements) for k, v in node.items() if k not in LOCATIONS})
         if new is not None:
             return new
         return {k: replaced(v, replacements) for k, v in node.items() if k not in LOCATIONS}

@@ -6,7 +6,7 @@ the protected relations in it replaced in turn, so that the view shows what it w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from policies.model import Decision, Profile
@@ -15,6 +15,7 @@ from rewrite.catalog import Catalog, Relation
 from rewrite.masks import decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
 from rewrite.plan import Refusal, Touch
+from rewrite.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class Source:
     """How one relation is read in one profile."""
 
     relation: Relation
-    items: tuple[str, ...]
-    """Select list of the derived table; empty for a view, whose text is in `view`."""
+    items: Mapping[str, str]
+    """Select list of the derived table by column name; empty for a view, whose text is in `view`."""
     view: str | None
     masked: frozenset[str]
     """Names of the columns whose values are not the stored ones."""
@@ -39,11 +40,17 @@ class Source:
     def qualified(self) -> str:
         return f"{quote_ident(self.relation.schema)}.{quote_ident(self.relation.name)}"
 
-    def select(self, *, only: bool = False, sample: str = "", extra: tuple[str, ...] = ()) -> str:
-        """The SELECT that stands for the relation. `extra` are system columns, appended at the end."""
+    def select(
+        self, *, only: bool = False, sample: str = "", extra: tuple[str, ...] = (), columns: Collection[str] | None = None
+    ) -> str:
+        """The SELECT that stands for the relation, with the given columns (default: all) in the relation's order.
+
+        `extra` are system columns, appended at the end.
+        """
         if self.view is not None:
             return self.view
-        items = ", ".join((*self.items, *extra))
+        wanted = [sql for name, sql in self.items.items() if columns is None or name in columns]
+        items = ", ".join((*wanted, *extra)) or "NULL"
         return f"SELECT {items} FROM {'ONLY ' if only else ''}{self.qualified}{sample}"
 
 
@@ -51,9 +58,6 @@ def tree(select: str) -> Node:
     """The parse tree of a generated SELECT, without locations, as it appears in RangeSubselect.subquery."""
     (statement,) = parse(select)
     return {statement.kind: strip(statement.body)}
-
-
-ViewReader = Callable[[Relation], "Source | None"]
 
 
 class SourceBook:
@@ -89,6 +93,28 @@ class SourceBook:
                 self._open.discard(relation.oid)
         return self._sources[relation.oid]
 
+    def reaches_protected(self, relation: Relation, seen: frozenset[int] = frozenset()) -> bool:
+        """Whether the relation is protected or a view (or foreign table) that may lead to a protected one."""
+        if relation.oid in self.protected or relation.oid in seen:
+            return relation.oid in self.protected
+        if relation.kind == "f":
+            return False
+        if relation.view_sql is None:
+            return False
+        return any(self.reaches_protected(r, seen | {relation.oid}) for r in self.bases(relation))
+
+    def bases(self, relation: Relation) -> tuple[Relation, ...]:
+        """The relations that a view's definition names."""
+        if relation.view_sql is None:
+            return ()
+        found = []
+        for statement in parse(relation.view_sql):
+            for site in Survey(statement.kind, statement.body).sites:
+                base = self.catalog.by_name.get((site.schema or "pg_catalog", site.name))
+                if base is not None and not site.cte:
+                    found.append(base)
+        return tuple(found)
+
     def _make(self, relation: Relation) -> Source | None:
         if not self.profile.masked:
             return None
@@ -110,22 +136,23 @@ class SourceBook:
         if ancestor is not None:
             return self._refuse(relation, f"its rows are chosen by a masked column of {ancestor}")
         names = {c.name: quote_ident(c.name) for c in relation.columns}
-        items, masked, denied = [], set(), set()
+        items: dict[str, str] = {}
+        masked, denied = set(), set()
         by_name = {}
         for column in relation.columns:
             decision = decisions.get(column.attnum)
             if decision is not None:
                 by_name[column.name] = decision
             if decision is None or decision.is_clear:
-                items.append(quote_ident(column.name))
+                items[column.name] = quote_ident(column.name)
                 continue
             expression = decision_sql(column, decision, names)
             if expression is None:
                 denied.add(column.name)
                 continue
             masked.add(column.name)
-            items.append(f"{expression} AS {quote_ident(column.name)}")
-        return Source(relation, tuple(items), None, frozenset(masked), frozenset(denied), by_name)
+            items[column.name] = f"{expression} AS {quote_ident(column.name)}"
+        return Source(relation, items, None, frozenset(masked), frozenset(denied), by_name)
 
     def _masked_partition_key(self, relation: Relation) -> str | None:
         """Name of a partitioned ancestor whose partition key is masked: the partition tells the raw value's range."""
@@ -151,4 +178,4 @@ class SourceBook:
             f"{relation.schema}.{relation.name} cannot be read in a session with masked columns: {why}",
             "read the tables behind it, or ask a DBA to name its columns in the policy",
         )
-        return Source(relation, (), None, frozenset(), frozenset(), {}, (), refusal)
+        return Source(relation, {}, None, frozenset(), frozenset(), {}, (), refusal)

@@ -77,9 +77,39 @@ class Spans:
         t = self.tokens
         return NameSpan(t[first].start, t[last].end, t[outer_first].start, t[outer_last].end, table)
 
+    def at_or_after(self, offset: int) -> int:
+        """Index of the first token that starts at or after the byte offset."""
+        return bisect_left(self.starts, offset)
+
+    def part_start(self, first: int, skip: int) -> int:
+        """Byte where part number `skip` (from 0) of the dotted name begins whose first token is number `first`."""
+        i = first
+        for _ in range(skip):
+            i = self._identifier_end(i)
+            if self._word(i + 1) != ".":
+                raise SpanError("a qualified name is not written as expected")
+            i += 2
+        return self.tokens[i].start
+
+    def first_argument(self, location: int, parts: int) -> tuple[int, int]:
+        """Bytes of the first argument of the call whose function name starts at the byte offset."""
+        i = self._name_end(self.at(location), parts) + 1
+        if self._word(i) != "(":
+            raise SpanError("a call is not written as expected")
+        start = i + 1
+        depth = 0
+        i = start
+        while i < len(self.tokens):
+            word = self.tokens[i].text
+            if depth == 0 and word in (",", ")"):
+                return self.tokens[start].start, self.tokens[i - 1].end
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(word, 0)
+            i += 1
+        raise SpanError("a call is not closed")
+
     def closing(self, offset: int) -> int:
         """Byte after the parenthesis that closes the one which is the next token at or after the byte offset."""
-        i = bisect_left(self.starts, offset)
+        i = self.at_or_after(offset)
         if self._word(i) != "(":
             raise SpanError("no parenthesis where one is expected")
         depth = 0
@@ -92,7 +122,7 @@ class Spans:
 
     def next_is(self, offset: int, word: str) -> bool:
         """Whether the first token at or after the byte offset is `word`."""
-        return self._word(bisect_left(self.starts, offset)) == word
+        return self._word(self.at_or_after(offset)) == word
 
     def name_end(self, location: int, parts: int) -> int:
         """Byte after a name of `parts` parts that starts at the byte offset."""

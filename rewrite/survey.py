@@ -8,7 +8,6 @@ What the walk does not know ends up in `unknown`, and the planner refuses it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rewrite.nodes import EXPRESSIONS
@@ -43,8 +42,8 @@ class Site:
     use: Use
     level: Level
     cte: bool = False
-    sample: Node | None = None
-    """The RangeTableSample node around it, if any."""
+    item: Node | None = None
+    """The range table item around it, type key included: {"RangeVar": ...} or {"RangeTableSample": ...}."""
 
     @property
     def schema(self) -> str | None:
@@ -58,6 +57,11 @@ class Site:
     def alias(self) -> str:
         """The name by which the query refers to it."""
         return self.node.get("alias", {}).get("aliasname") or self.node["relname"]  # type: ignore[no-any-return]
+
+    @property
+    def parts(self) -> int:
+        """How many parts the written name has."""
+        return 1 + ("schemaname" in self.node) + ("catalogname" in self.node)
 
     @property
     def only(self) -> bool:
@@ -189,11 +193,9 @@ class Survey:
 
     # -- range items ----------------------------------------------------------------------------------------------------
 
-    def _site(
-        self, node: Node, use: Use, level: Level, ctes: frozenset[str], sample: Node | None = None
-    ) -> None:
+    def _site(self, node: Node, use: Use, level: Level, ctes: frozenset[str], item: Node | None = None) -> None:
         cte = use is Use.SOURCE and "schemaname" not in node and node["relname"] in ctes
-        site = Site(node, use, level, cte, sample)
+        site = Site(node, use, level, cte, item)
         if cte:
             level.others.add(site.alias)
         else:
@@ -204,10 +206,10 @@ class Survey:
         ((kind, body),) = item.items()
         alias = body.get("alias", {}).get("aliasname")
         if kind == "RangeVar":
-            self._site(body, Use.SOURCE, level, ctes)
+            self._site(body, Use.SOURCE, level, ctes, item)
         elif kind == "RangeTableSample":
             self.samples.append(strings(body["method"]))
-            self._site(body["relation"]["RangeVar"], Use.SOURCE, level, ctes, body)
+            self._site(body["relation"]["RangeVar"], Use.SOURCE, level, ctes, item)
             self._any([body.get("args", []), body.get("repeatable")], level, ctes, "filter")
         elif kind == "JoinExpr":
             if alias is not None:
@@ -246,16 +248,14 @@ class Survey:
                 return
             if "names" in node and "typemod" in node:
                 self.types.append(strings(node["names"]))
-            for key, value in node.items():
+            for value in node.values():
                 if isinstance(value, (dict, list)):
                     self._any(value, level, ctes, clause)
         elif isinstance(node, list):
             for value in node:
                 self._any(value, level, ctes, clause)
 
-    def _typed(
-        self, kind: str, body: Node, level: Level, ctes: frozenset[str], clause: str, *, top: bool = False
-    ) -> None:
+    def _typed(self, kind: str, body: Node, level: Level, ctes: frozenset[str], clause: str, *, top: bool = False) -> None:
         if kind == "SelectStmt":
             self._select(body, level, ctes)
         elif kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
@@ -285,8 +285,3 @@ class Survey:
             elif kind not in EXPRESSIONS:
                 self.unknown.append(kind)
             self._any(body, level, ctes, clause)
-
-
-def sources(survey: Survey) -> Iterable[Site]:
-    """The sites that name a relation of the catalog or of the session, common table expressions left out."""
-    return (s for s in survey.sites if not s.cte)

@@ -19,7 +19,7 @@ from rewrite.pgtree import quote_ident, quote_literal
 
 @dataclass(frozen=True)
 class SystemRules:
-    null: Mapping[str, Mapping[str, Any]]
+    withhold: Mapping[str, Mapping[str, Any]]
     refuse: frozenset[str]
     deny: tuple[str, ...]
     volatile: tuple[str, ...]
@@ -32,7 +32,7 @@ class SystemRules:
 def rules() -> SystemRules:
     data = yaml.safe_load(files("policies").joinpath("system.yaml").read_text("utf-8"))
     return SystemRules(
-        null=data["relations"]["null"],
+        withhold=data["relations"]["withhold"],
         refuse=frozenset(data["relations"]["refuse"]),
         deny=tuple(data["functions"]["deny"]),
         volatile=tuple(data["functions"]["volatile"]),
@@ -46,8 +46,11 @@ def is_system(relation: Relation) -> bool:
     return relation.schema in ("pg_catalog", "information_schema")
 
 
-def is_allowed(function: Function, allowed: frozenset[str]) -> bool:
-    """Whether a masked session may call the function. `allowed` comes from the policy, as schema.name."""
+def is_allowed(function: Function, allowed: frozenset[str], extensions: frozenset[str] = frozenset()) -> bool:
+    """Whether a masked session may call the function.
+
+    `allowed` (functions, as schema.name) and `extensions` (trusted beyond the built-in list) come from the policy.
+    """
     r = rules()
     if function.schema == "pg_catalog" and function.extension is None:
         if any(fnmatchcase(function.name, p) for p in r.deny):
@@ -55,7 +58,7 @@ def is_allowed(function: Function, allowed: frozenset[str]) -> bool:
         return function.volatility != "v" or any(fnmatchcase(function.name, p) for p in r.volatile)
     if function.schema == "information_schema":
         return True
-    if f"{function.schema}.{function.name}" in allowed:
+    if f"{function.schema}.{function.name}" in allowed or function.extension in extensions:
         return True
     exceptions = r.extensions.get(function.extension or "")
     return exceptions is not None and not any(fnmatchcase(function.name, p) for p in exceptions)
@@ -66,9 +69,9 @@ def decisions(relation: Relation, catalog: Catalog, protected: frozenset[int]) -
 
     `protected` are the OIDs of the relations that have something masked for the session.
     """
-    spec = rules().null.get(f"{relation.schema}.{relation.name}")
+    spec = rules().withhold.get(f"{relation.schema}.{relation.name}")
     if spec is None:
-        spec = rules().null.get(f"*.{relation.name}")
+        spec = rules().withhold.get(f"*.{relation.name}")
     if spec is None:
         return {}
     objects = catalog.literal_objects.get(spec["objects"], frozenset()) if "objects" in spec else None

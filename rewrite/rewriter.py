@@ -1,0 +1,387 @@
+"""The substitution itself: every protected relation of a statement becomes its derived table, every name is pinned.
+
+For each edit of the text the same change is made to the parse tree; `verify` then parses the edited text again and compares. What
+the text says and what was meant can therefore not differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rewrite import functions, placement
+from rewrite.catalog import Relation
+from rewrite.columns import Columns, Usage
+from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
+from rewrite.plan import Need, Refusal, Touch
+from rewrite.resolve import Special, Unresolved, resolve
+from rewrite.source import Source, SourceBook, tree
+from rewrite.spans import Spans
+from rewrite.statements import DDL_NODES
+from rewrite.survey import Level, Site, Survey, Use
+
+_UNGROUPABLE = frozenset({"json", "xml", "point", "polygon", "path", "box", "line", "lseg"})
+
+
+class Refused(Exception):
+    """Raised inside one planning run; the planner turns it into a Plan."""
+
+    def __init__(self, refusal: Refusal | None, need: Need | None = None) -> None:
+        super().__init__(refusal.message if refusal else str(need))
+        self.refusal = refusal
+        self.need = need or Need(0)
+
+
+def refuse(sqlstate: str, message: str, hint: str | None = None) -> Refused:
+    return Refused(Refusal(sqlstate, message, hint))
+
+
+@dataclass(slots=True)
+class ByteEdit:
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(slots=True)
+class Rewriter:
+    """One statement (or one view definition) in one profile."""
+
+    text: str
+    kind: str
+    body: Node
+    book: SourceBook
+    names: functions.Names
+    spans: Spans
+    survey: Survey = field(init=False)
+    relations: dict[Site, Relation] = field(default_factory=dict)
+    temporary: set[Site] = field(default_factory=set)
+    columns: Columns = field(init=False)
+    edits: list[ByteEdit] = field(default_factory=list)
+    replacements: dict[int, Node | Callable[[Node], Node]] = field(default_factory=dict)
+    sources: dict[Site, Source] = field(default_factory=dict)
+    aliases: dict[Site, str] = field(default_factory=dict)
+    derived: list[Node] = field(default_factory=list)
+    """Trees of the derived tables put in."""
+    allow_ddl: bool = False
+
+    # -- understanding --------------------------------------------------------------------------------------------------
+
+    def analyse(self) -> None:
+        """Survey, resolve and check; raises Refused."""
+        self.survey = survey = Survey(self.kind, self.body)
+        unknown = [u for u in survey.unknown if not (self.allow_ddl and u in DDL_NODES)]
+        if unknown:
+            raise refuse(
+                "0A000",
+                f"{unknown[0]} is not supported in a session with masked columns",
+                "rewrite the statement without it, or ask a DBA for an exemption",
+            )
+        for site in survey.sites:
+            if site.cte:
+                continue
+            target = resolve(site, self.names.catalog, self.names.resolution)
+            if isinstance(target, Unresolved):
+                raise Refused(target.refusal, target.need)
+            if target is Special.TEMP:
+                self.temporary.add(site)
+            else:
+                self.relations[site] = target
+        finding = functions.check(survey, self.names)
+        if finding is not None:
+            raise Refused(finding.refusal, finding.need)
+        self.columns = Columns(survey, self.relations)
+        for site, relation in self.relations.items():
+            source = self.book.source(relation)
+            if source is None:
+                continue
+            if source.refusal is not None:
+                raise Refused(source.refusal)
+            self.sources[site] = source
+            usage = self.columns.usages[site]
+            for name in source.denied:
+                if usage.clauses(name):
+                    rule = source.decisions[name].rule
+                    because = f" by rule '{rule}'" if rule else ""
+                    raise refuse(
+                        "42501",
+                        f"column {relation.schema}.{relation.name}.{name} is denied{because}",
+                        "name the columns you need instead of using *, and leave this one out",
+                    )
+
+    def observe(self) -> None:
+        """Survey and resolve as far as it goes, for a session in which everything passes; raises Refused."""
+        self.survey = Survey(self.kind, self.body)
+        for site in self.survey.sites:
+            if not site.cte:
+                target = resolve(site, self.names.catalog, self.names.resolution)
+                if isinstance(target, Relation):
+                    self.relations[site] = target
+        self.columns = Columns(self.survey, self.relations)
+
+    def usage(self, site: Site) -> Usage:
+        return self.columns.usages[site]
+
+    def reads_masked(self) -> bool:
+        """Whether anything the statement reads may come from a masked column."""
+        return any(self.usage(site).clauses(name) for site, source in self.sources.items() for name in source.masked)
+
+    def touches(self) -> tuple[Touch, ...]:
+        """Every sensitive column the statement uses, for the auditor, shown in clear or not."""
+        out: dict[tuple[str, str, str], Touch] = {}
+        for site, relation in self.relations.items():
+            usage = self.usage(site)
+            source = self.sources.get(site)
+            for touch in source.touches if source else ():
+                out[(touch.relation, touch.column, touch.use)] = touch
+            for column in relation.columns:
+                decision = self.book.profile.decisions.get(relation.oid, {}).get(column.attnum)
+                if decision is None:
+                    continue
+                name = f"{relation.schema}.{relation.name}"
+                for use in sorted(usage.clauses(column.name)):
+                    out[(name, column.name, use)] = Touch(
+                        name, column.name, decision.data_class, decision.level, use, decision.show, decision.rule
+                    )
+        return tuple(out.values())
+
+    # -- changing -------------------------------------------------------------------------------------------------------
+
+    def substitute(self) -> None:
+        """Turn the findings into edits and replacements."""
+        for site in self.survey.sites:
+            if site.cte:
+                continue
+            source = self.sources.get(site)
+            if source is not None and site.use is Use.SOURCE:
+                self._derive(site, source)
+            else:
+                self._pin(site)
+        for level in self.survey.levels:
+            self._group_by_key(level)
+        self._definitions()
+
+    def pin_names(self) -> None:
+        """Pin every name without replacing anything."""
+        for site in self.survey.sites:
+            if not site.cte:
+                self._pin(site)
+
+    def edit(self, start: int, end: int, text: str) -> None:
+        for e in self.edits:
+            if (e.start, e.end, e.text) == (start, end, text):
+                return
+        self.edits.append(ByteEdit(start, end, text))
+
+    def _pin(self, site: Site) -> None:
+        if "schemaname" in site.node:
+            return
+        schema = "pg_temp" if site in self.temporary else self.relations[site].schema
+        self.edit(site.location, site.location, quote_ident(schema) + ".")
+        self.replacements[id(site.node)] = {**strip(site.node), "schemaname": schema}
+
+    def _alias(self, site: Site) -> str:
+        """The alias of the derived table: the relation's name, or schema.name where another item has the same name."""
+        same = [s for s in site.level.sites if s is not site and s.alias == site.alias]
+        return f"{self.relations[site].schema}.{site.name}" if same else site.name
+
+    def _derive(self, site: Site, source: Source) -> None:
+        usage = self.usage(site)
+        extra = self._system_columns(site, usage, source)
+        span = self.spans.relation(site.location, site.parts, only=site.only)
+        node = site.node
+        sample = ""
+        assert site.item is not None
+        if "RangeTableSample" in site.item:
+            if source.view is not None:
+                raise refuse("42809", "TABLESAMPLE clause can only be applied to tables and materialized views")
+            start, end = self._sample_span(site.item["RangeTableSample"])
+            sample = " " + self.text.encode()[start:end].decode()
+            self.edit(start, end, "")
+        # Unused columns are left out where no reference can mean the whole row and no alias list counts them.
+        whole = bool(usage.whole) or "colnames" in node.get("alias", {})
+        select = source.select(only=site.only, sample=sample, extra=extra, columns=None if whole else usage.columns)
+        derived = f"({select})"
+        subselect = {"subquery": tree(select)}
+        self.derived.append(subselect["subquery"])
+        if "alias" in node:
+            subselect["alias"] = strip(node["alias"])
+        else:
+            alias = self.aliases[site] = self._alias(site)
+            derived += f" AS {quote_ident(alias)}"
+            subselect["alias"] = {"aliasname": alias}
+            self._requalify(site, alias, usage)
+        if span.table_command:
+            self.edit(span.outer_start, span.outer_end, f"SELECT * FROM {derived}")
+        else:
+            self.edit(span.outer_start, span.outer_end, derived)
+        self.replacements[id(site.item)] = {"RangeSubselect": subselect}
+
+    def _sample_span(self, node: Node) -> tuple[int, int]:
+        first = self.spans.at(node["location"])
+        start = self.spans.tokens[first - 1].start
+        end = self.spans.closing(self.spans.name_end(node["location"], len(node["method"])))
+        if "repeatable" in node:
+            i = self.spans.at_or_after(end)
+            end = self.spans.closing(self.spans.tokens[i].end)
+        return start, end
+
+    def _system_columns(self, site: Site, usage: Usage, source: Source) -> tuple[str, ...]:
+        if not usage.system:
+            return ()
+        relation = self.relations[site]
+        what = f"system columns of {relation.schema}.{relation.name}"
+        if source.view is not None or usage.whole:
+            raise refuse("0A000", f"{what} cannot be used here", "name the columns you need instead of using *")
+        if "tableoid" in usage.system and relation.kind == "p":
+            hidden = {c.attnum for c in relation.columns if c.name in source.masked | source.denied}
+            if hidden & relation.partition_key or 0 in relation.partition_key:
+                raise refuse("42501", f"{what} tell the partition, which a masked column decides")
+        return tuple(sorted(usage.system))
+
+    def _requalify(self, site: Site, alias: str, usage: Usage) -> None:
+        """`schema.table.column` names the relation; the derived table is known by its alias alone."""
+        relation = self.relations[site]
+        for ref in self.survey.refs:
+            if len(ref.fields) < 3 or ref.fields[-3:-1] != (relation.schema, relation.name):
+                continue
+            if not _within(ref.level, site.level):
+                continue
+            keep = ref.node["fields"][-1]
+            start = ref.node["location"]
+            first = self.spans.at(start)
+            self.edit(start, self.spans.part_start(first, len(ref.fields) - 1), quote_ident(alias) + ".")
+            self.replacements[id(ref.node)] = {"fields": [{"String": {"sval": alias}}, strip(keep)]}
+
+    def _group_by_key(self, level: Level) -> None:
+        """Grouping by a primary key lets a query use the other columns; a derived table has no key, so they are added."""
+        items = level.body.get("groupClause")
+        if not items or any("GroupingSet" in i for i in items):
+            return
+        grouped = [self._group_item(level, i) for i in items]
+        location = min((_leftmost(i) for i in items), default=-1)
+        for site in level.sites:
+            source = self.sources.get(site)
+            relation = self.relations.get(site)
+            if source is None or relation is None or not relation.primary_key or source.view is not None:
+                continue
+            usage = self.usage(site)
+            mine = [r for r in usage.refs if r.node in grouped and len(r.fields) <= 2]
+            have = {r.fields[-1] for r in mine}
+            key = {c.name for c in relation.columns if c.attnum in relation.primary_key}
+            if not key <= have or key & source.masked:
+                continue
+            wanted = [
+                c.name
+                for c in relation.columns
+                if c.name not in have | source.denied and usage.clauses(c.name) and c.base_type not in _UNGROUPABLE
+            ]
+            if not wanted:
+                continue
+            alias = self.aliases.get(site, site.alias)
+            at = self.spans.group_by(location)
+            names = [f"{quote_ident(alias)}.{quote_ident(usage.names[_index(relation, n)])}" for n in wanted]
+            self.edit(at, at, " " + ", ".join(names) + ",")
+            added = [
+                {"ColumnRef": {"fields": [{"String": {"sval": alias}}, {"String": {"sval": usage.names[_index(relation, n)]}}]}}
+                for n in wanted
+            ]
+            previous = self.replacements.get(id(level.body))
+            self.replacements[id(level.body)] = _grouping(added, previous)
+
+    def _group_item(self, level: Level, item: Node) -> Node:
+        constant = item.get("A_Const", {}).get("ival")
+        if constant is not None:
+            targets = level.body.get("targetList", [])
+            number = constant.get("ival", 0)
+            if 1 <= number <= len(targets):
+                return targets[number - 1]["ResTarget"].get("val", {}).get("ColumnRef")
+            return None
+        return item.get("ColumnRef")
+
+    def _definitions(self) -> None:
+        """Functions that print an object's definition do not print those that embed data."""
+        if not self.book.profile.masked:
+            return
+        for call in self.survey.calls:
+            kind = functions.definition_kind(call)
+            if kind is None or not call.node.get("args"):
+                continue
+            objects = self.names.catalog.literal_objects.get(kind)
+            if not objects:
+                continue
+            numbers = ",".join(str(o) for o in sorted(objects))
+            before = (
+                f"(SELECT CASE WHEN pgveil.a OPERATOR(pg_catalog.=) ANY ('{{{numbers}}}'::pg_catalog.oid[]) "
+                "THEN NULL::pg_catalog.oid ELSE pgveil.a END FROM (SELECT ("
+            )
+            after = ")::pg_catalog.oid AS a OFFSET 0) AS pgveil)"
+            start, end = self.spans.first_argument(call.node["location"], len(call.names))
+            self.edit(start, start, before)
+            self.edit(end, end, after)
+            template = strip(parse(f"SELECT {before}$4711{after}")[0].body)["targetList"][0]["ResTarget"]["val"]
+            self.replacements[id(call.node["args"][0])] = _argument(template)
+
+    # -- result ---------------------------------------------------------------------------------------------------------
+
+    def expected(self) -> Node:
+        """The tree that the edited text must have."""
+        return replaced({self.kind: self.body}, self.replacements)
+
+    def placed_by(self, text: str, offset: int) -> str:
+        """Which parser's places the edits are at: sqlglot's when both agree on all of them."""
+        ends = {}
+        for site in self.survey.sites:
+            if site.location >= 0:
+                span = self.spans.relation(site.location, site.parts, only=site.only)
+                ends[span.start - offset] = span.end - offset
+        return "sqlglot" if placement.agrees(text, self.survey, ends) else "libpg_query"
+
+
+def _within(level: Level | None, outer: Level) -> bool:
+    while level is not None:
+        if level is outer:
+            return True
+        level = level.parent
+    return False
+
+
+def _index(relation: Relation, name: str) -> int:
+    return next(i for i, c in enumerate(relation.columns) if c.name == name)
+
+
+def _leftmost(node: Node) -> int:
+    """The smallest location in a node."""
+    best = 1 << 60
+    if isinstance(node, dict):
+        location = node.get("location")
+        if isinstance(location, int) and location >= 0:
+            best = location
+        for value in node.values():
+            best = min(best, _leftmost(value))
+    elif isinstance(node, list):
+        for value in node:
+            best = min(best, _leftmost(value))
+    return best
+
+
+def _grouping(added: list[Node], previous: Node | Callable[[Node], Node] | None) -> Callable[[Node], Node]:
+    def apply(copy: Node) -> Node:
+        if callable(previous):
+            copy = previous(copy)
+        return {**copy, "groupClause": [*added, *copy["groupClause"]]}
+
+    return apply
+
+
+def _argument(template: Node) -> Callable[[Node], Node]:
+    def fill(node: Node, argument: Node) -> Node:
+        if isinstance(node, dict):
+            if node.get("ParamRef") == {"number": 4711}:
+                return argument
+            return {k: fill(v, argument) for k, v in node.items()}
+        if isinstance(node, list):
+            return [fill(v, argument) for v in node]
+        return node
+
+    return lambda copy: fill(template, copy)

@@ -1,0 +1,183 @@
+"""What each kind of statement may do in a session with masked columns.
+
+A statement that is not in these tables is refused: not understood means refused (docs/statements.md lists them for users).
+"""
+
+from __future__ import annotations
+
+from rewrite.functions import setting
+from rewrite.pgtree import Node
+from rewrite.plan import Effect, Refusal
+
+QUERIES = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+
+PLAIN: dict[str, Effect] = {
+    "TransactionStmt": Effect.NONE,
+    "VariableShowStmt": Effect.NONE,
+    "VariableSetStmt": Effect.RESOLUTION,
+    "DiscardStmt": Effect.RESOLUTION,
+    "DeallocateStmt": Effect.NONE,
+    "ClosePortalStmt": Effect.NONE,
+    "FetchStmt": Effect.NONE,
+    "ListenStmt": Effect.NONE,
+    "UnlistenStmt": Effect.NONE,
+    "NotifyStmt": Effect.NONE,
+    "CheckPointStmt": Effect.NONE,
+    "ConstraintsSetStmt": Effect.NONE,
+}
+"""Statements that read no data: they pass as they are."""
+
+DDL: dict[str, Effect] = {
+    "CreateStmt": Effect.RESOLUTION | Effect.DDL,
+    "IndexStmt": Effect.DDL,
+    "AlterTableStmt": Effect.DDL,
+    "RenameStmt": Effect.RESOLUTION | Effect.DDL,
+    "DropStmt": Effect.RESOLUTION | Effect.DDL,
+    "TruncateStmt": Effect.WRITES,
+    "CreateSeqStmt": Effect.RESOLUTION | Effect.DDL,
+    "AlterSeqStmt": Effect.DDL,
+    "CreateSchemaStmt": Effect.RESOLUTION | Effect.DDL,
+    "CommentStmt": Effect.DDL,
+    "GrantStmt": Effect.DDL,
+    "ViewStmt": Effect.RESOLUTION | Effect.DDL,
+    "ReindexStmt": Effect.NONE,
+    "ClusterStmt": Effect.NONE,
+}
+"""Definitions: fine where they concern neither a protected relation nor a system catalog."""
+
+HARMLESS_ON_PROTECTED = frozenset({"LockStmt", "VacuumStmt"})
+"""Statements that name relations without showing or changing their data."""
+
+DDL_NODES = frozenset(
+    """AccessPriv AlterTableCmd Constraint PartitionBoundSpec PartitionCmd PartitionElem PartitionRangeDatum PartitionSpec
+    ReplicaIdentityStmt RoleSpec TableLikeClause VacuumRelation""".split()
+)
+
+_TEMPORARY_COMMANDS = {
+    "TRANS_STMT_ROLLBACK",
+    "TRANS_STMT_ROLLBACK_TO",
+    "TRANS_STMT_COMMIT",
+    "TRANS_STMT_COMMIT_PREPARED",
+    "TRANS_STMT_PREPARE",
+    "TRANS_STMT_ROLLBACK_PREPARED",
+}
+
+_DROPPABLE = frozenset(
+    {
+        "OBJECT_TABLE",
+        "OBJECT_VIEW",
+        "OBJECT_MATVIEW",
+        "OBJECT_INDEX",
+        "OBJECT_SEQUENCE",
+        "OBJECT_FOREIGN_TABLE",
+        "OBJECT_SCHEMA",
+        "OBJECT_TYPE",
+        "OBJECT_DOMAIN",
+        "OBJECT_STATISTIC_EXT",
+    }
+)
+
+_REASONS = {
+    "DoStmt": "DO runs code that pgveil cannot see into",
+    "CreateFunctionStmt": "a function could read protected data when it is called",
+    "CreateTrigStmt": "a trigger could read protected data when it fires",
+    "RuleStmt": "a rule could read protected data when it applies",
+    "CopyStmt": "",
+    "LoadStmt": "a library can do anything",
+    "GrantRoleStmt": "role membership decides what is masked",
+    "AlterRoleStmt": "roles decide what is masked",
+    "AlterRoleSetStmt": "role settings outlive the session",
+    "CreateRoleStmt": "roles decide what is masked",
+    "DropRoleStmt": "roles decide what is masked",
+    "RefreshMatViewStmt": "it stores what its definition reads",
+}
+
+
+def kind_name(kind: str) -> str:
+    """The statement class for people and the audit trail: SelectStmt -> SELECT, CreateTableAsStmt -> CREATE TABLE AS."""
+    special = {
+        "VariableSetStmt": "SET",
+        "VariableShowStmt": "SHOW",
+        "ClosePortalStmt": "CLOSE",
+        "TransactionStmt": "TRANSACTION",
+    }
+    if kind in special:
+        return special[kind]
+    out = ""
+    for ch in kind.removesuffix("Stmt"):
+        out += (" " if ch.isupper() and out else "") + ch.upper()
+    return out
+
+
+def not_supported(kind: str) -> Refusal:
+    reason = _REASONS.get(kind, "pgveil does not know whether it would show or change masked data")
+    return Refusal(
+        "0A000" if kind not in _REASONS else "42501",
+        f"{kind_name(kind)} is not possible in a session with masked columns: {reason}",
+        "run it from a session without masked columns",
+    )
+
+
+def plain_refusal(kind: str, body: Node) -> Refusal | None:
+    """Why a statement of the PLAIN table may not run after all."""
+    if kind == "VariableSetStmt":
+        return setting(body.get("name", ""))
+    return None
+
+
+def ddl_refusal(kind: str, body: Node) -> Refusal | None:
+    if kind == "DropStmt" and body.get("removeType") not in _DROPPABLE:
+        return not_supported(kind)
+    if kind == "GrantStmt" and body.get("targtype") != "ACL_TARGET_OBJECT":
+        return not_supported(kind)
+    if kind == "CreateSchemaStmt" and body.get("schemaElts"):
+        return not_supported(kind)
+    return None
+
+
+def effects(kind: str, body: Node) -> Effect:
+    """What running the statement may change in the session."""
+    out = PLAIN.get(kind, Effect.NONE) | DDL.get(kind, Effect.NONE)
+    if kind == "TransactionStmt" and body.get("kind") in _TEMPORARY_COMMANDS:
+        return Effect.TRANSACTION_END
+    if kind == "VariableSetStmt" and not _touches_resolution(body):
+        return Effect.NONE
+    if kind == "DiscardStmt" and body.get("target") in ("DISCARD_PLANS", "DISCARD_SEQUENCES"):
+        return Effect.NONE
+    if kind in ("CreateTableAsStmt",):
+        out |= Effect.RESOLUTION | Effect.DDL
+    if kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+        out |= Effect.WRITES
+    if kind == "PrepareStmt":
+        out |= Effect.PREPARES
+    if kind == "ExecuteStmt":
+        out |= Effect.EXECUTES
+    if kind == "CopyStmt":
+        out |= Effect.COPY_IN | Effect.WRITES if body.get("is_from") else Effect.COPY_OUT
+    if (
+        kind not in PLAIN
+        and kind not in DDL
+        and kind not in QUERIES
+        and kind
+        not in (
+            "CreateTableAsStmt",
+            "PrepareStmt",
+            "ExecuteStmt",
+            "CopyStmt",
+            "ExplainStmt",
+            "DeclareCursorStmt",
+            "LockStmt",
+            "VacuumStmt",
+        )
+    ):
+        out |= Effect.RESOLUTION | Effect.DDL  # anything else, in a session with nothing masked
+    return out
+
+
+def _touches_resolution(body: Node) -> bool:
+    name = body.get("name", "").lower()
+    return body.get("kind") in ("VAR_RESET_ALL", "VAR_SET_MULTI") or name in (
+        "search_path",
+        "role",
+        "session_authorization",
+    )
