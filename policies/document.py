@@ -43,9 +43,7 @@ class DocumentError(ValueError):
     `str()` is the whole sentence: `file:line:column: key 'x': found …, expected …`.
     """
 
-    def __init__(
-        self, path: str, line: int, column: int, key: str | None, message: str, expected: str | None = None
-    ) -> None:
+    def __init__(self, path: str, line: int, column: int, key: str | None, message: str, expected: str | None = None) -> None:
         self.path = path
         self.line = line
         self.column = column
@@ -99,9 +97,7 @@ class Entry:
 
     def _kind(self) -> str:
         tag = str(self.node.tag).removeprefix(_TAG)
-        return {"int": "number", "float": "number", "bool": "boolean", "timestamp": "date", "null": "null"}.get(
-            tag, "text"
-        )
+        return {"int": "number", "float": "number", "bool": "boolean", "timestamp": "date", "null": "null"}.get(tag, "text")
 
     @property
     def is_mapping(self) -> bool:
@@ -290,6 +286,11 @@ class Section:
 
 def read_document(path: Path) -> Entry:
     """Read a YAML file. Raises DocumentError for anything that cannot be read, an absent file included."""
+    return parse_document(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of a sensible size. Raises DocumentError."""
     try:
         data = path.read_bytes()
     except OSError as e:
@@ -297,11 +298,10 @@ def read_document(path: Path) -> Entry:
     if len(data) > MAX_BYTES:
         raise DocumentError(str(path), 1, 1, None, f"found {len(data)} bytes", f"at most {MAX_BYTES}")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
         raise DocumentError(str(path), line, 1, None, "found bytes that are not UTF-8", "UTF-8 text") from e
-    return parse_document(text, str(path))
 
 
 def parse_document(text: str, path: str = "<text>") -> Entry:

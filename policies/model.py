@@ -103,6 +103,8 @@ class Profile:
     """relation OID -> attnum -> decision. Columns that are not sensitive are absent."""
     functions: frozenset[str] = frozenset()
     """Functions outside pg_catalog that masked sessions may call, as schema.name."""
+    extensions: frozenset[str] = frozenset()
+    """Extensions, beyond the built-in list, whose functions masked sessions may call."""
     valid_until: float | None = None
     """Unix time at which a time condition of a rule changes the answer; None: until policy, roles or catalog change."""
     masked: bool = field(default=False)

@@ -1,0 +1,176 @@
+"""What is wrong with a policy once it meets a database: the findings of `pgveil check`.
+
+An error means that people see something other than the policy says (always less, never more); a warning means that a line
+of the policy does nothing, or less than it seems to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from policies.decide import column_type, missing_columns, sensitive
+from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations
+from policies.language import UNCLASSIFIED, Policy, Rule, Selector, SelectorKind
+from policies.masks.base import BaseMask
+from policies.model import Show
+
+_LISTED = 5
+Sensitive = tuple[RelationLike, ColumnLike, Classified]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    severity: str
+    """error or warning."""
+    place: str
+    """file:line."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.severity}: {self.message}"
+
+
+def problems(
+    policy: Policy,
+    classification: Classification,
+    relations: Relations,
+    roles: Collection[str] | None = None,
+) -> list[Problem]:
+    """All findings. `roles` are the role names of the server; None: not known, so not checked."""
+    columns = list(sensitive(classification, relations))
+    out = [Problem("warning", e.place, f"{e.pattern.source} matches no column of a table") for e in classification.unmatched]
+    out += _unused_classes(policy)
+    out += _unsuitable_defaults(columns)
+    for number, rule in enumerate(policy.rules):
+        mine = [c for c in columns if any(_selects(s, c) for s in rule.columns)]
+        out += _selectors(policy, rule, columns)
+        out += _unsuitable_mask(rule, mine)
+        out += _rows(rule, mine)
+        out += _conditions(rule, roles)
+        shadow = _shadow(policy.rules[:number], rule, mine)
+        if shadow is not None:
+            out.append(Problem("warning", rule.place, f"rule '{rule.name}' is never reached: '{shadow.name}' comes before it"))
+    return out
+
+
+def _selects(selector: Selector, item: Sensitive) -> bool:
+    relation, column, classified = item
+    if selector.kind is SelectorKind.NAME:
+        return selector.pattern is not None and selector.pattern.matches(relation.schema, relation.name, column.name)
+    return selector.selects_class(classified.data_class)
+
+
+def _unused_classes(policy: Policy) -> Iterator[Problem]:
+    used = {e.data_class for e in policy.entries}
+    named = {s.value for r in policy.rules for s in r.columns if s.kind is SelectorKind.CLASS}
+    for data_class in policy.classes.values():
+        if data_class.name not in used and data_class.name in named:
+            yield Problem("warning", data_class.place, f"class '{data_class.name}' has rules but no columns")
+
+
+def _unsuitable_defaults(columns: list[Sensitive]) -> Iterator[Problem]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for relation, column, classified in columns:
+        why = classified.mask.accepts(column_type(column))
+        if why is None:
+            continue
+        entry = classified.entry
+        place = entry.place if entry is not None and entry.mask is not None else classified.data_class.place
+        found.setdefault((place, why), []).append(_name(relation, column))
+    for (place, why), names in found.items():
+        yield Problem("error", place, f"{why}; shown as NULL: {_list(names)}")
+
+
+def _unsuitable_mask(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:
+    mask: BaseMask | None = rule.mask
+    if mask is None:
+        return
+    found: dict[str, list[str]] = {}
+    for relation, column, _ in mine:
+        why = mask.accepts(column_type(column))
+        if why is not None:
+            found.setdefault(why, []).append(_name(relation, column))
+    for why, names in found.items():
+        yield Problem("error", rule.place, f"rule '{rule.name}': {why}; shown as NULL: {_list(names)}")
+
+
+def _selectors(policy: Policy, rule: Rule, columns: list[Sensitive]) -> Iterator[Problem]:
+    for selector in rule.columns:
+        if selector.kind is SelectorKind.ALL or any(_selects(selector, c) for c in columns):
+            continue
+        known = {c.level for c in policy.classes.values()} | {UNCLASSIFIED}
+        what = "names no sensitive column"
+        if selector.kind is SelectorKind.LEVEL and selector.value not in known:
+            what = f"names a level that no class has (there are {', '.join(sorted(known - {UNCLASSIFIED}))})"
+        yield Problem("warning", rule.place, f"rule '{rule.name}': {selector.source} {what}")
+
+
+def _rows(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:
+    seen: set[int] = set()
+    for relation, _, _ in mine:
+        missing = missing_columns(rule, relation) if relation.oid not in seen else []
+        seen.add(relation.oid)
+        if missing:
+            effect = {Show.CLEAR: "grants nothing there", Show.DENY: "denies every row there"}.get(
+                rule.show, "has no effect there" if rule.mask is not None else "masks every row there"
+            )
+            yield Problem(
+                "warning",
+                rule.place,
+                f"rule '{rule.name}' {effect}: {relation.schema}.{relation.name} has no column {', '.join(missing)}",
+            )
+
+
+def _conditions(rule: Rule, roles: Collection[str] | None) -> Iterator[Problem]:
+    if roles is not None:
+        for name in sorted((rule.roles | rule.users) - set(roles)):
+            yield Problem("warning", rule.place, f"rule '{rule.name}': the server has no role '{name}'")
+    alone = rule.applications and not (rule.roles or rule.users or rule.networks)
+    if alone and rule.show is Show.CLEAR:
+        yield Problem(
+            "warning",
+            rule.place,
+            f"rule '{rule.name}' shows data to whoever calls itself {' or '.join(rule.applications)}: "
+            "any client can set application_name; add a role or network",
+        )
+
+
+def _shadow(earlier: tuple[Rule, ...], rule: Rule, mine: list[Sensitive]) -> Rule | None:
+    """The first earlier rule with which every column of this rule is taken already."""
+    if not mine:
+        return None
+    left = list(mine)
+    for other in earlier:
+        if not _covers(other, rule):
+            continue
+        left = [c for c in left if not any(_selects(s, c) for s in other.columns)]
+        if not left:
+            return other
+    return None
+
+
+def _covers(other: Rule, rule: Rule) -> bool:
+    """Whenever `rule` speaks of a session, `other` does too, for every row."""
+
+    def wider(mine: Collection[object], theirs: Collection[object]) -> bool:
+        return not mine or (bool(theirs) and set(theirs) <= set(mine))
+
+    return (
+        other.rows is None
+        and wider(other.roles, rule.roles)
+        and wider(other.users, rule.users)
+        and wider(other.databases, rule.databases)
+        and wider(other.applications, rule.applications)
+        and wider(other.networks, rule.networks)
+        and other.schedule in (None, rule.schedule)
+    )
+
+
+def _name(relation: RelationLike, column: ColumnLike) -> str:
+    return f"{relation.schema}.{relation.name}.{column.name}"
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

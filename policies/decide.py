@@ -1,0 +1,289 @@
+"""From policy and session to a profile: what this session sees of every sensitive column.
+
+For each column the rules are tried in order. The first match without `rows:` decides; matches with `rows:` before it become
+conditional branches. When no rule matches, the column shows as its class says. Whatever cannot be decided shows less: a
+mask that does not suit its column becomes NULL, a rule whose predicate names a column the table does not have grants
+nothing there.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import ipaddress
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
+from policies.language import Policy, Rule, SelectorKind
+from policies.masks.base import BaseMask
+from policies.masks.basic import Null
+from policies.model import Branch, ColumnType, Decision, Profile, Show
+from policies.names import SYSTEM_SCHEMAS
+
+NULL_MASK = Null()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, from where and when."""
+
+    user: str
+    """The login (session_user)."""
+    roles: frozenset[str]
+    """Every role the login is a direct or indirect member of, itself included."""
+    database: str
+    application_name: str
+    client_address: str | None
+    """None for a Unix socket."""
+    now: float
+    """Unix time."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Values for :user.<name> in row predicates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule tried for one column, for `pgveil explain`."""
+
+    rule: str | None
+    """None: the default of the column's class."""
+    matched: bool
+    why: str
+
+
+def compile_profile(policy: Policy, classification: Classification, relations: Relations, context: Context) -> Profile:
+    """What the policy says about every sensitive column for this context. Pure; costs a few milliseconds."""
+    rules = [r for r in policy.rules if who_differs(r, context) is None]
+    changes = [c for r in rules if r.schedule and (c := r.schedule.next_change(context.now)) is not None]
+    active = [_Active(r, context) for r in rules if r.schedule is None or r.schedule.holds(context.now)]
+    decisions: dict[int, dict[int, Decision]] = {}
+    masked = False
+    for relation, column, classified in sensitive(classification, relations):
+        decision = _decide(active, relation, column, classified, None)
+        decisions.setdefault(relation.oid, {})[column.attnum] = decision
+        if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
+            masked = True
+    return Profile(
+        key=_key(policy, decisions),
+        policy_version=policy.version,
+        decisions=decisions,
+        functions=policy.functions,
+        extensions=policy.extensions,
+        valid_until=min(changes, default=None),
+        masked=masked,
+    )
+
+
+def explain(
+    policy: Policy, classification: Classification, relations: Relations, context: Context, oid: int, attnum: int
+) -> list[Step]:
+    """Every rule in order: did it decide this column, and why or why not. Empty when the column is not sensitive."""
+    for relation, column, classified in sensitive(classification, relations):
+        if (relation.oid, column.attnum) != (oid, attnum):
+            continue
+        steps: list[Step] = []
+        active = []
+        for rule in policy.rules:
+            differs = who_differs(rule, context)
+            if differs is None and rule.schedule is not None and not rule.schedule.holds(context.now):
+                differs = f"holds only at {rule.schedule}"
+            active.append(_Active(rule, context, differs))
+        _decide(active, relation, column, classified, steps)
+        return steps
+    return []
+
+
+def sensitive(classification: Classification, relations: Relations) -> Iterable[tuple[RelationLike, ColumnLike, Classified]]:
+    """The sensitive columns with their relations, in order of OID and attnum."""
+    wanted: dict[int, dict[int, Classified]] = {}
+    for (oid, attnum), classified in classification.columns.items():
+        wanted.setdefault(oid, {})[attnum] = classified
+    for relation in sorted((r for r in listed(relations) if r.oid in wanted), key=lambda r: r.oid):
+        here = wanted[relation.oid]
+        for column in relation.columns:
+            if column.attnum in here:
+                yield relation, column, here[column.attnum]
+
+
+def column_type(column: ColumnLike) -> ColumnType:
+    return ColumnType(column.base_type, column.category, column.base_sql)
+
+
+def who_differs(rule: Rule, context: Context) -> str | None:
+    """None when the rule speaks of this session (times aside), else a sentence that says why it does not."""
+    if rule.users and context.user not in rule.users:
+        return f"for user {_any(rule.users)}"
+    if rule.roles and not rule.roles & context.roles:
+        return f"for members of {_any(rule.roles)}"
+    if rule.databases and context.database not in rule.databases:
+        return f"for database {_any(rule.databases)}"
+    if rule.applications and not any(fnmatch.fnmatchcase(context.application_name, a) for a in rule.applications):
+        return f"for application_name {_any(rule.applications)}"
+    if rule.networks and not _inside(rule, context.client_address):
+        return f"for clients in {_any(str(n) for n in rule.networks)}"
+    return None
+
+
+def _any(names: Iterable[str]) -> str:
+    return " or ".join(sorted(names))
+
+
+def _inside(rule: Rule, address: str | None) -> bool:
+    if address is None:
+        return False
+    try:
+        client = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped is not None:
+        client = client.ipv4_mapped
+    return any(client in network for network in rule.networks)
+
+
+class _Active:
+    """A rule made ready for one session."""
+
+    def __init__(self, rule: Rule, context: Context, differs: str | None = None) -> None:
+        self.rule = rule
+        self.differs = differs
+        self.rows = rule.rows.bind(context.attributes) if rule.rows is not None else None
+        self.unbound = sorted(rule.rows.attributes - context.attributes.keys()) if rule.rows is not None else []
+        self._names = [s for s in rule.columns if s.kind is SelectorKind.NAME]
+        self._kinds = [s for s in rule.columns if s.kind is not SelectorKind.NAME]
+        self._by_class: dict[str, bool] = {}
+        self._by_relation: dict[int, tuple[Callable[[str], object], ...]] = {}
+        self._unknown: dict[int, str | None] = {}
+
+    def selects(self, relation: RelationLike, column: ColumnLike, classified: Classified) -> bool:
+        name = classified.data_class.name
+        known = self._by_class.get(name)
+        if known is None:
+            known = self._by_class[name] = any(s.selects_class(classified.data_class) for s in self._kinds)
+        if known or not self._names:
+            return known
+        here = self._by_relation.get(relation.oid)
+        if here is None:
+            here = self._by_relation[relation.oid] = tuple(
+                s.pattern.parts[2].matcher()
+                for s in self._names
+                if s.pattern is not None and s.pattern.reaches(relation.schema) and s.pattern.parts[1].matcher()(relation.name)
+            )
+        return any(matches(column.name) for matches in here)
+
+    def rows_unknown(self, relation: RelationLike) -> str | None:
+        """Why it cannot be said for which rows of this relation the rule holds; None when it can."""
+        if relation.oid not in self._unknown:
+            self._unknown[relation.oid] = self._why_rows_unknown(relation)
+        return self._unknown[relation.oid]
+
+    def _why_rows_unknown(self, relation: RelationLike) -> str | None:
+        if self.unbound:
+            return f"the user has no attribute {', '.join(self.unbound)}"
+        missing = missing_columns(self.rule, relation)
+        return f"{relation.schema}.{relation.name} has no column {', '.join(missing)}" if missing else None
+
+
+def missing_columns(rule: Rule, relation: RelationLike) -> list[str]:
+    """Names in the rule's row predicate that the relation does not have."""
+    if rule.rows is None:
+        return []
+    return sorted(rule.rows.missing(frozenset(c.name for c in relation.columns)))
+
+
+def _decide(
+    rules: list[_Active],
+    relation: RelationLike,
+    column: ColumnLike,
+    classified: Classified,
+    steps: list[Step] | None,
+) -> Decision:
+    """The decision for one column; with `steps`, every rule is noted there."""
+    branches: list[Branch] = []
+    floor: str | None = None
+    """Name of a rule that masks an unknown part of the rows: nothing after it may show more than the mask."""
+    settled = False
+    for active in rules:
+        rule = active.rule
+        why = _why_not(active, relation, column, classified) if not settled else "an earlier rule has decided"
+        if why is None and rule.rows is not None:
+            why = active.rows_unknown(relation)
+            if why is not None and rule.show is Show.DENY:
+                why = f"{why}; so every row is denied"
+                branches.append(Branch(None, Show.DENY, None, rule.name))
+                settled = True
+            elif why is not None and rule.show is Show.MASK and rule.mask is None:
+                why = f"{why}; so no row shows more than the mask"
+                floor = floor or rule.name
+        matched = why is None or (settled and branches[-1].rule == rule.name and branches[-1].rows is None)
+        if why is None:
+            branches.append(_branch(active, column, classified, floor))
+            settled = rule.rows is None
+        if steps is not None:
+            steps.append(Step(rule.name, matched, why or _matched(rule, active)))
+    if not settled:
+        show = classified.data_class.show
+        mask = _usable(classified.mask, column) if show is Show.MASK else None
+        branches.append(Branch(None, show, mask, floor))
+    if steps is not None:
+        text = "no rule without a row condition matches" if not settled else "an earlier rule has decided"
+        steps.append(Step(None, not settled, f"{text}: default of class {classified.data_class.name}"))
+    return Decision(classified.data_class.name, classified.data_class.level, _merged(branches))
+
+
+def _why_not(active: _Active, relation: RelationLike, column: ColumnLike, classified: Classified) -> str | None:
+    if active.differs is not None:
+        return active.differs
+    if not active.selects(relation, column, classified):
+        return f"for columns {', '.join(s.source for s in active.rule.columns)}"
+    return None
+
+
+def _matched(rule: Rule, active: _Active) -> str:
+    shown = rule.mask.name if rule.mask is not None else rule.show.value
+    return f"shows {shown}" + (f" where {active.rows}" if active.rows is not None else "")
+
+
+def _branch(active: _Active, column: ColumnLike, classified: Classified, floor: str | None) -> Branch:
+    rule = active.rule
+    if rule.show is Show.DENY:
+        return Branch(active.rows, Show.DENY, None, rule.name)
+    if rule.show is Show.CLEAR and floor is None:
+        return Branch(active.rows, Show.CLEAR, None, rule.name)
+    mask = rule.mask if rule.mask is not None and floor is None else classified.mask
+    return Branch(active.rows, Show.MASK, _usable(mask, column), rule.name if floor is None else floor)
+
+
+def _usable(mask: BaseMask, column: ColumnLike) -> BaseMask:
+    """The mask, or NULL where it does not suit the column (`problems` reports that)."""
+    return mask if mask.accepts(column_type(column)) is None else NULL_MASK
+
+
+def _merged(branches: list[Branch]) -> tuple[Branch, ...]:
+    """Without conditional branches that show the same as everything after them."""
+    out = [branches[-1]]
+    for branch in reversed(branches[:-1]):
+        if len(out) == 1 and (branch.show, branch.mask) == (out[0].show, out[0].mask):
+            out[0] = Branch(None, branch.show, branch.mask, out[0].rule)
+            continue
+        out.insert(0, branch)
+    return tuple(out)
+
+
+def _key(policy: Policy, decisions: Mapping[int, Mapping[int, Decision]]) -> str:
+    """Digest of a canonical form of everything that decides. Dataclass reprs are complete and stable."""
+    seen: dict[int, str] = {}
+
+    def canonical(mask: object) -> str:
+        if id(mask) not in seen:
+            seen[id(mask)] = repr(mask)
+        return seen[id(mask)]
+
+    content = [
+        [oid, attnum, d.data_class, d.level, [[b.rows, b.show.value, canonical(b.mask), b.rule] for b in d.branches]]
+        for oid, columns in decisions.items()
+        for attnum, d in columns.items()
+    ]
+    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), content]
+    return hashlib.blake2b(json.dumps(whole, ensure_ascii=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,143 @@
+"""The policy language as values: classes, dictionary entries, rules. `policies.load` makes them from YAML.
+
+Everything here is immutable and knows the place (`file:line`) it came from, for `pgveil check` and `pgveil explain`.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from policies.masks.base import BaseMask
+from policies.model import Show
+from policies.names import Pattern
+from policies.predicate import Predicate
+from policies.schedule import Schedule
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+UNCLASSIFIED = "unclassified"
+"""Class of the columns that `unclassified.new_columns_of` catches."""
+PUBLIC = "public"
+"""Written in the dictionary for a column that was reviewed and found harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataClass:
+    """A kind of sensitive data."""
+
+    name: str
+    level: str
+    mask: BaseMask
+    place: str
+    show: Show = Show.MASK
+    """What is shown where no rule matches; DENY only for `unclassified: {show: deny}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnEntry:
+    """One line of the dictionary."""
+
+    pattern: Pattern
+    data_class: str
+    """Name of a class, or `public`."""
+    mask: BaseMask | None
+    """Overrides the class's mask for these columns."""
+    place: str
+    order: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts the winner first: fewest wildcards, then the later line."""
+        return (self.pattern.wildcards, -self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Unclassified:
+    relations: tuple[Pattern, ...]
+    data_class: DataClass
+    place: str
+
+
+class SelectorKind(enum.Enum):
+    ALL = "all"
+    LEVEL = "level"
+    CLASS = "class"
+    NAME = "name"
+
+
+_COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt, "=": operator.eq}
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which sensitive columns a rule speaks of: `*`, `level<=C2`, `class=phone` or a name pattern."""
+
+    source: str
+    kind: SelectorKind
+    compare: str = "="
+    value: str = ""
+    pattern: Pattern | None = None
+
+    def selects_class(self, data_class: DataClass) -> bool:
+        """For every kind but NAME."""
+        if self.kind is SelectorKind.LEVEL:
+            return bool(_COMPARE[self.compare](level_key(data_class.level), level_key(self.value)))
+        return self.kind is SelectorKind.ALL or (self.kind is SelectorKind.CLASS and self.value == data_class.name)
+
+
+def level_key(level: str) -> tuple[object, ...]:
+    """Natural order of level names: C1 < C2 < C10, 1 < 2 < 5; `unclassified` is above every level."""
+    if level == UNCLASSIFIED:
+        return ((2, ""),)
+    return tuple((0, int(t)) if t.isdigit() else (1, t) for t in re.findall(r"[0-9]+|[^0-9]+", level))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who sees which columns how, and when. Conditions left out hold for everybody."""
+
+    name: str
+    roles: frozenset[str]
+    users: frozenset[str]
+    databases: frozenset[str]
+    applications: tuple[str, ...]
+    """Shell-style patterns of application_name."""
+    networks: tuple[Network, ...]
+    schedule: Schedule | None
+    columns: tuple[Selector, ...]
+    rows: Predicate | None
+    show: Show
+    mask: BaseMask | None
+    """For Show.MASK: the rule's own mask; None means the mask of the column's class."""
+    place: str
+
+    @property
+    def unconditional(self) -> bool:
+        """Matches every session."""
+        return not (self.roles or self.users or self.databases or self.applications or self.networks or self.schedule is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy, from one or more files."""
+
+    version: str
+    """Digest of the files' content."""
+    classes: Mapping[str, DataClass]
+    entries: tuple[ColumnEntry, ...]
+    unclassified: Unclassified | None
+    rules: tuple[Rule, ...]
+    functions: frozenset[str]
+    """Functions outside pg_catalog that masked sessions may call, as schema.name."""
+    extensions: frozenset[str]
+    """Extensions whose functions masked sessions may call."""
+
+    def data_class(self, name: str) -> DataClass:
+        if name == UNCLASSIFIED and self.unclassified is not None:
+            return self.unclassified.data_class
+        return self.classes[name]

@@ -1,0 +1,197 @@
+"""Masks as they are written in YAML: `email`, `null`, `{ keep: { first: 3, last: 4 } }`, `{ json: { $.id: id_card } }`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+
+from policies.document import Entry
+from policies.masks.base import TEXT, BaseMask
+from policies.masks.basic import Constant, Null, Redact, Sql
+from policies.masks.containers import Each, Json, Remove, build_nodes, inner_type
+from policies.masks.dates import UNITS, Truncate
+from policies.masks.keep import Keep
+from policies.masks.numbers import Bucket, Round
+from policies.masks.personal import Address, Email, Ip, Name
+from policies.masks.scrub import Scrub
+
+Lookup = Callable[[str], BaseMask | None]
+"""Finds the mask of a class by its name; inside json and each a class may be named instead of a mask."""
+
+_PLAIN: dict[str, BaseMask] = {
+    "null": Null(),
+    "redact": Redact(),
+    "email": Email(),
+    "name": Name(),
+    "address": Address(),
+    "ip": Ip(),
+    "scrub": Scrub(),
+}
+_KEYED = ("token", "fpe", "shift")
+_WITH_ARGUMENT = ("keep", "redact", "constant", "round", "bucket", "truncate", "json", "each", "sql")
+MASK_NAMES = tuple(dict.fromkeys([*_PLAIN, *_WITH_ARGUMENT]))
+_PATH_KEY = re.compile(r'\.(?:"([^"]+)"|([^.\s"\[\]*]+))')
+
+
+def parse_mask(entry: Entry, classes: Lookup | None = None) -> BaseMask:
+    """The mask written at `entry`. With `classes`, the name of a class stands for its mask."""
+    if entry.is_null:
+        return Null()
+    if entry.is_mapping:
+        return _parse_map(entry, classes)
+    if not entry.is_scalar:
+        raise entry.wrong("a mask")
+    word = entry.text()
+    if classes is not None:
+        found = classes(word)
+        if found is not None:
+            return found
+        if word == "remove":
+            return Remove()
+    if word in _PLAIN:
+        return _PLAIN[word]
+    _refuse_keyed(entry, word)
+    if word in _WITH_ARGUMENT:
+        raise entry.error(f"found {word!r} alone", f"{{ {word}: … }}")
+    return _PLAIN[entry.choice([*_PLAIN, *_WITH_ARGUMENT])]
+
+
+def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
+    section = entry.mapping()
+    if len(section) != 1:
+        raise entry.error(f"found {len(section)} keys", "one mask: { name: … }")
+    ((word, argument),) = section
+    _refuse_keyed(entry, word)
+    section.only(MASK_NAMES)
+    match word:
+        case "keep":
+            return _keep(argument)
+        case "redact":
+            return Redact(_redact_text(argument))
+        case "constant":
+            return Constant(_constant(argument))
+        case "round":
+            return Round(_step(argument, "to"))
+        case "bucket":
+            return Bucket(_step(argument, "size"))
+        case "truncate":
+            return Truncate(argument.choice(UNITS))
+        case "json":
+            return _json(argument, classes)
+        case "each":
+            return _each(argument, classes)
+        case "sql":
+            return Sql(_sql(argument))
+        case _:
+            raise argument.error(f"found an argument for {word!r}", f"the bare word {word}")
+
+
+def _refuse_keyed(entry: Entry, word: str) -> None:
+    if word in _KEYED:
+        raise entry.error(f"found {word!r}, which comes with keyed masks, not available yet", "an unkeyed mask")
+
+
+def _keep(entry: Entry) -> Keep:
+    section = entry.mapping(allowed=("first", "last", "fill", "fill_length"))
+    first = section.int("first", 0, 0, 10_000)
+    last = section.int("last", 0, 0, 10_000)
+    if first + last == 0:
+        raise entry.error("found nothing to keep", "first or last above 0 (to hide everything use redact)")
+    fill = section.string("fill", "*")
+    if len(fill) != 1 or not fill.isprintable():
+        raise section.entries["fill"].wrong("one character")
+    length = section.int("fill_length", 0, 1, 1000) if "fill_length" in section else None
+    return Keep(first, last, fill, length)
+
+
+def _redact_text(entry: Entry) -> str:
+    if entry.is_mapping:
+        return _clean(entry.mapping(allowed=("text",)).require("text"))
+    return _clean(entry)
+
+
+def _clean(entry: Entry) -> str:
+    text = entry.string(empty=True)
+    if "\x00" in text:
+        raise entry.error("found a zero byte", "text")
+    return text
+
+
+def _constant(entry: Entry) -> str | int | Decimal | bool:
+    if entry.is_mapping:
+        entry = entry.mapping(allowed=("value",)).require("value")
+    if not entry.is_scalar or entry.is_null:
+        raise entry.wrong("text, a number, true or false")
+    tag = entry.node.tag.rpartition(":")[2]
+    if tag == "bool":
+        return entry.bool()
+    if tag == "int":
+        return entry.int()
+    if tag == "float":
+        entry.number()
+        return Decimal(str(entry.node.value).replace("_", ""))
+    return _clean(entry)
+
+
+def _step(entry: Entry, key: str) -> Decimal:
+    if entry.is_mapping:
+        entry = entry.mapping(allowed=(key,)).require(key)
+    number = entry.number()
+    if not 1e-18 <= number <= 1e30:
+        raise entry.wrong("a number above 0")
+    return Decimal(str(entry.node.value).replace("_", ""))
+
+
+def _sql(entry: Entry) -> str:
+    text = entry.string()
+    if "\x00" in text or ";" in text:
+        raise entry.error("found a ';' or zero byte", "one SQL expression over $1")
+    return text
+
+
+def _inner(entry: Entry, classes: Lookup | None, *, json: bool) -> BaseMask:
+    """A mask for something inside a json document or an array."""
+    mask = parse_mask(entry, classes or (lambda _: None))
+    if isinstance(mask, Remove) and json:
+        return mask
+    if mask.is_expression or isinstance(mask, Json | Each | Remove):
+        raise entry.error(f"found {mask.name}", "a mask for a single value")
+    if json and inner_type(mask) is None and not isinstance(mask, Null):
+        raise entry.error(f"found {mask.name}: {mask.accepts(TEXT)}", "a mask for text or numbers")
+    return mask
+
+
+def _each(entry: Entry, classes: Lookup | None) -> Each:
+    return Each(_inner(entry, classes, json=False))
+
+
+def _json(entry: Entry, classes: Lookup | None) -> Json:
+    section = entry.mapping()
+    if not len(section):
+        raise entry.error("found no paths", "{ $.key: mask, … }")
+    paths: list[tuple[tuple[str, ...], BaseMask]] = []
+    for source, value in section:
+        path = _path(source)
+        if path is None:
+            raise section.key_error(source, f"found the path {source!r}", '$.key, $.key.key or $."odd key"')
+        mask = _inner(value, classes, json=True)
+        paths.append((path, mask))
+    nodes = build_nodes(paths)
+    if isinstance(nodes, str):
+        raise entry.error(f"found overlapping paths: {nodes}", "paths apart from each other")
+    return Json(nodes)
+
+
+def _path(source: str) -> tuple[str, ...] | None:
+    if not source.startswith("$"):
+        return None
+    keys: list[str] = []
+    at = 1
+    while at < len(source):
+        found = _PATH_KEY.match(source, at)
+        if found is None:
+            return None
+        keys.append(found[1] or found[2])
+        at = found.end()
+    return tuple(keys) if keys else None
