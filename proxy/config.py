@@ -50,13 +50,14 @@ class ControlSettings:
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
     directory: Path
-    key_file: Path | None = None
+    key_file: Path
+    """Made at the first start when it is not there."""
     mode: str = "before-result"
-    text: str = "full"
+    text: str = "redacted"
 
 
 AUDIT_MODES = ("strict", "before-result", "async")
-AUDIT_TEXTS = ("full", "template", "none")
+AUDIT_TEXTS = ("redacted", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +189,10 @@ class _Reader:
         return value
 
     def audit(self, section: Section) -> AuditSettings:
-        defaults = AuditSettings(Path())
+        defaults = AuditSettings(Path(), Path())
         return AuditSettings(
             directory=self.base / section.require("directory").string(),
-            key_file=self.optional_path(section, "key_file"),
+            key_file=self.base / section.string("key_file", "audit.key"),
             mode=section.choice("mode", AUDIT_MODES, defaults.mode),
             text=section.choice("text", AUDIT_TEXTS, defaults.text),
         )
@@ -230,10 +231,6 @@ class _Reader:
         if not found:
             raise entry.wrong("at least one database")
         return found
-
-    def optional_path(self, section: Section, key: str) -> Path | None:
-        entry = section.get(key)
-        return None if entry is None else self.base / entry.string()
 
     def optional_file(self, section: Section, key: str, what: str) -> Path | None:
         entry = section.get(key)

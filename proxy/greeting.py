@@ -17,14 +17,7 @@ from typing import Protocol, cast
 
 from proxy.errors import InvalidAuthorization, ProtocolViolation
 from proxy.tls import ALPN, ClientMode
-
-MAX_PACKET = 10_000
-"""MAX_STARTUP_PACKET_LENGTH of PostgreSQL."""
-
-_CANCEL = 80877102
-_SSL = 80877103
-_GSSENC = 80877104
-_TLS_RECORD = 0x16
+from proxy.wire.startup import CANCEL_CODE, GSSENC_CODE, MAX_PACKET, SSL_CODE, TLS_RECORD
 
 
 class Visitor(Protocol):
@@ -66,23 +59,23 @@ class Door:
         """
         visitor: Visitor = BareVisitor(sock)
         keep(visitor)
-        if await _peek(sock) == _TLS_RECORD:
+        if await _peek(sock) == TLS_RECORD:
             visitor = await self._direct_tls(sock)
             keep(visitor)
-        offers = {_SSL, _GSSENC}
+        offers = {SSL_CODE, GSSENC_CODE}
         while True:
             packet = await _packet(visitor)
             code = int.from_bytes(packet[4:8], "big")
             if len(packet) == 8 and code in offers and not visitor.secure:
                 offers.discard(code)
-                if code == _SSL and self.context is not None:
+                if code == SSL_CODE and self.context is not None:
                     visitor = await self._requested_tls(sock)
                     keep(visitor)
                 else:
                     _refuse_glued(sock)
                     await visitor.send(b"N")
                 continue
-            if code == _CANCEL:
+            if code == CANCEL_CODE:
                 return Greeting(visitor, packet, is_cancel=True)
             if self.mode is ClientMode.REQUIRE and self.context is not None and not visitor.secure:
                 raise InvalidAuthorization(

@@ -25,7 +25,9 @@ class Readings:
     bytes_from_server: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
-    cache_entries: int = 0
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """Refused statements by SQLSTATE."""
     audit_pending: int = 0
     audit_errors: int = 0
     policy_version: str = ""
@@ -39,8 +41,6 @@ class Metrics:
     def __init__(self, read: Callable[[], Readings]) -> None:
         self.registry = CollectorRegistry()
         self.logins = Counter("pgveil_logins", "Connections by how far they got", ["result"], registry=self.registry)
-        self.statements = Counter("pgveil_statements", "Statements by verdict", ["verdict"], registry=self.registry)
-        self.refusals = Counter("pgveil_refusals", "Refusals by SQLSTATE", ["sqlstate"], registry=self.registry)
         self.cancels = Counter("pgveil_cancel_requests", "Cancel requests forwarded", registry=self.registry)
         self.reloads = Counter("pgveil_policy_reloads", "Policy reloads by result", ["result"], registry=self.registry)
         self.plan_seconds = Histogram(
@@ -56,13 +56,12 @@ class _Reader(Collector):
     def collect(self) -> Iterable[Metric]:
         now = self._read()
         yield GaugeMetricFamily("pgveil_connections", "Sessions now open", value=now.sessions)
-        traffic = CounterMetricFamily("pgveil_bytes", "Bytes received, by sender", labels=["sender"])
-        traffic.add_metric(["client"], now.bytes_from_clients)
-        traffic.add_metric(["server"], now.bytes_from_server)
-        yield traffic
+        traffic = {"client": now.bytes_from_clients, "server": now.bytes_from_server}
+        yield _counter("pgveil_bytes", "Bytes received, by sender", "sender", traffic)
+        yield _counter("pgveil_statements", "Statements by verdict", "verdict", now.verdicts)
+        yield _counter("pgveil_refusals", "Refused statements by SQLSTATE", "sqlstate", now.refusals)
         yield CounterMetricFamily("pgveil_plan_cache_hits", "Plans taken from the cache", value=now.cache_hits)
         yield CounterMetricFamily("pgveil_plan_cache_misses", "Plans made anew", value=now.cache_misses)
-        yield GaugeMetricFamily("pgveil_plan_cache_entries", "Plans in the cache", value=now.cache_entries)
         yield GaugeMetricFamily("pgveil_audit_pending", "Audit records not yet written", value=now.audit_pending)
         yield CounterMetricFamily("pgveil_audit_errors", "Failures to write audit records", value=now.audit_errors)
         yield InfoMetricFamily("pgveil_policy", "The policy in force", value={"version": now.policy_version})
@@ -70,3 +69,10 @@ class _Reader(Collector):
         for database, seconds in sorted(now.catalog_age.items()):
             age.add_metric([database], seconds)
         yield age
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family

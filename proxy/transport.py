@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
+from proxy.evidence import CountingAudit
 from proxy.session.machine import Session
 
 HIGH_WATER = 256 * 1024
@@ -44,18 +45,22 @@ class Link:
     __slots__ = (
         "__weakref__",
         "active",
+        "audit",
         "client",
         "closing",
         "from_client",
         "from_server",
+        "idle_since",
         "keeper",
         "open_sides",
+        "refreshing",
         "server",
         "session",
     )
 
-    def __init__(self, session: Session, keeper: Keeper) -> None:
+    def __init__(self, session: Session, keeper: Keeper, audit: CountingAudit) -> None:
         self.session = session
+        self.audit = audit
         self.keeper = keeper
         self.client = ClientSide(self)
         self.server = ServerSide(self)
@@ -63,6 +68,9 @@ class Link:
         self.closing = False
         self.active = True
         """Bytes came from the client since the idle sweep looked last."""
+        self.idle_since = 0.0
+        self.refreshing = False
+        """A catalog is being read for this session."""
         self.from_client = 0
         self.from_server = 0
 

@@ -13,8 +13,9 @@ import pytest
 import uvloop
 
 from proxy.errors import InvalidAuthorization, PgveilError, ProtocolViolation
-from proxy.greeting import MAX_PACKET, Door, Greeting, Visitor
+from proxy.greeting import Door, Greeting, Visitor
 from proxy.tls import ClientMode, ClientTls, client_context
+from proxy.wire.startup import MAX_PACKET
 from tests.support.certificates import Authority
 
 SSL = struct.pack("!ii", 8, 80877103)

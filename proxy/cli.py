@@ -1,0 +1,112 @@
+"""The command line: `pgveil serve | check | explain | audit | demo`.
+
+Errors are one line for a person; `--debug` shows where they come from.
+Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy.audit.commands import audit
+from proxy.config import Config, load_config
+from proxy.demo.command import demo
+from proxy.diagnose import check_live, explain_live
+from proxy.errors import PgveilError
+from proxy.logs import set_up_logging
+from proxy.supervise import serve as run_server
+
+_CONFIG = click.option(
+    "-c",
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Configuration file (docs/configuration.md).",
+)
+
+
+@click.group()
+@click.version_option(package_name="pgveil", prog_name="pgveil")
+@click.option("--debug", is_flag=True, help="Show tracebacks and debug events.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def cli(context: click.Context, debug: bool, log_format: str) -> None:
+    """A data-masking proxy for PostgreSQL."""
+    context.obj = debug
+    set_up_logging(log_format, debug=debug)
+
+
+@cli.command()
+@_CONFIG
+@click.pass_obj
+def serve(debug: bool, path: Path) -> None:
+    """Run the proxy in the foreground until SIGTERM."""
+    _for_people(debug, lambda: run_server(_read(path)))
+
+
+@cli.command()
+@_CONFIG
+@click.pass_obj
+def check(debug: bool, path: Path) -> None:
+    """Check configuration and policy against the live catalog. Changes nothing; exits with 1 on errors."""
+    report = _for_people(debug, lambda: check_live(_read(path)))
+    for line in report.lines:
+        click.echo(line)
+    sys.exit(0 if report.ok else 1)
+
+
+@cli.command()
+@_CONFIG
+@click.option("--as", "user", required=True, metavar="USER", help="The login to explain for.")
+@click.option("--database", help="Where it connects. [default: the only one of `databases`, or control.database]")
+@click.option("--application-name", default="", help="What the client calls itself.")
+@click.option("--from", "address", default="", metavar="ADDRESS", help="The client's network address.")
+@click.argument("sql")
+@click.pass_obj
+def explain(debug: bool, path: Path, user: str, database: str | None, application_name: str, address: str, sql: str) -> None:
+    """Show what a login sees of the columns that SQL touches, by which rules, and what goes to the server.
+
+    The statement is not executed.
+    """
+    report = _for_people(debug, lambda: explain_live(_read(path), user, database, application_name, address, sql))
+    for line in report.lines:
+        click.echo(line)
+    sys.exit(0 if report.ok else 1)
+
+
+cli.add_command(audit)
+cli.add_command(demo)
+
+
+def _read(path: Path) -> Config:
+    return load_config(path)
+
+
+def _for_people(debug: bool, work: Callable[[], Any]) -> Any:
+    """Run a command; what goes wrong becomes one line on standard error."""
+    try:
+        return work()
+    except PgveilError as error:
+        if debug:
+            raise
+        hint = f"\nHint: {error.hint}" if error.hint else ""
+        raise click.ClickException(f"{error.message}{hint}") from None
+    except OSError as error:
+        if debug:
+            raise
+        raise click.ClickException(error.strerror or str(error)) from None
+
+
+def main() -> None:
+    """Entry point of the command `pgveil`."""
+    cli(prog_name="pgveil")
+
+
+if __name__ == "__main__":
+    main()

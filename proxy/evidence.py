@@ -1,0 +1,81 @@
+"""The audit trail as the server uses it: one writer per process, one sink per session, and what happens when it fails.
+
+In the modes `strict` and `before-result` no byte of a result goes to a client before `secure` has returned True. In mode
+`async` it always does; the records are written on the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+
+from proxy.audit.key import load_or_create_key
+from proxy.audit.record import AuditError, Kind
+from proxy.audit.sink import DecisionEncoder, SessionAudit
+from proxy.audit.writer import AuditWriter, Mode
+from proxy.config import AuditSettings
+from proxy.logs import event
+from proxy.session.effects import Identity
+from rewrite.plan import Plan
+
+log = logging.getLogger("pgveil.audit")
+
+
+class Evidence:
+    """Raises AuditError when the trail cannot be opened."""
+
+    def __init__(self, settings: AuditSettings, worker: str = "main") -> None:
+        key = load_or_create_key(settings.key_file)
+        self.errors = 0
+        self.verdicts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        """Refused statements by SQLSTATE."""
+        self.writer = AuditWriter(settings.directory, worker, key, Mode(settings.mode), on_failure=self._on_failure)
+        self._encoder = DecisionEncoder(key, settings.text)
+        self._must = settings.mode != Mode.ASYNC.value
+        damage = self.writer.resumed.damage
+        if damage:
+            event(log, "audit_damage", logging.ERROR, reason=damage)
+
+    def session(self, sid: str, identity: Identity) -> CountingAudit:
+        return CountingAudit(self, self._encoder, sid, identity)
+
+    def secure(self) -> bool:
+        """Bring everything handed over to where the mode wants it; False when data must not flow."""
+        try:
+            self.writer.flush()
+        except AuditError:
+            return not self._must
+        return True
+
+    def record(self, kind: Kind, fields: Mapping[str, object]) -> None:
+        """A record of the process itself, written at once. Raises AuditError."""
+        self.writer.append(kind, fields)
+        self.writer.flush()
+
+    def close(self, reason: str) -> None:
+        try:
+            self.writer.close(reason)
+        except AuditError as error:
+            event(log, "audit_failed", logging.ERROR, reason=error.message)
+
+    def _on_failure(self, reason: str) -> None:
+        self.errors += 1
+        event(log, "audit_failed", logging.ERROR, reason=reason)
+
+
+class CountingAudit(SessionAudit):
+    """A session's sink that also counts verdicts and refusals for the metrics."""
+
+    def __init__(self, evidence: Evidence, encoder: DecisionEncoder, sid: str, identity: Identity) -> None:
+        super().__init__(evidence.writer, encoder, sid, identity)
+        self._verdicts = evidence.verdicts
+        self._refusals = evidence.refusals
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+        refused = kind == "refusal"
+        self._verdicts["refuse" if refused else plan.verdict.value] += 1
+        if refused and plan.refusal is not None:
+            self._refusals[plan.refusal.sqlstate] += 1
+        return super().decision(sid, kind, plan, index, text, protocol)

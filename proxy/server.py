@@ -1,0 +1,357 @@
+"""The listener and its sessions: who comes in, what becomes of them, and how they are sent home.
+
+One `Server` is one event loop's worth of proxy. It owns no process-wide resource: the audit writer, the control plane and
+the metrics are handed in, so that several workers can share a port (SO_REUSEPORT), each with its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from proxy.arrival import Arrival, read_arrival
+from proxy.config import Config
+from proxy.control.plane import ControlPlane
+from proxy.errors import PgveilError, ShuttingDown, TooManyConnections
+from proxy.evidence import Evidence
+from proxy.greeting import Door, Greeting, Visitor
+from proxy.logs import event
+from proxy.metrics import Metrics
+from proxy.session.effects import SessionOptions
+from proxy.session.machine import Session, startup_refusal
+from proxy.transport import LINGER, WAITING, Link
+from proxy.upstream import Upstream, tune
+from proxy.wire.codec import encode_error
+from rewrite.plan import Refusal
+
+log = logging.getLogger("pgveil.server")
+
+ADMIN_SHUTDOWN = ("57P01", "terminating connection due to administrator command")
+IDLE_TIMEOUT = ("57P05", "terminating connection due to idle-session timeout")
+CANCELS_AT_ONCE = 64
+SPARE_SOCKETS = 200
+"""Sockets beyond the limit of sessions: clients at the door, cancel requests."""
+BACKLOG = 1024
+
+
+class StartupRefused(PgveilError):
+    """A start-up packet that a session with masked columns may not send, such as one for replication."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message, hint=refusal.hint)
+        self.sqlstate = refusal.sqlstate
+
+
+class Server:
+    """Accepts clients until `drain`; keeps the links of all sessions."""
+
+    def __init__(
+        self, config: Config, door: Door, upstream: Upstream, control: ControlPlane, evidence: Evidence, metrics: Metrics
+    ) -> None:
+        self.config = config
+        self.door = door
+        self.upstream = upstream
+        self.control = control
+        self.evidence = evidence
+        self.metrics = metrics
+        self.links: dict[Link, float] = {}
+        """Every session and when it began (loop time)."""
+        self.draining = False
+        self.finished_bytes = [0, 0]
+        """From clients and from the server, of links that are closed."""
+        self._sock: socket.socket | None = None
+        self._visits: set[asyncio.Task[None]] = set()
+        self._chores: set[asyncio.Task[None]] = set()
+        self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
+        self._sessions = 0
+
+    @property
+    def listening(self) -> bool:
+        return self._sock is not None
+
+    def listen(self, host: str, port: int, *, share: bool = False) -> int:
+        """Listen; returns the port. `share`: other processes may listen on it too. Raises OSError."""
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.setblocking(False)
+            sock.bind(address)
+            sock.listen(BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        self._sock = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
+        self._chore(self._sweep())
+        return int(sock.getsockname()[1])
+
+    def stop_listening(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+
+    # Arrivals.
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    event(log, "accept_failed", logging.ERROR, reason=error.strerror)
+                    self._rest(listener)
+                return
+            if len(self._visits) + len(self.links) >= self.config.limits.connections + SPARE_SOCKETS:
+                sock.close()
+                self.metrics.logins.labels("overflow").inc()
+                continue
+            tune(sock)
+            task = asyncio.get_running_loop().create_task(self._visit(sock, (address[0], address[1])))
+            self._visits.add(task)
+            task.add_done_callback(self._visits.discard)
+
+    def _rest(self, listener: socket.socket) -> None:
+        """Out of file descriptors: look again in a moment instead of spinning."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+
+        def again() -> None:
+            if self._sock is listener:
+                loop.add_reader(listener.fileno(), self._accept, listener)
+
+        loop.call_later(0.5, again)
+
+    async def _visit(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """One client from its first byte to a running session, or to the door."""
+        at_door: list[Visitor] = []
+        admitted = False
+        try:
+            async with asyncio.timeout(self.config.limits.login_timeout):
+                greeting = await self.door.receive(sock, at_door.append)
+                if greeting.is_cancel:
+                    await self._cancel(greeting.packet)
+                else:
+                    admitted = await self._begin(greeting, peer)
+        except TimeoutError:
+            self.metrics.logins.labels("timeout").inc()
+        except PgveilError as error:
+            self.metrics.logins.labels("refused").inc()
+            event(log, "login_refused", sqlstate=error.sqlstate, reason=error.message, client=peer[0])
+            await _refuse(at_door[-1], error)
+        except OSError as error:
+            self.metrics.logins.labels("left").inc()
+            event(log, "client_left", logging.DEBUG, reason=type(error).__name__, client=peer[0])
+        except Exception:
+            self.metrics.logins.labels("failed").inc()
+            log.exception("unexpected failure of an arrival")
+            await _refuse(at_door[-1], PgveilError("internal error of the proxy"))
+        finally:
+            if not admitted:
+                if at_door:
+                    at_door[-1].close()
+                sock.close()
+
+    async def _cancel(self, packet: bytes) -> None:
+        """Hand a cancel request on as it came. The client is told nothing, as by PostgreSQL: it only sees us hang up."""
+        self.metrics.cancels.inc()
+        async with self._cancels:
+            try:
+                await self.upstream.cancel(packet)
+            except PgveilError as error:
+                event(log, "cancel_failed", logging.WARNING, reason=error.message)
+
+    async def _begin(self, greeting: Greeting, peer: tuple[str, int]) -> bool:
+        """Open a session; True when the link has taken the client's connection over."""
+        if self.draining:
+            raise ShuttingDown("the database system is shutting down")
+        arrival = read_arrival(greeting.packet, peer, tls=greeting.visitor.secure, server_database=self.config.server_database)
+        sid = secrets.token_hex(8)
+        audit = self.evidence.session(sid, arrival.identity)
+        self._sessions += 1
+        attached = False
+        joined = False
+        try:
+            if self._sessions > self.config.limits.connections:
+                raise TooManyConnections("sorry, too many clients already")
+            await self.control.attach(arrival.identity.database)
+            attached = True
+            refusal = startup_refusal(arrival.identity, self.control.current(arrival.identity, time.time()))
+            if refusal is not None:
+                raise StartupRefused(refusal)
+            session = Session(arrival.identity, self.control, audit, SessionOptions(sid=sid))
+            link = Link(session, self, audit)
+            await self.upstream.connect(link.server)
+            self.links[link] = asyncio.get_running_loop().time()
+            joined = True  # from here on, on_closed settles the accounts
+            await self._join(link, greeting, arrival)
+            return True
+        except PgveilError as error:
+            audit.login_failed(error.sqlstate, error.message)
+            raise
+        finally:
+            if not joined:
+                self._sessions -= 1
+                if attached:
+                    self.control.detach(arrival.identity.database)
+
+    async def _join(self, link: Link, greeting: Greeting, arrival: Arrival) -> None:
+        """Give the client's side to the link. The server's answer waits until there is somebody to give it to."""
+        try:
+            link.server.pause(WAITING)
+            link.server.write([arrival.packet])
+            await greeting.visitor.admit(lambda: link.client)
+            link.server.resume(WAITING)
+        except BaseException:
+            link.abort()
+            raise
+
+    # What links ask for (transport.Keeper).
+
+    def secure_evidence(self, link: Link) -> bool:
+        return self.evidence.secure()
+
+    def on_attention(self, link: Link) -> None:
+        session = link.session
+        database = session.identity.database
+        if session.ddl:
+            session.ddl = False
+            self._chore(self.control.refresh(database))
+        if session.wants_catalog and not link.refreshing:
+            link.refreshing = True
+            self._chore(self._refresh_for(link, database))
+
+    async def _refresh_for(self, link: Link, database: str) -> None:
+        """The session waits for this. When the catalog cannot be read, the session decides with what it has."""
+        try:
+            await self.control.refresh(database)
+        finally:
+            link.refreshing = False
+            if not link.closing:
+                link.session.catalog_refreshed()
+                link.pump()
+
+    def on_closed(self, link: Link) -> None:
+        began = self.links.pop(link, None)
+        if began is None:
+            return
+        self._sessions -= 1
+        self.control.detach(link.session.identity.database)
+        self.finished_bytes[0] += link.from_client
+        self.finished_bytes[1] += link.from_server
+        link.audit.ended(asyncio.get_running_loop().time() - began)
+        self.evidence.secure()
+
+    # Endings.
+
+    async def drain(self, patience: float) -> None:
+        """Send idle sessions home, wait for the others up to `patience` seconds, then end them too."""
+        self.draining = True
+        self.stop_listening()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while self.links and loop.time() < deadline:
+            for link in [link for link in self.links if link.session.idle and not link.closing]:
+                self._end(link, ADMIN_SHUTDOWN)
+            await asyncio.sleep(0.02)
+        for link in list(self.links):
+            if not link.closing:
+                self._end(link, ADMIN_SHUTDOWN)
+        await self._emptied(1.0)
+
+    async def close(self) -> None:
+        """Drop what is left."""
+        self.draining = True
+        self.stop_listening()
+        for link in list(self.links):
+            if not link.closing:
+                self._end(link, ADMIN_SHUTDOWN)
+        await self._emptied(0.5)
+        for link in list(self.links):
+            link.abort()
+        for task in (*self._visits, *self._chores):
+            task.cancel()
+        await asyncio.gather(*self._visits, *self._chores, return_exceptions=True)
+        await self._emptied(0.5)
+
+    async def _emptied(self, patience: float) -> None:
+        """Wait until every link is gone, for as long as that is likely to help."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        while self.links and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+
+    def _end(self, link: Link, why: tuple[str, str]) -> None:
+        link.session.refuse(*why)
+        link.pump()
+        link.close()
+
+    async def _sweep(self) -> None:
+        """Once a second: end logins that take too long, and sessions that have been idle too long."""
+        limits = self.config.limits
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)
+            now = loop.time()
+            for link, began in list(self.links.items()):
+                if link.closing:
+                    continue
+                if not link.session.authenticated:
+                    if now - began > limits.login_timeout:
+                        link.audit.login_failed("08P01", "login timeout")
+                        link.abort()
+                elif link.active or not link.session.idle:
+                    link.active = False
+                    link.idle_since = now
+                elif limits.idle_timeout and now - link.idle_since > limits.idle_timeout:
+                    self._end(link, IDLE_TIMEOUT)
+
+    def readings(self) -> tuple[int, int, int]:
+        """(sessions, bytes from clients, bytes from the server)."""
+        sent = self.finished_bytes[0] + sum(link.from_client for link in self.links)
+        received = self.finished_bytes[1] + sum(link.from_server for link in self.links)
+        return len(self.links), sent, received
+
+    def _chore(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(_quietly(work))
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+async def _quietly(work: Coroutine[Any, Any, object]) -> None:
+    try:
+        await work
+    except PgveilError as error:
+        event(log, "chore_failed", logging.WARNING, reason=error.message)
+    except Exception:
+        log.exception("unexpected failure of a background task")
+
+
+async def _refuse(visitor: Visitor, error: PgveilError) -> None:
+    """Tell a client at the door why it is not let in. It may be gone already."""
+    try:
+        async with asyncio.timeout(LINGER):
+            await visitor.send(error_response(error))
+    except (OSError, TimeoutError):
+        return
+
+
+def error_response(error: PgveilError) -> bytes:
+    """The FATAL ErrorResponse that a client without a session gets."""
+    fields = [("S", b"FATAL"), ("V", b"FATAL"), ("C", error.sqlstate.encode()), ("M", error.message.encode())]
+    if error.hint:
+        fields.append(("H", error.hint.encode()))
+    return encode_error(tuple(fields))

@@ -1,0 +1,241 @@
+"""One process of `pgveil serve`: everything started in order, signals, reload, everything stopped in reverse.
+
+Start order is the order of trust: audit trail, policy, catalog, HTTP, and the listener last. A reload builds what is new
+before it swaps anything; what is bad is logged and audited, and the old stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+import uvloop
+
+from proxy.audit.record import Kind
+from proxy.config import Config
+from proxy.control.connection import Target
+from proxy.control.plane import ControlPlane, Options
+from proxy.engine import Planners, PolicyEngine
+from proxy.errors import ConfigError, PgveilError
+from proxy.evidence import Evidence
+from proxy.greeting import Door
+from proxy.http import HttpSide
+from proxy.logs import event
+from proxy.metrics import Metrics, Readings
+from proxy.server import Server
+from proxy.tls import ClientMode, client_context, server_context
+from proxy.upstream import Upstream
+
+log = logging.getLogger("pgveil")
+
+ControlEvent = Callable[[str, Mapping[str, str | int | bool]], None]
+
+
+def control_plane(
+    config: Config, planners: Planners, databases: tuple[str, ...], on_event: ControlEvent = lambda name, fields: None
+) -> ControlPlane:
+    """The control plane of a configuration, not started. Raises ConfigError for unusable TLS files."""
+    options = Options(interval=config.control.interval, max_stale=config.control.max_stale)
+    return ControlPlane(control_target(config), config.policy, PolicyEngine(), planners.make, databases, options, on_event)
+
+
+def control_target(config: Config) -> Target:
+    """Where the control connections go, and as whom."""
+    tls = config.upstream.tls
+    return Target(
+        host=config.upstream.host,
+        port=config.upstream.port,
+        user=config.control.user,
+        password=config.control.password,
+        mode=tls.mode,
+        context=server_context(tls),
+        connect_timeout=config.upstream.connect_timeout,
+    )
+
+
+def watched_databases(config: Config) -> tuple[str, ...]:
+    """The databases that make the proxy ready, by the server's names."""
+    if config.databases is None:
+        return (config.control.database,)
+    return tuple(dict.fromkeys(config.databases.values()))
+
+
+class Supervisor:
+    """Made inside the running loop. `run` returns after a stop in good order; PgveilError when it cannot start."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        upstream = config.upstream
+        self.door = Door(*_door_parts(config))
+        self.evidence = Evidence(config.audit)
+        self.metrics = Metrics(self._readings)
+        self.planners = Planners(self.metrics.plan_seconds.observe)
+        self.control = control_plane(config, self.planners, watched_databases(config), self._on_control)
+        self.server = Server(
+            config,
+            self.door,
+            Upstream(upstream.host, upstream.port, upstream.tls.mode, server_context(upstream.tls), upstream.connect_timeout),
+            self.control,
+            self.evidence,
+            self.metrics,
+        )
+        self.http: HttpSide | None = None
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._reason = "shutdown"
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
+        flusher = asyncio.create_task(self._flush_on_the_clock())
+        try:
+            await self._start()
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            flusher.cancel()
+            await self.server.close()
+            await self.control.close()
+            if self.http is not None:
+                await self.http.close()
+            self.evidence.close(self._reason)
+            event(log, "stopped", reason=self._reason)
+
+    async def _start(self) -> None:
+        config = self.config
+        try:
+            await self.control.start()
+        except (ValueError, OSError) as error:
+            raise ConfigError(str(error)) from None
+        if config.http is not None:
+            self.http = HttpSide(self.metrics.registry, self.obstacles)
+            try:
+                port = await self.http.start(config.http.host, config.http.port)
+            except OSError as error:
+                raise ConfigError(f"cannot listen for HTTP on {config.http.host}:{config.http.port}: {_why(error)}") from None
+            event(log, "http_listening", host=config.http.host, port=port)
+        try:
+            port = self.server.listen(config.listen.host, config.listen.port)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {config.listen.host}:{config.listen.port}: {_why(error)}") from None
+        listen = f"{config.listen.host}:{port}"
+        self.evidence.record(
+            Kind.START,
+            {
+                "version": version("pgveil"),
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "listen": listen,
+                "mode": config.audit.mode,
+            },
+        )
+        event(log, "listening", host=config.listen.host, port=port, upstream=f"{config.upstream.host}:{config.upstream.port}")
+
+    async def _drain(self) -> None:
+        event(log, "draining", sessions=len(self.server.links), patience=self.config.limits.drain_timeout)
+        drain = asyncio.create_task(self.server.drain(self.config.limits.drain_timeout))
+        now = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait((drain, now), return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, now):
+            task.cancel()
+
+    def _on_stop(self, name: str) -> None:
+        self._reason = name
+        (self._stop_now if self._stop.is_set() else self._stop).set()
+
+    def _on_reload(self) -> None:
+        task = asyncio.create_task(self._reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        """Policy and certificate, each on its own."""
+        try:
+            self.door.context, self.door.mode = _door_parts(self.config)
+        except ConfigError as error:
+            event(log, "certificate_refused", logging.ERROR, problem=error.message)
+        await self.control.reload()
+
+    def _on_control(self, name: str, fields: Mapping[str, str | int | bool]) -> None:
+        """What the control plane has to say goes to the log, and into the trail where it is about the policy."""
+        bad = name.endswith(("refused", "failed"))
+        event(log, name, logging.WARNING if bad else logging.INFO, **fields)
+        if not name.startswith("policy_"):
+            return
+        self.metrics.reloads.labels("rejected" if bad else "accepted").inc()
+        try:
+            self.evidence.record(
+                Kind.POLICY,
+                {
+                    "policy": fields.get("version"),
+                    "files": [str(path) for path in self.config.policy],
+                    "accepted": not bad,
+                    "reason": fields.get("problem"),
+                },
+            )
+        except PgveilError as error:
+            event(log, "audit_failed", logging.ERROR, reason=error.message)
+
+    async def _flush_on_the_clock(self) -> None:
+        """Log-ins and outcomes wait for nobody; this is when they are written at the latest."""
+        while True:
+            await asyncio.sleep(0.2)
+            self.evidence.secure()
+
+    def obstacles(self) -> list[str]:
+        """What keeps this process from serving new sessions."""
+        found = []
+        if not self.server.listening or self.server.draining:
+            found.append("not listening")
+        if not self.control.is_ready:
+            found += [
+                f"database {s.database}: {s.reason or 'catalog out of date'}" for s in self.control.status() if not s.usable
+            ]
+            found = found or ["no policy"]
+        if self.evidence.writer.failure is not None:
+            found.append("the audit trail cannot be written")
+        return found
+
+    def _readings(self) -> Readings:
+        sessions, sent, received = self.server.readings()
+        return Readings(
+            sessions=sessions,
+            bytes_from_clients=sent,
+            bytes_from_server=received,
+            cache_hits=self.planners.hits,
+            cache_misses=self.planners.misses,
+            verdicts=dict(self.evidence.verdicts),
+            refusals=dict(self.evidence.refusals),
+            audit_pending=int(self.evidence.writer.pending),
+            audit_errors=self.evidence.errors,
+            policy_version=self.control.policy_version,
+            catalog_age={s.database: s.age for s in self.control.status() if s.usable},
+        )
+
+
+def _door_parts(config: Config) -> tuple[ssl.SSLContext | None, ClientMode]:
+    if config.tls is None:
+        return None, ClientMode.ALLOW
+    return client_context(config.tls), config.tls.mode
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def serve(config: Config) -> None:
+    """Run until a signal ends it. Raises PgveilError when it cannot start."""
+
+    async def main() -> None:
+        await Supervisor(config).run()
+
+    uvloop.run(main())
