@@ -105,6 +105,8 @@ class StatementPlan:
     effects: Effect = Effect.NONE
     prepared: str | None = None
     """Name of the SQL-level prepared statement that this one makes or runs."""
+    shareable: bool = False
+    """The values of its constants do not matter to the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Plan:
     need: Need = Need(0)
     placed_by: str = ""
     """Which parser placed the edits: sqlglot or libpg_query; empty when there are none."""
+    shareable: bool = False
+    """The values of the text's constants do not matter to the plan."""
 
     @property
     def effects(self) -> Effect:

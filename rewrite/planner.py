@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from policies.model import Profile
 from rewrite import statements, system, writes
@@ -31,9 +32,13 @@ from rewrite.plan import (
 from rewrite.rewriter import ByteEdit, Refused, Rewriter, refuse
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import SpanError, Spans
+from rewrite.template import Shape, cut, shape
 from rewrite.verify import VerificationError, nothing_bare, same
 
 log = logging.getLogger(__name__)
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 _INNER = {"ExplainStmt": "query", "PrepareStmt": "query", "DeclareCursorStmt": "query", "ViewStmt": "query"}
 """Statements that wrap a query, and the field it is in."""
@@ -52,38 +57,67 @@ class _Run:
     """False once an earlier statement of the same text changed name resolution in a way that cannot be followed."""
 
 
-class Planner:
-    """Plans statements and remembers plans by exact text, profile, catalog and name resolution."""
+class _Space:
+    """The plans of one profile, catalog and way of resolving names: by exact text, and by template."""
 
-    def __init__(self, cache_size: int = 4096, books: int = 64) -> None:
+    __slots__ = ("plans", "shapes")
+
+    def __init__(self) -> None:
+        self.plans: OrderedDict[str, Plan] = OrderedDict()
+        self.shapes: OrderedDict[str, Shape] = OrderedDict()
+
+
+class Planner:
+    """Plans statements and remembers plans, by exact text first, then by the text without its constants."""
+
+    def __init__(self, cache_size: int = 4096, spaces: int = 64) -> None:
         self.cache_size = cache_size
         self.hits = 0
         self.misses = 0
-        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self._spaces: OrderedDict[tuple[object, ...], _Space] = OrderedDict()
         self._books: OrderedDict[tuple[str, str], SourceBook] = OrderedDict()
-        self._book_limit = books
+        self._limit = spaces
+        self._last: tuple[PlanContext, _Space] | None = None
 
     def plan(self, text: str, context: PlanContext) -> Plan:
-        key = (text, context.profile.key, context.catalog.version, context.resolution, context.standard_strings)
-        plan = self._plans.get(key)
+        last = self._last
+        space = last[1] if last is not None and last[0] is context else self._space(context)
+        plan = space.plans.get(text)
         if plan is not None:
             self.hits += 1
             return plan
+        cut_text = cut(text) if len(text) <= 8192 else None
+        if cut_text is not None:
+            known = space.shapes.get(cut_text.key)
+            if known is not None:
+                self.hits += 1
+                return known.fill(text, cut_text)
         self.misses += 1
         plan = self._plan(text, context)
+        if plan.shareable and cut_text is not None:
+            reusable = shape(plan, cut_text)
+            if reusable is not None:
+                _remember(space.shapes, cut_text.key, reusable, self.cache_size)
+                return plan
         if plan.verdict is not Verdict.NEED and len(text) <= 65536:
-            self._plans[key] = plan
-            if len(self._plans) > self.cache_size:
-                self._plans.popitem(last=False)
+            _remember(space.plans, text, plan, self.cache_size)
         return plan
+
+    def _space(self, context: PlanContext) -> _Space:
+        key = (context.profile.key, context.catalog.version, context.resolution, context.standard_strings)
+        space = self._spaces.get(key)
+        if space is None:
+            space = _Space()
+            _remember(self._spaces, key, space, self._limit)
+        self._last = (context, space)
+        return space
 
     def book(self, catalog: Catalog, profile: Profile) -> SourceBook:
         key = (catalog.version, profile.key)
         book = self._books.get(key)
         if book is None:
-            book = self._books[key] = SourceBook(catalog, profile, _read_view)
-            if len(self._books) > self._book_limit:
-                self._books.popitem(last=False)
+            book = SourceBook(catalog, profile, _read_view)
+            _remember(self._books, key, book, self._limit)
         return book
 
     def _plan(self, text: str, context: PlanContext) -> Plan:
@@ -105,6 +139,13 @@ class Planner:
             log.exception("planning failed")
             refusal = Refusal("0A000", "pgveil could not read this statement", "this is a defect of pgveil; please report it")
             return Plan(Verdict.REFUSE, "", refusal=refusal)
+
+
+def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> None:
+    """Keep a value; the oldest one goes when there are too many."""
+    cache[key] = value
+    if len(cache) > limit:
+        cache.popitem(last=False)
 
 
 def _syntax_error(text: str, error: ParseError) -> Plan:
@@ -139,8 +180,9 @@ def _observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
         except (Refused, KeyError, RecursionError):
             log.debug("a statement of a clear session could not be analysed")
         prepared = statement.body.get("name") if statement.kind in ("PrepareStmt", "ExecuteStmt") else None
-        out.append(StatementPlan(statements.kind_name(statement.kind), touches, effects, prepared))
-    return Plan(Verdict.PASS, text, tuple(out))
+        shareable = statement.kind in statements.QUERIES
+        out.append(StatementPlan(statements.kind_name(statement.kind), touches, effects, prepared, shareable))
+    return Plan(Verdict.PASS, text, tuple(out), shareable=all(s.shareable for s in out))
 
 
 # -- sessions with masked columns ----------------------------------------------------------------------------------------
@@ -169,13 +211,14 @@ def _plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
             derived += rewriter.derived
             ways.add(rewriter.placed_by(text.encode()[statement.start : statement.end].decode(), statement.start))
         _follow(run, statement, plan)
+    shareable = all(p.shareable for p in plans)
     if not edits:
-        return Plan(Verdict.PASS, text, tuple(plans))
+        return Plan(Verdict.PASS, text, tuple(plans), shareable=shareable)
     new, char_edits = _apply(text, edits)
     same(new, expected)
     nothing_bare(new, book, derived)
     way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
-    return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way)
+    return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable)
 
 
 def _apply(text: str, edits: list[ByteEdit]) -> tuple[str, tuple[Edit, ...]]:
@@ -266,7 +309,8 @@ def _done(rewriter: Rewriter, name: str, effects: Effect, prepared: str | None =
         effects |= Effect.RESOLUTION
     if survey.targets:
         effects |= Effect.WRITES
-    return rewriter, StatementPlan(name, rewriter.touches(), effects, prepared), rewriter.expected()
+    shareable = not effects & ~Effect.WRITES and not rewriter.reads_constants and prepared is None
+    return rewriter, StatementPlan(name, rewriter.touches(), effects, prepared, shareable), rewriter.expected()
 
 
 def _wrapper(run: _Run, kind: str, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:

@@ -64,6 +64,8 @@ class Rewriter:
     derived: list[Node] = field(default_factory=list)
     """Trees of the derived tables put in."""
     allow_ddl: bool = False
+    reads_constants: bool = False
+    """The value of a constant decided something: GROUP BY 2, set_config('search_path', ...)."""
 
     # -- understanding --------------------------------------------------------------------------------------------------
 
@@ -87,6 +89,7 @@ class Rewriter:
                 self.temporary.add(site)
             else:
                 self.relations[site] = target
+        self.reads_constants = bool(functions.set_config_names(survey))
         finding = functions.check(survey, self.names)
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
@@ -279,6 +282,7 @@ class Rewriter:
             if not wanted:
                 continue
             alias = self.aliases.get(site, site.alias)
+            self.reads_constants = True
             at = self.spans.group_by(location)
             names = [f"{quote_ident(alias)}.{quote_ident(usage.names[_index(relation, n)])}" for n in wanted]
             self.edit(at, at, " " + ", ".join(names) + ",")
