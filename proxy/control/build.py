@@ -128,9 +128,7 @@ def _columns(raw: Raw, types: Mapping[int, TypeRow], names: TypeNames) -> dict[i
     return {oid: tuple(cs) for oid, cs in out.items()}
 
 
-def _relations(
-    raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_relations: frozenset[int]
-) -> dict[int, Relation]:
+def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_relations: frozenset[int]) -> dict[int, Relation]:
     parents: dict[int, list[int]] = {}
     for child, parent in raw.inherits:
         parents.setdefault(child, []).append(parent)
@@ -196,9 +194,7 @@ def _literals(raw: Raw) -> tuple[dict[str, frozenset[int]], frozenset[int]]:
     return {catalog: frozenset(oids) for catalog, oids in objects.items()}, frozenset(relations)
 
 
-def _type_names(
-    raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]
-) -> tuple[TypeName, ...]:
+def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]) -> tuple[TypeName, ...]:
     """Types with what a cast to them runs besides builtin code: cast functions, domain checks, those of its parts."""
     own: dict[int, set[int]] = {}
     for source, target, function, _ in raw.casts:
