@@ -54,8 +54,6 @@ class BaseMask:
         """
         if isinstance(value, str) and column_type.base_type == "bpchar":
             value = value.rstrip(" ")
-        if isinstance(value, float) and column_type.base_type == "float4":
-            value = struct.unpack("f", struct.pack("f", value))[0]
         out = self.apply(value)
         limit = typmod(column_type)
         if isinstance(out, str) and limit and column_type.base_type in _LIMITED_TEXT:
@@ -86,6 +84,11 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {type(value).__name__}")
     return value
+
+
+def as_stored(value: float, column: ColumnType) -> float:
+    """The number as a column of the type holds it: float4 has fewer digits."""
+    return float(struct.unpack("f", struct.pack("f", value))[0]) if column.base_type == "float4" else value
 
 
 def typmod(column: ColumnType) -> tuple[int, int] | None:

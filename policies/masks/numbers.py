@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
-from policies.masks.base import BaseMask, call, op, typmod
+from policies.masks.base import BaseMask, as_stored, call, op, typmod
 from policies.model import ColumnType
 
 _EXACT = decimal.Context(prec=150_000, rounding=decimal.ROUND_HALF_UP, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
@@ -91,12 +91,13 @@ class _Stepped(BaseMask):
         if value is None:
             return None
         if isinstance(value, float):
+            value = as_stored(value, column_type)
             cap = _FLOAT_CAPS.get(column_type.base_type, math.inf)
             if math.isnan(value):
                 return value
             if abs(value) >= cap:
                 return math.copysign(math.inf, value)
-            return float(self._exact(Decimal(f"{value:.15g}")))
+            return as_stored(float(self._exact(Decimal(f"{value:.15g}"))), column_type)
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise TypeError(f"expected a number, got {type(value).__name__}")
         number = Decimal(value)

@@ -5,7 +5,8 @@ brackets) between two digits:
 
 * 11 digits or more in a row, a following X included: mobile numbers, international numbers, ID numbers of 15 and 18
   places, card and account numbers;
-* a Chinese land line with its area code: 010-1234567, (0755) 12345678;
+* a number with its area code in brackets: (0755) 12345678, (555) 123-4567;
+* a Chinese land line with its area code: 010-1234567;
 * a North American number in its usual grouping: 555-123-4567;
 * name@domain.
 
@@ -28,9 +29,10 @@ _S = (
 )
 _PATTERNS = (
     r"[A-Za-z0-9._%+\u002d]+[@\uff20][A-Za-z0-9\u002d]+(?:[.\uff0e][A-Za-z0-9\u002d]+)*",
+    rf"[(\uff08]{_D}{{2,4}}[)\uff09]{_S}{_D}(?:{_S}{_D}){{6,}}",
     rf"[+\uff0b]?{_D}(?:{_S}{_D}){{10,}}(?:{_S}[Xx\uff38\uff58])?",
-    rf"[(\uff08]?[0\uff10]{_D}{{2,3}}{_S}{_D}{{7,8}}",
-    rf"[(\uff08]?{_D}{{3}}{_S}{_D}{{3}}{_S}{_D}{{4}}",
+    rf"[0\uff10]{_D}{{2,3}}{_S}{_D}{{7,8}}",
+    rf"{_D}{{3}}{_S}{_D}{{3}}{_S}{_D}{{4}}",
 )
 _REPLACEMENT = "***"
 
