@@ -104,7 +104,7 @@ class _Stepped(BaseMask):
         if not number.is_finite():
             return number
         limit = largest(column_type)
-        if limit is not None and abs(number) > _EXACT.subtract(limit, self.step):
+        if limit is not None and number.copy_abs() > _EXACT.subtract(limit, self.step):
             out = _EXACT.subtract(number, _EXACT.remainder(number, self.step))
         else:
             out = self._exact(number)
@@ -124,9 +124,9 @@ class Round(_Stepped):
         return op(call("sign", value), "*", op(op(call("abs", value), "-", rest), "+", up))
 
     def _exact(self, value: Decimal) -> Decimal:
-        rest = _EXACT.remainder(abs(value), self.step)
-        base = _EXACT.subtract(abs(value), rest)
-        if rest * 2 >= self.step:
+        rest = _EXACT.remainder(value.copy_abs(), self.step)
+        base = _EXACT.subtract(value.copy_abs(), rest)
+        if _EXACT.add(rest, rest) >= self.step:
             base = _EXACT.add(base, self.step)
         return base.copy_sign(value) if base else Decimal(0)
 
