@@ -18,7 +18,6 @@ from rewrite.catalog import Catalog, Relation
 from rewrite.functions import Names, set_config_names
 from rewrite.pgtree import Node, ParseError, Statement, parse, quote_ident, strip
 from rewrite.plan import (
-    Edit,
     Effect,
     Need,
     Plan,
@@ -29,11 +28,12 @@ from rewrite.plan import (
     Touch,
     Verdict,
 )
-from rewrite.rewriter import ByteEdit, Refused, Rewriter, refuse
+from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import SpanError, Spans
 from rewrite.template import Shape, cut, shape
 from rewrite.verify import VerificationError, nothing_bare, same
+from rewrite.views import ViewTexts
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Planner:
         key = (catalog.version, profile.key)
         book = self._books.get(key)
         if book is None:
-            book = SourceBook(catalog, profile, _read_view)
+            book = SourceBook(catalog, profile, ViewTexts())
             _remember(self._books, key, book, self._limit)
         return book
 
@@ -214,31 +214,11 @@ def _plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     shareable = all(p.shareable for p in plans)
     if not edits:
         return Plan(Verdict.PASS, text, tuple(plans), shareable=shareable)
-    new, char_edits = _apply(text, edits)
+    new, char_edits = apply_edits(text, edits)
     same(new, expected)
     nothing_bare(new, book, derived)
     way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
     return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable)
-
-
-def _apply(text: str, edits: list[ByteEdit]) -> tuple[str, tuple[Edit, ...]]:
-    raw = text.encode()
-    ordered = sorted(edits, key=lambda e: (e.start, e.end))
-    out = []
-    chars = []
-    at = 0
-    for e in ordered:
-        if e.start < at:
-            raise VerificationError("two edits overlap")
-        out.append(raw[at : e.start])
-        out.append(e.text.encode())
-        at = e.end
-    out.append(raw[at:])
-    if text.isascii():
-        chars = [Edit(e.start, e.end, e.text) for e in ordered]
-    else:
-        chars = [Edit(len(raw[: e.start].decode()), len(raw[: e.end].decode()), e.text) for e in ordered]
-    return b"".join(out).decode(), tuple(chars)
 
 
 def _statement(run: _Run, statement: Statement) -> tuple[Rewriter | None, StatementPlan, Node]:
@@ -506,34 +486,3 @@ def _path(run: _Run, names: list[str], temp: frozenset[str] | None) -> Resolutio
     if temp and "pg_temp" not in path:
         path.insert(0, "pg_temp")
     return Resolution(tuple(path), temp)
-
-
-# -- views ---------------------------------------------------------------------------------------------------------------
-
-
-def _read_view(relation: Relation, book: SourceBook) -> Source | None:
-    """How a view is read: as it is when its definition uses nothing masked, else its definition with its sources replaced."""
-    if not relation.view_sql:
-        return book.refused(relation, "its definition is not known")
-    text = relation.view_sql.rstrip().rstrip(";")
-    names = Names(book.catalog, Resolution(("pg_catalog",)), book.profile.functions, book.profile.extensions)
-    try:
-        (statement,) = parse(text)
-        rewriter = Rewriter(text, statement.kind, statement.body, book, names, Spans(text))
-        rewriter.analyse()
-        if not rewriter.reads_masked():
-            return None
-        if relation.kind == "m":
-            return book.refused(relation, "it stores values computed from masked columns")
-        if any(r.row_security for r in rewriter.relations.values()) and not relation.security_invoker:
-            return book.refused(relation, "tables behind it have row-level security")
-        rewriter.substitute()
-        new, _ = _apply(text, rewriter.edits)
-        same(new, [rewriter.expected()])
-        nothing_bare(new, book, rewriter.derived)
-    except Refused as e:
-        return book.refused(relation, e.refusal.message if e.refusal else "its definition names something unknown")
-    except (ParseError, SpanError, VerificationError, ValueError) as e:
-        return book.refused(relation, f"its definition cannot be rewritten ({e})")
-    columns = frozenset(c.name for c in relation.columns)
-    return Source(relation, {}, new, columns, frozenset(), {}, rewriter.touches())

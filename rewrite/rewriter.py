@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rewrite import functions, placement
+from rewrite import functions, placement, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
-from rewrite.plan import Need, Refusal, Touch
+from rewrite.plan import Edit, Need, Refusal, Touch
 from rewrite.resolve import Special, Unresolved, resolve
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import Spans
 from rewrite.statements import DDL_NODES
 from rewrite.survey import Level, Site, Survey, Use
+from rewrite.verify import VerificationError
 
 _UNGROUPABLE = frozenset({"json", "xml", "point", "polygon", "path", "box", "line", "lseg"})
 
@@ -96,6 +97,8 @@ class Rewriter:
         self.columns = Columns(survey, self.relations)
         for site, relation in self.relations.items():
             source = self.book.source(relation)
+            if source is None and self._may_show_new_columns(site, relation):
+                source = self.book.plain(relation)
             if source is None:
                 continue
             if source.refusal is not None:
@@ -111,6 +114,17 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} is denied{because}",
                         "name the columns you need instead of using *, and leave this one out",
                     )
+
+    def _may_show_new_columns(self, site: Site, relation: Relation) -> bool:
+        """A star or whole row shows whatever columns the relation has by now, classified or not."""
+        usage = self.columns.usages[site]
+        return (
+            bool(usage.whole)
+            and not usage.system
+            and site.use is Use.SOURCE
+            and relation.kind in "rpfvm"
+            and not system.is_system(relation)
+        )
 
     def observe(self) -> None:
         """Survey and resolve as far as it goes, for a session in which everything passes; raises Refused."""
@@ -203,7 +217,9 @@ class Rewriter:
             self.edit(start, end, "")
         # Unused columns are left out where no reference can mean the whole row and no alias list counts them.
         whole = bool(usage.whole) or "colnames" in node.get("alias", {})
-        select = source.select(only=site.only, sample=sample, extra=extra, columns=None if whole else usage.columns)
+        alias = node["alias"]["aliasname"] if "alias" in node else ""
+        columns = None if whole else usage.columns
+        select = source.select(only=site.only, alias=alias, sample=sample, extra=extra, columns=columns)
         derived = f"({select})"
         subselect = {"subquery": tree(select)}
         self.derived.append(subselect["subquery"])
@@ -389,3 +405,24 @@ def _argument(template: Node) -> Callable[[Node], Node]:
         return node
 
     return lambda copy: fill(template, copy)
+
+
+def apply_edits(text: str, edits: list[ByteEdit]) -> tuple[str, tuple[Edit, ...]]:
+    """The edited text, and the edits in characters instead of bytes. Raises VerificationError when two edits overlap."""
+    raw = text.encode()
+    ordered = sorted(edits, key=lambda e: (e.start, e.end))
+    out = []
+    chars = []
+    at = 0
+    for e in ordered:
+        if e.start < at:
+            raise VerificationError("two edits overlap")
+        out.append(raw[at : e.start])
+        out.append(e.text.encode())
+        at = e.end
+    out.append(raw[at:])
+    if text.isascii():
+        chars = [Edit(e.start, e.end, e.text) for e in ordered]
+    else:
+        chars = [Edit(len(raw[: e.start].decode()), len(raw[: e.end].decode()), e.text) for e in ordered]
+    return b"".join(out).decode(), tuple(chars)

@@ -6,8 +6,9 @@ the protected relations in it replaced in turn, so that the view shows what it w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from policies.model import Decision, Profile
 from rewrite import system
@@ -41,17 +42,25 @@ class Source:
         return f"{quote_ident(self.relation.schema)}.{quote_ident(self.relation.name)}"
 
     def select(
-        self, *, only: bool = False, sample: str = "", extra: tuple[str, ...] = (), columns: Collection[str] | None = None
+        self,
+        *,
+        only: bool = False,
+        alias: str = "",
+        sample: str = "",
+        extra: tuple[str, ...] = (),
+        columns: Collection[str] | None = None,
     ) -> str:
         """The SELECT that stands for the relation, with the given columns (default: all) in the relation's order.
 
-        `extra` are system columns, appended at the end.
+        `extra` are system columns, appended at the end. `alias` names the relation inside, so that EXPLAIN shows the client's
+        own name for it.
         """
         if self.view is not None:
             return self.view
         wanted = [sql for name, sql in self.items.items() if columns is None or name in columns]
         items = ", ".join((*wanted, *extra)) or "NULL"
-        return f"SELECT {items} FROM {'ONLY ' if only else ''}{self.qualified}{sample}"
+        named = f" AS {quote_ident(alias)}" if alias else ""
+        return f"SELECT {items} FROM {'ONLY ' if only else ''}{self.qualified}{named}{sample}"
 
 
 def tree(select: str) -> Node:
@@ -60,13 +69,23 @@ def tree(select: str) -> Node:
     return {statement.kind: strip(statement.body)}
 
 
+class ViewReader(Protocol):
+    """What the book needs to know about a view's definition (rewrite.views)."""
+
+    def read(self, relation: Relation, book: SourceBook) -> Source | None:
+        """How the view is read; None: as it is."""
+
+    def masked_columns(self, relation: Relation, book: SourceBook) -> frozenset[str]:
+        """Columns of the view whose values may come from masked columns."""
+
+
 class SourceBook:
     """The sources of one catalog and profile, made when first asked for."""
 
-    def __init__(self, catalog: Catalog, profile: Profile, view_reader: Callable[[Relation, SourceBook], Source | None]) -> None:
+    def __init__(self, catalog: Catalog, profile: Profile, views: ViewReader) -> None:
         self.catalog = catalog
         self.profile = profile
-        self._view_reader = view_reader
+        self._views = views
         self._sources: dict[int, Source | None] = {}
         self._open: set[int] = set()
         self.protected = frozenset(
@@ -92,6 +111,11 @@ class SourceBook:
             finally:
                 self._open.discard(relation.oid)
         return self._sources[relation.oid]
+
+    def plain(self, relation: Relation) -> Source:
+        """An unprotected relation with exactly the columns we know: one that was added meanwhile does not show."""
+        items = {c.name: quote_ident(c.name) for c in relation.columns}
+        return Source(relation, items, None, frozenset(), frozenset(), {})
 
     def reaches_protected(self, relation: Relation, seen: frozenset[int] = frozenset()) -> bool:
         """Whether the relation is protected or a view (or foreign table) that may lead to a protected one."""
@@ -123,9 +147,14 @@ class SourceBook:
             return self._refuse(relation, "it shows data of all tables")
         decisions = self.decisions(relation)
         if any(not d.is_clear for d in decisions.values()):
+            if relation.view_sql is not None and not system.is_system(relation):
+                named = {c.name for c in relation.columns if c.attnum in decisions}
+                left = self._views.masked_columns(relation, self) - named
+                if left:
+                    return self._refuse(relation, f"the policy names some of its columns but not {', '.join(sorted(left))}")
             return self._table(relation, decisions)
         if relation.kind in ("v", "m") and not system.is_system(relation):
-            return self._view_reader(relation, self)
+            return self._views.read(relation, self)
         ancestor = self._masked_partition_key(relation)
         if ancestor is not None:
             return self._refuse(relation, f"its rows are chosen by a masked column of {ancestor}")
