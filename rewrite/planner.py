@@ -298,6 +298,12 @@ def _wrapper(run: _Run, kind: str, body: Node, name: str, effects: Effect) -> tu
     field = _INNER.get(kind, "query")
     ((inner_kind, inner),) = body[field].items()
     if inner_kind in _INNER or inner_kind in ("CreateTableAsStmt", "ExecuteStmt"):
+        if kind == "CreateTableAsStmt" and not writes.is_temporary(body["into"]["rel"]):
+            raise refuse(
+                "42501",
+                "a permanent table may not be filled from a prepared statement in a session with masked columns",
+                "create a temporary table, or write the query out",
+            )
         rewriter, plan, inner_tree = _statement(run, Statement(inner_kind, inner, 0, 0))
         tree_ = {kind: {**strip(body), field: inner_tree}}
         effects |= plan.effects if kind == "ExplainStmt" else Effect.NONE

@@ -276,6 +276,8 @@ class Survey:
                         self.operators.append(strings(body[key]))
                 if "BETWEEN" in body.get("kind", ""):
                     self.operators += [("<=",), (">=",), ("<",), (">",)]
+                if kind == "SubLink" and "operName" not in body and "testexpr" in body:
+                    self.operators.append(("=",))
             elif kind == "CaseExpr" and "arg" in body:
                 self.operators.append(("=",))
             elif kind == "TypeName":
