@@ -110,9 +110,7 @@ class Head:
 
 
 HEAD_SIZE = len(Head(0, 0, 0, GENESIS).encode("", bytes(32)))
-_HEAD = re.compile(
-    rb"(pgveil-head 1 segment=(\d{10}) seq=(\d{20}) size=(\d{20}) mac=([0-9a-f]{64})) hmac=([0-9a-f]{64})\n"
-)
+_HEAD = re.compile(rb"(pgveil-head 1 segment=(\d{10}) seq=(\d{20}) size=(\d{20}) mac=([0-9a-f]{64})) hmac=([0-9a-f]{64})\n")
 MAX_SEGMENTS = 10**6
 """A head that names more is not believed: deriving its key would take for ever."""
 

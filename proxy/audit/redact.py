@@ -1,8 +1,9 @@
 """Takes the data out of SQL text: every literal becomes `?`, comments go, runs of white space become one blank.
 
-Contract: never fails, linear, and errs on the side of removing: text whose lexing is in doubt (unterminated, or
-different under `standard_conforming_strings = off`) is cut off there with `?…`. Identifiers, keywords, operators and
-`$1` stay; a quoted identifier that looks like data (six digits or an `@`) does not. Lexical rules: manual section 4.1.
+Contract: never fails, linear, and errs on the side of removing: text whose lexing is in doubt (unterminated, different
+under `standard_conforming_strings = off`, or a letter right behind the closing quote) is cut off there
+with `?…`. Identifiers, keywords, operators and `$1` stay; a quoted identifier that looks like data (six digits or an `@`)
+does not. Lexical rules: manual section 4.1.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ _TOKEN = re.compile(
               | [^\sA-Za-z_0-9'"$/.\-\u0080-\U0010ffff] )++ )  # runs of what surely holds no data, for speed
   | (?P<space> \s++ | --[^\n\r]*+ )
   | (?P<comment> /\* )
-  | (?P<string> [eE]'(?:[^'\\]|''|\\.)*+'                       # E'..': backslash escapes
-              | (?:[uU]&|[bBxXnN])?+'(?:[^'\\]|''|\\[^'])*+'    # a quote behind a backslash is read both ways: in doubt
-    )
+  | (?P<string> (?: [eE]'(?:[^'\\]|''|\\.)*+'                     # E'..': backslash escapes
+                  | (?:[uU]&|[bBxXnN])?+'(?:[^'\\]|''|\\[^'])*+' )  # a quote behind a backslash: in doubt
+                (?![A-Za-z0-9_$'\u0080-\U0010ffff]) )             # 'O'Brien': in doubt
   | (?P<name> (?:[uU]&)?+"(?:[^"]|"")*+" )
   | (?P<doubt> (?:[eEbBxXnN]|[uU]&)?+' | (?:[uU]&)?+" )
   | (?P<word> [A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*+ )
   | (?P<param> \$[0-9]{1,5}+(?![A-Za-z0-9_$\u0080-\U0010ffff]) )
   | (?P<dollar> \$(?:[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*+)?+\$ )
-  | (?P<number> [$]?+\.?+[0-9](?:[eE][+-]?[0-9]|[A-Za-z0-9_.$\u0080-\U0010ffff])*+ )
+  | (?P<number> [$]?+\.?+[0-9](?:[eE][+-]?[0-9]|[A-Za-z0-9_.\u0080-\U0010ffff])*+ )
   | (?P<other> . )
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,

@@ -68,7 +68,10 @@ class Tail:
                     self._places[worker] = _Place(number, _complete(path))
                 if len(lines) < count:
                     lines = last_lines(path, count - len(lines)) + lines
-            found += [(_time(line), rank, n, line) for n, line in enumerate(lines)]
+            latest = ""  # a clock that was set back must not mix up a worker's own order
+            for n, line in enumerate(lines):
+                latest = max(latest, _time(line))
+                found.append((latest, rank, n, line))
         return [line for *_, line in sorted(found)][-count:] if count > 0 else []
 
     def new(self) -> list[bytes]:
@@ -161,9 +164,7 @@ def _words(kind: str, r: dict[str, Any]) -> list[str]:
         ]
     if kind in (Kind.LOGIN.value, Kind.LOGOUT.value, Kind.LOGIN_FAILED.value):
         return [kind, who, where, str(r.get("sqlstate") or ""), str(r.get("reason") or "")]
-    rest = [
-        f"{k}={v}" for k, v in r.items() if k not in ("v", "seq", "kind", "time", "worker", "mac") and v is not None
-    ]
+    rest = [f"{k}={v}" for k, v in r.items() if k not in ("v", "seq", "kind", "time", "worker", "mac") and v is not None]
     return [kind, *rest]
 
 

@@ -49,6 +49,7 @@ class Walker:
         self.last_kind: str | None = None
         self.torn: list[dict[str, object]] = []
         """What crashes left since the last complete record, as a header states it."""
+        self._torn_at: tuple[Path, int] | None = None
         self.head_seen = head is not None and head.seq == 0
         self._key = worker_key(key, worker)
         self._key_id = key_id(key)
@@ -104,6 +105,8 @@ class Walker:
                         number += 1
                         mac = hmac(previous + line[:-TAIL])
                         if line[-TAIL:] != tail(mac) or not line.startswith(prefix(seq)):
+                            if header and self._ends_wrong(line, seq):
+                                raise self._torn_changed()
                             raise BadRecord(path, number, seq, self._diagnose(line, seq))
                         try:
                             text = line.decode()
@@ -151,6 +154,8 @@ class Walker:
         }  # fmt: skip
         for name, value in stated.items():
             if record.get(name) != value:
+                if name == "torn" and self.torn:
+                    raise self._torn_changed()
                 raise BadRecord(path, 1, seq, f"the segment's header does not fit what is before it: {name}")
 
     def _check_head(self, path: Path, number: int, mac: bytes) -> None:
@@ -167,7 +172,21 @@ class Walker:
             raise BadRecord(path, number + 1, self.seq + 1, "bytes after the stop record")
         if not (written.startswith(begin) or begin.startswith(written)):
             raise BadRecord(path, number + 1, self.seq + 1, "bytes at the end that do not begin a record")
+        if not self.torn:
+            self._torn_at = path, number + 1
         self.torn.append({"segment": self.segment, "bytes": len(rest), "sha256": hashlib.sha256(rest).hexdigest()})
+
+    def _ends_wrong(self, line: bytes, seq: int) -> bool:
+        """The segment before ends without a newline, and this header counts the record there as a complete one."""
+        try:
+            return bool(self.torn) and json.loads(line)["seq"] > seq
+        except (ValueError, RecursionError, KeyError, TypeError):
+            return False
+
+    def _torn_changed(self) -> BadRecord:
+        assert self._torn_at is not None
+        path, line = self._torn_at
+        return BadRecord(path, line, self.seq + 1, "the line has no end, or not the end that the next start found")
 
     def _diagnose(self, line: bytes, seq: int) -> str:
         """Why a line that fails the chain is wrong, as far as its own content tells."""

@@ -101,18 +101,20 @@ class AuditWriter:
             self._seq, self._previous = self.resumed.seq, self.resumed.previous
             self._segment, self._key = self.resumed.segment, segment_key(key, worker, self.resumed.segment)
             self._open(self.resumed)
+            self._first_flush()
         except OSError as error:
             self._release()
             raise AuditError(f"cannot open the audit trail in {directory}: {error.strerror}") from None
-        except AuditError:
+        except BaseException:
             self._release()
             raise
+
+    def _first_flush(self) -> None:
         try:
             self.flush()
         except AuditError:
             if os.fstat(self._fd).st_size == 0:  # leave no empty segment behind for every attempt to start
-                os.unlink(segment_path(directory, worker, self._segment))
-            self._release()
+                os.unlink(segment_path(self.directory, self.worker, self._segment))
             raise
 
     @property

@@ -1,0 +1,149 @@
+"""What a session's decisions, outcomes and events look like in the trail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from policies.model import Profile
+from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, Kind
+from proxy.audit.sink import DecisionEncoder, SessionAudit
+from proxy.audit.verify import verify_directory
+from proxy.session.effects import AuditSink, Identity
+from rewrite.plan import Plan, Refusal, StatementPlan, Touch, Verdict
+
+SQL = "SELECT phone FROM bank.customers WHERE name = '张三' AND id = 7"
+TOUCH = Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None)
+PLAN = Plan(Verdict.REWRITE, "...", (StatementPlan("SELECT", (TOUCH,)), StatementPlan("SET")), placed_by="sqlglot")
+REFUSAL = Plan(Verdict.REFUSE, "", refusal=Refusal("42501", 'no "13812345678"', "hint"))
+
+
+@pytest.fixture
+def session(tmp_path: Path, make: Callable, key: bytes) -> SessionAudit:
+    writer = make(tmp_path / "t")
+    audit = SessionAudit(writer, DecisionEncoder(key), "s1", Identity('李"四', "bank", "psql", "10.0.0.1", 5000, True))
+    audit.context(Profile("profilekey", "v7", {}), {"teller", "analyst"})
+    return audit
+
+
+def written(session: SessionAudit) -> list[dict]:
+    session._writer.flush()
+    path = next(session._writer.directory.glob("*.jsonl"))
+    records = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    for record in records:
+        kind = Kind(record["kind"])
+        assert tuple(record) == (*COMMON[:-1], *FIELDS[kind], "mac")
+        for name, fields in NESTED.items():
+            nested = record.get(name) or []
+            for entry in nested if isinstance(nested, list) else [nested]:
+                assert tuple(entry) == fields
+    return records[1:]
+
+
+def test_it_is_the_sessions_sink(session: SessionAudit) -> None:
+    sink: AuditSink = session
+    assert sink is session
+
+
+def test_a_decision_and_its_outcome(session: SessionAudit) -> None:
+    seq = session.decision("s1", "statement", PLAN, 0, SQL, "extended")
+    session.outcome(seq, "SELECT 1", 1, 42, 0.00125, None)
+    session.outcome(seq, None, 0, 0, 1.5, "57014")
+    decision, outcome, failed = written(session)
+    digest = decision.pop("text_digest")
+    assert len(digest) == 16
+    assert {k: v for k, v in decision.items() if k not in COMMON} == {
+        "session": "s1", "login": '李"四', "database": "bank", "client": "10.0.0.1", "client_port": 5000,
+        "application": "psql", "tls": True, "roles": ["analyst", "teller"], "profile": "profilekey", "policy": "v7",
+        "protocol": "extended", "statement": "SELECT", "part": 1, "parts": 2, "verdict": "rewrite",
+        "touches": [{"relation": "bank.customers", "column": "phone", "class": "phone", "level": "C2", "use": "output",
+                     "show": "mask", "rule": None}],
+        "touches_more": 0, "refusal": None, "placed_by": "sqlglot",
+        "text": "SELECT phone FROM bank.customers WHERE name = ? AND id = ?",
+    }  # fmt: skip
+    assert decision["seq"] == seq == outcome["decision"]
+    assert {k: v for k, v in outcome.items() if k not in COMMON} == {
+        "session": "s1", "decision": seq, "tag": "SELECT 1", "rows": 1, "bytes": 42, "seconds": 0.00125, "sqlstate": None,
+    }  # fmt: skip
+    assert (failed["tag"], failed["sqlstate"], failed["seconds"]) == (None, "57014", 1.5)
+
+
+def test_a_refusal_has_its_reason_without_data(session: SessionAudit) -> None:
+    session.decision("s1", "refusal", REFUSAL, 0, "select 'x", "simple")
+    session.decision("s1", "refusal", Plan(Verdict.NEED, ""), 0, "x", "simple")
+    session.decision("s1", "refusal", PLAN, 1, SQL, "simple")
+    first, need, part = written(session)
+    assert [r["kind"] for r in (first, need, part)] == ["refused"] * 3
+    assert [r["verdict"] for r in (first, need, part)] == ["refuse"] * 3
+    assert first["refusal"] == {"sqlstate": "42501", "message": 'no "?"'}
+    assert (first["statement"], first["part"], first["parts"], first["text"]) == (None, 1, 1, "select ?…")
+    assert (part["statement"], part["part"]) == ("SET", 2)
+    with pytest.raises(ValueError, match="no decision"):
+        session.decision("s1", "statement", Plan(Verdict.NEED, ""), 0, "y", "simple")
+
+
+def test_kept_encodings_belong_to_their_plan_and_text(session: SessionAudit) -> None:
+    for n in range(50):  # plans that die at once: their ids come back
+        plan = Plan(Verdict.PASS, "", (StatementPlan(f"K{n}"),))
+        session.decision("s1", "statement", plan, 0, "x", "simple")
+        del plan
+    session.decision("s1", "statement", PLAN, 0, "a", "simple")
+    session.decision("s1", "statement", PLAN, 0, "b", "simple")
+    session.decision("s1", "statement", PLAN, 1, "b", "simple")
+    session.decision("s1", "statement", PLAN, 1, "b", "extended")
+    records = written(session)
+    assert [r["statement"] for r in records[:50]] == [f"K{n}" for n in range(50)]
+    assert [(r["text"], r["part"], r["protocol"]) for r in records[50:]] == [
+        ("a", 1, "simple"), ("b", 1, "simple"), ("b", 2, "simple"), ("b", 2, "extended"),
+    ]  # fmt: skip
+
+
+def test_the_cache_does_not_grow_for_ever(session: SessionAudit) -> None:
+    for n in range(5000):
+        session.decision("s1", "statement", PLAN, 0, f"select {n}", "simple")
+    assert len(session._encoder._kept) <= 2048
+
+
+def test_context_and_identity_change_from_there_on(session: SessionAudit) -> None:
+    session.login()
+    session.decision("s1", "statement", PLAN, 0, SQL, "simple")
+    session.context(Profile("other", "v8", {}), [])
+    session.identity(Identity('李"四', "bank", "张\n", "10.0.0.1", 5000, True))
+    session.decision("s1", "statement", PLAN, 0, SQL, "simple")
+    session.event("guard", {"sid": "s1", "oid": 5})
+    session.logout(2.5, "client")
+    login, before, after, event, logout = written(session)
+    assert (login["kind"], login["policy"], login["roles"]) == ("login", "v7", ["analyst", "teller"])
+    assert (before["policy"], before["roles"], before["application"]) == ("v7", ["analyst", "teller"], "psql")
+    assert (after["policy"], after["roles"], after["application"]) == ("v8", [], "张\n")
+    assert (event["event"], event["session"], event["detail"]) == ("guard", "s1", {"oid": 5})
+    assert (logout["statements"], logout["seconds"], logout["reason"]) == (2, 2.5, "client")
+
+
+def test_a_failed_login(session: SessionAudit) -> None:
+    session.login_failed("28P01", "password authentication failed for user '李'")
+    (failed,) = written(session)
+    assert (failed["kind"], failed["sqlstate"], failed["login"]) == ("login_failed", "28P01", '李"四')
+    assert "李" not in failed["reason"]
+
+
+def test_text_none_keeps_only_the_digest(tmp_path: Path, make: Callable, key: bytes) -> None:
+    writer = make(tmp_path / "t")
+    session = SessionAudit(writer, DecisionEncoder(key, "none"), "s", Identity("a", "b"))
+    session.decision("s", "statement", PLAN, 0, SQL, "simple")
+    (record,) = written(session)
+    assert record["text"] is None
+    assert record["text_digest"] == DecisionEncoder(key).text_digest(SQL) != DecisionEncoder(bytes(32)).text_digest(SQL)
+    with pytest.raises(ValueError, match="audit text"):
+        DecisionEncoder(key, "full")
+
+
+def test_very_many_touches_are_counted(session: SessionAudit, key: bytes) -> None:
+    plan = Plan(Verdict.PASS, "", (StatementPlan("SELECT", (TOUCH,) * (MAX_TOUCHES + 3)),))
+    session.decision("s1", "statement", plan, 0, SQL, "simple")
+    (record,) = written(session)
+    assert (len(record["touches"]), record["touches_more"]) == (MAX_TOUCHES, 3)
+    assert verify_directory(session._writer.directory, key).ok
