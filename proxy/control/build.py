@@ -204,20 +204,23 @@ def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tu
     for _, domain, _, functions in raw.domain_checks:
         own.setdefault(domain, set()).update(f for f in functions if f is not None and f >= FIRST_USER_OID)
 
-    def closure(oid: int, seen: set[int]) -> set[int]:
-        if oid in seen or oid not in types:
-            return set()
-        seen.add(oid)
-        row, out = types[oid], set(own.get(oid, ()))
-        parts = [row.base, array_element(types, oid)]
-        if row.kind == "c" and row.schema != "pg_catalog":
-            parts += [c.type_oid for c in columns.get(row.relation, ())]
-        for part in parts:
-            out |= closure(part, seen)
-        return out
-
-    lasting = (t for t in raw.types if t[12])
-    return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(closure(t[0], set())))) for t in lasting)
+    if own:
+        users: dict[int, list[int]] = {}
+        for row in types.values():
+            parts = [row.base, array_element(types, row.oid)]
+            if row.kind == "c" and row.schema != "pg_catalog":
+                parts += [c.type_oid for c in columns.get(row.relation, ())]
+            for part in parts:
+                users.setdefault(part, []).append(row.oid)
+        todo = list(own)
+        while todo:
+            part = todo.pop()
+            for user in users.get(part, ()):
+                known = own.setdefault(user, set())
+                if not own[part] <= known:
+                    known |= own[part]
+                    todo.append(user)
+    return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(own.get(t[0], ())))) for t in raw.types if t[12])
 
 
 def _digest(raw: Raw) -> str:
@@ -243,7 +246,8 @@ def _digest(raw: Raw) -> str:
         raw.casts,
     )
     for rows in parts:
-        digest.update(repr([tuple(r) for r in rows]).encode())
+        for start in range(0, len(rows) or 1, 500):  # in small steps: a long one would hold up the event loop's thread
+            digest.update(repr([tuple(r) for r in rows[start : start + 500]]).encode())
     digest.update(repr(sorted(raw.unread)).encode())
     digest.update(repr(sorted((oid, v.sql) for oid, v in raw.views.items())).encode())
     return digest.hexdigest()

@@ -26,6 +26,8 @@ from proxy.control.errors import ControlUnavailable
 
 MIN_DELAY = 0.1
 MAX_DELAY = 1.0
+SPARE = 20
+"""Unasked, look no more often than this many times the time a look takes: a huge catalog is not to keep the server busy."""
 MAX_REREADS = 3
 """How often one pass reads again because the catalog moved while it was being read."""
 
@@ -56,6 +58,7 @@ class DatabaseWatch:
         self._publish = publish
         self._failed = failed
         self._clock = clock
+        self._pause = interval
         self._connection: asyncpg.Connection | None = None
         self._reader = CatalogReader()
         self._wake = asyncio.Event()
@@ -103,7 +106,7 @@ class DatabaseWatch:
                     waiting.set_result(error)
             if error is None:
                 self.reason, delay = "", MIN_DELAY
-            await self._sleep(self._interval if error is None else delay)
+            await self._sleep(self._pause if error is None else delay)
             if error is not None:
                 delay = min(delay * 2, MAX_DELAY)
 
@@ -128,6 +131,7 @@ class DatabaseWatch:
         assert connection is not None
         began = self._clock()
         stamp = await read_stamp(connection, self.read.stamp if self.read else None)
+        self._pause = max(self._interval, (self._clock() - began) * SPARE)
         if self.read is None or self.read.incomplete or not stamp.same_content(self.read.stamp):
             for _ in range(MAX_REREADS):
                 began = self._clock()

@@ -201,9 +201,9 @@ _STAMPED = (
 
 def _row_hash(table: str, key: str, where: str) -> str:
     """Sum of a 64-bit hash of (key, xmin) over the rows: any committed insert, update or delete changes it."""
-    text = "||':'||".join(f"x.{column.strip()}::text" for column in (*key.split(","), "xmin"))
+    seed = " # ".join(f"(x.{column.strip()}::int8 << {32 >> i})" for i, column in enumerate(key.split(",")))
     return (
-        f"(SELECT pg_catalog.sum(pg_catalog.hashtextextended({text}, 0))::text "
+        f"(SELECT pg_catalog.sum(pg_catalog.hashtextextended(x.xmin::text, {seed}))::text "
         f"FROM pg_catalog.{table} x{' WHERE ' + where if where else ''})"
     )
 
