@@ -1,7 +1,7 @@
 """What a session needs from the world, and what it tells the world: values and protocols, no behaviour.
 
-The session core does no IO. It is handed an `Authority` (what this login may see now), an `AuditSink` (where evidence goes), a
-clock and its limits; it leaves bytes in `to_server` and `to_client` for the transport to write.
+The session core does no IO. It is handed an `Authority` (what this login may see now), an `AuditSink` (where evidence
+goes), a clock and its limits; it leaves bytes in `to_server` and `to_client` for the transport to write.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Message tags of the PostgreSQL protocol 3.x, as integers, and what each side may send.
 
-Tags are per direction: `D` is Describe from the client and DataRow from the server. Integers, not enum members, because the
-scanner and the session compare one for every message. Source: manual, "Message Formats" (protocol-message-formats.html).
+Tags are per direction: `D` is Describe from the client and DataRow from the server. Integers, not enum members,
+because the scanner and the session compare one for every message. Source: manual, "Message Formats"
+(protocol-message-formats.html).
 """
 
 from __future__ import annotations

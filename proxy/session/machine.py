@@ -1,0 +1,241 @@
+"""A session: one client connection and one server connection, from the end of start-up negotiation on. No IO here.
+
+Theory of operation
+-------------------
+Bytes of either side go in (`client_data`, `server_data`); what is to be
+written comes out in two lists. Both streams are cut into events by a scanner (`wire._scan`): rows and copy data are
+runs that are relayed by slices, everything else is inspected. As long as nothing has to be changed the bytes of a
+whole chunk are forwarded as one object, whatever the number of messages in it.
+
+The client's half (`frontend`) decides each message: forward, replace, or refuse. Each message that the server will
+answer adds an entry to ONE QUEUE of expected replies (`expect`). The server's half (`backend`) is a table: the kind of
+the entry at the head of the queue and the tag of the server's message select the handler. A pair that is not in the
+table ends the session.
+
+* Refusals never overtake: a *poison* that must fail takes the refused message's place, and its error is replaced by
+  ours (`poison`). So the transaction is in the state in which PostgreSQL leaves it after an error, and a pipeline
+  stays in step.
+* An error in the extended protocol cancels all entries up to the next Sync. If the Sync has not been sent yet, the
+  client's messages are dropped until it comes (SKIPPING), as the server drops them. An error in a Query, a
+  FunctionCall or at Sync itself is followed by ReadyForQuery and cancels nothing.
+* COPY FROM STDIN: after CopyInResponse the server swallows Syncs until CopyDone or CopyFail (gate COPY_IN). CopyDone
+  sent early leaves a mark in the queue. Whether a copy that fails has swallowed a Sync cannot be known: `spare` covers
+  both.
+* Some things must be known before a text can be judged: how names resolve (a *probe* on the server connection,
+  `probe`), what the catalog holds (`wants_catalog`), in which encoding the next text will be read (UNSETTLED, after
+  SET and its like). Then the message is *held*, with all input behind it, and looked at again from the start when the
+  answer is there. In an open batch a Flush makes the server answer; nothing is ever guessed.
+* Evidence comes first: the decision is recorded when a statement goes upstream, so before any byte of its result can
+  exist. The transport flushes the audit writer when `evidence` is set, before it writes `to_client`.
+* The policy view is asked for again when the authority's epoch changes, the application name changes or the profile
+  expires. A prepared statement or portal planned under another view runs only if today's plan sends the same text.
+
+Sessions that see everything in clear take the same way; plans are recorded, their verdicts do not block, bytes are not
+changed.
+
+Manual: protocol-flow. The server's side of the story: src/backend/tcop/postgres.c (SocketBackend, PostgresMain).
+"""
+
+from __future__ import annotations
+
+from proxy.session import backend, frontend
+from proxy.session import state as st
+from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions
+from proxy.session.state import State
+from proxy.wire import codec, tags
+from proxy.wire._scan import ScanError
+from rewrite.plan import Refusal
+
+_INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
+_SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
+_BACKLOG = Refusal("53200", "too much input is waiting")
+
+
+class Session(State):
+    """Bytes in, bytes out. No method raises: what cannot go on becomes a FATAL error and `close`.
+
+    After each call the transport flushes the audit writer if `evidence` is set (and clears it), writes and clears
+    `to_server` and `to_client`, pauses reading from the client while `held`, starts a catalog refresh if
+    `wants_catalog` or `ddl` is set (clearing `ddl`) and calls `catalog_refreshed` when it is done, and closes both
+    sides when `close` is set and everything is written.
+    """
+
+    def __init__(self, identity: Identity, authority: Authority, audit: AuditSink, options: SessionOptions) -> None:
+        super().__init__(identity, authority, audit, options)
+
+    @property
+    def idle(self) -> bool:
+        """No statement is running and no transaction is open: the session may be ended without loss."""
+        return (
+            self.phase == st.READY
+            and self.tx == tags.IDLE
+            and not self.queue
+            and not self.batch_open
+            and not self.held
+            and not self.client.held
+            and not self.client.inside
+        )
+
+    @property
+    def buffered(self) -> int:
+        """Bytes kept in memory: incomplete messages and held input."""
+        return self.client.held + self.server.held + self.backlog_size + len(self.probe_answer)
+
+    def client_data(self, data: bytes) -> None:
+        if self.close or not data:
+            return
+        if self.phase == st.RAW:
+            self.to_server.append(data)
+            return
+        if self.held:
+            self.backlog.append(data)
+            self.backlog_size += len(data)
+            if self.backlog_size > self.options.max_backlog:
+                self.end(_BACKLOG)
+            return
+        self.client.feed(data)
+        self.client_mark = 0
+        self._pump()
+
+    def server_data(self, data: bytes) -> None:
+        if self.close or not data:
+            return
+        if self.phase == st.RAW:
+            self.to_client.append(data)
+            return
+        scan = self.server
+        dispatch = backend.dispatch
+        try:
+            scan.feed(data)
+            self.server_mark = 0
+            if self.phase == st.AUTHENTICATING:
+                self._login()
+                if self.phase == st.RAW:
+                    return
+            while tag := scan.next():
+                dispatch(self, tag)
+            self.flush_server()
+            scan.release()
+            if self.held:
+                self._resume()
+        except Exception as error:
+            self._fail(error, from_client=False)
+
+    def client_eof(self) -> None:
+        """The client is gone."""
+        self.end(None)
+
+    def server_eof(self) -> None:
+        """The server is gone; when it has not said why, the client is told."""
+        self.end(None if self.fatal else _SERVER_GONE, server_gone=True)
+
+    def catalog_refreshed(self) -> None:
+        """The catalog has been read since `wants_catalog` or `ddl` was set."""
+        if self.close:
+            return
+        self.wants_catalog = False
+        self.ddl_unread = False
+        if not self.ddl_pending:
+            self.gate &= ~st.DDL
+        try:
+            if self.view is not None:
+                self.renew_view()
+            if self.held:
+                self._resume()
+        except Exception as error:
+            self._fail(error, from_client=False)
+
+    def refuse(self, sqlstate: str, message: str) -> None:
+        """End the session from outside: drain, time limits."""
+        self.end(Refusal(sqlstate, message))
+
+    def _login(self) -> None:
+        """Server messages until the session is ready."""
+        scan = self.server
+        while self.phase == st.AUTHENTICATING and (tag := scan.next()):
+            handler = backend.LOGIN.get(tag)
+            if handler is None:
+                raise backend.ServerViolation(f"unexpected {tags.SERVER_NAMES[tag]} before the session is ready")
+            handler(self)
+        if self.phase == st.RAW:
+            self.flush_server()
+            self.to_client.extend(filter(None, (scan.take(),)))
+            waiting = self.client.take() + b"".join(self.backlog)
+            self.to_server.extend(filter(None, (waiting,)))
+            self.backlog.clear()
+            self.backlog_size = 0
+            self.held = False
+
+    def _pump(self) -> None:
+        """Decide the client's messages until one has to be held or there are no more."""
+        scan = self.client
+        handlers = frontend.HANDLERS
+        try:
+            while True:
+                tag = scan.next()
+                if not tag:
+                    self.flush_client()
+                    if self.backlog:
+                        data = b"".join(self.backlog)
+                        self.backlog.clear()
+                        self.backlog_size = 0
+                        scan.feed(data)
+                        self.client_mark = 0
+                        continue
+                    scan.release()
+                    return
+                hold = frontend.on_login_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
+                if hold:
+                    scan.rewind()
+                    self.flush_client()
+                    self.held = True
+                    return
+                if self.close:
+                    return
+        except Exception as error:
+            self._fail(error, from_client=True)
+
+    def _resume(self) -> None:
+        """Go on with held input if what it waits for has come."""
+        wait = self.wait
+        if wait == st.DRAIN:
+            if self.queue:
+                return
+        elif wait == st.DDL_DONE:
+            if self.gate & st.DDL and not self.gate & st.SKIPPING:
+                self.wants_catalog = self.ddl_unread
+                return
+        elif wait == st.CATALOG:
+            if self.wants_catalog:
+                return
+        elif wait != st.NOTHING:
+            return
+        self.held = False
+        self.wait = st.NOTHING
+        self._pump()
+
+    def _fail(self, error: Exception, from_client: bool) -> None:
+        """Whatever went wrong: the stream cannot go on."""
+        if from_client:
+            self.drop()
+        else:
+            self.mute()
+        if isinstance(error, ScanError) and from_client:
+            if error.too_long:
+                refusal = Refusal("54000", f"a message of {error.length} bytes is too long")
+            elif error.length >= 0:
+                refusal = Refusal("08P01", "invalid message length")
+            else:
+                refusal = Refusal("08P01", f"invalid frontend message type {error.tag}")
+        elif isinstance(error, frontend.Violation):
+            refusal = Refusal("08P01", str(error))
+        elif isinstance(error, ScanError | backend.ServerViolation | codec.CodecError):
+            refusal = Refusal("08P01", f"protocol error of the server: {error}")
+        else:
+            refusal = _INTERNAL
+        what = type(error).__name__
+        self.audit.event(
+            "protocol_error", {"sid": self.sid, "client": from_client, "error": what, "message": refusal.message}
+        )  # fmt: skip
+        self.evidence = True
+        self.end(refusal)

@@ -1,0 +1,49 @@
+"""Effect bits of a plan, as one integer that is cheap to test for every statement."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rewrite.plan import Effect, Plan
+
+RESOLUTION: Final = Effect.RESOLUTION.value
+DDL: Final = Effect.DDL.value
+TRANSACTION_END: Final = Effect.TRANSACTION_END.value
+PREPARES: Final = Effect.PREPARES.value
+EXECUTES: Final = Effect.EXECUTES.value
+SETTINGS: Final = 1 << 16
+"""Not an Effect: the statement may change client_encoding or standard_conforming_strings, on which reading depends."""
+DEALLOCATES: Final = 1 << 17
+"""Not an Effect: SQL-level DEALLOCATE or DISCARD."""
+
+INTERESTING: Final = RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | SETTINGS | DEALLOCATES
+
+_SETTING_KINDS: Final = frozenset({"SET", "RESET", "DISCARD", "CALL", "DO"})
+_CACHE_SIZE: Final = 1024
+
+
+class EffectBits:
+    """Remembers the bits by the plan's identity: planners give the same object for the same text."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Plan, int]] = {}
+
+    def __call__(self, plan: Plan) -> int:
+        known = self._known.get(id(plan))
+        if known is not None:
+            return known[1]
+        bits = 0
+        for statement in plan.statements:
+            bits |= statement.effects.value
+            kind = statement.kind.split(" ", 1)[0]
+            if kind in _SETTING_KINDS or statement.effects & Effect.RESOLUTION:
+                bits |= SETTINGS
+            if kind in ("DEALLOCATE", "DISCARD"):
+                bits |= DEALLOCATES
+        bits &= INTERESTING
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        self._known[id(plan)] = (plan, bits)
+        return bits

@@ -1,0 +1,54 @@
+"""A refusal takes the place of the refused message in the stream, as a message that must fail.
+
+Answering a refused statement locally would be out of order in a pipeline and would leave the transaction healthy where
+PostgreSQL would have failed it. So the server gets a poison: it fails there as any bad statement does, and its error
+is replaced by ours.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.session.expect import BIND, DESCRIBE_STATEMENT, EXECUTE, FUNCTION, PARSE, QUERY
+from proxy.wire import codec
+from rewrite.plan import Refusal
+
+TEXT: Final = b"refused by pgveil"
+NOWHERE: Final = b"pgveil.refused"
+"""Names no statement and no portal: the client cannot reach it, see `session.frontend`."""
+
+BY_KIND: Final[dict[int, tuple[bytes, bytes]]] = {
+    QUERY: (codec.encode_query(TEXT), b"42601"),
+    BIND: (codec.encode_bind(codec.Bind(b"", NOWHERE)), b"26000"),
+    DESCRIBE_STATEMENT: (codec.encode_describe(codec.Target(ord("S"), NOWHERE)), b"26000"),
+    EXECUTE: (codec.encode_execute(codec.Execute(NOWHERE)), b"34000"),
+    FUNCTION: (codec.encode_function_call(codec.FunctionCall(0)), b"42883"),
+}
+"""Poison and the SQLSTATE that it provokes."""
+
+
+def poison(kind: int, name: bytes = b"") -> tuple[bytes, bytes]:
+    """`name` is that of a Parse: the poison must hit the same one (a failed Parse drops the unnamed statement)."""
+    if kind == PARSE:
+        return codec.encode_parse(codec.Parse(name, TEXT)), b"42601"
+    return BY_KIND[kind]
+
+
+def error(refusal: Refusal, encoding: str | None, severity: bytes = b"ERROR") -> bytes:
+    """The ErrorResponse that the client gets."""
+
+    def text(value: str) -> bytes:
+        return value.replace("\0", "").encode(encoding or "ascii", "replace")
+
+    fields = [("S", severity), ("V", severity), ("C", refusal.sqlstate.encode("ascii", "replace"))]
+    fields.append(("M", text(refusal.message if refusal.sqlstate in _SERVER_STATES else f"pgveil: {refusal.message}")))
+    if refusal.hint:
+        fields.append(("H", text(refusal.hint)))
+    if refusal.position is not None:
+        fields.append(("P", b"%d" % refusal.position))
+    return codec.encode_error(tuple(fields))
+
+
+_SERVER_STATES: Final = frozenset({"25P02", "26000", "08P01", "08006", "57P01", "57P05"})
+"""States under which we speak in the server's stead, in its words."""
+

@@ -1,0 +1,85 @@
+"""The question that pgveil asks on the session's own connection when it must know how names resolve right now.
+
+Search path, temporary relations, client_encoding and standard_conforming_strings can change in ways that no text shows
+(a function with SET, ROLLBACK, set_config). They are read at the very place in the stream where the answer is needed.
+The question names everything in full, runs as a named statement and portal, and closes both: the client's unnamed ones
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.session.expect import BIND, CLOSE, EXECUTE, PARSE, SYNC, Expected
+from proxy.wire import codec
+from rewrite.plan import Resolution
+
+NAME: Final = b"pgveil.probe"
+TEXT: Final = (
+    "SELECT pg_catalog.json_build_object("
+    "'path', pg_catalog.current_schemas(true), "
+    "'temp', (SELECT pg_catalog.json_object_agg(c.relname, c.oid::pg_catalog.text) FROM pg_catalog.pg_class c "
+    "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
+    "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','v','m','f','S']::pg_catalog.\"char\"[])), "
+    "'temp_schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n "
+    "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+    "'encoding', pg_catalog.current_setting('client_encoding'), "
+    "'strings', pg_catalog.current_setting('standard_conforming_strings')"
+    ")::pg_catalog.text"
+)
+MAX_ANSWER: Final = 1024 * 1024
+
+_QUESTION: Final = b"".join(
+    (
+        codec.encode_parse(codec.Parse(NAME, TEXT.encode())),
+        codec.encode_bind(codec.Bind(NAME, NAME)),
+        codec.encode_execute(codec.Execute(NAME)),
+        codec.encode_close(codec.Target(ord("P"), NAME)),
+        codec.encode_close(codec.Target(ord("S"), NAME)),
+    )
+)
+IN_BATCH: Final = _QUESTION + codec.FLUSH
+ALONE: Final = _QUESTION + codec.SYNC
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    resolution: Resolution
+    temp_oids: frozenset[int]
+    encoding: str
+    standard_strings: bool
+
+
+def expected(in_batch: bool) -> list[Expected]:
+    """Entries for the replies of the question."""
+    kinds = [PARSE, BIND, EXECUTE, CLOSE, CLOSE]
+    if not in_batch:
+        kinds.append(SYNC)
+    out = []
+    for kind in kinds:
+        e = Expected(kind)
+        e.swallow = e.probe = True
+        e.alone = not in_batch
+        out.append(e)
+    out[-1].last = True
+    return out
+
+
+def read(messages: bytes, encoding: str | None) -> Answer | None:
+    """The answer from the DataRow message the probe returned; None when it is not what we asked for."""
+    try:
+        length = int.from_bytes(messages[1:5], "big")
+        if messages[:1] != b"D" or length + 1 != len(messages):
+            return None
+        (value,) = codec.decode_data_row(messages[5:])
+        answer = json.loads((value or b"").decode(encoding or "ascii"))
+        own = answer["temp_schema"]
+        path = tuple("pg_temp" if name == own else str(name) for name in answer["path"])
+        temp = {str(name): int(oid) for name, oid in (answer["temp"] or {}).items()}
+        strings = answer["strings"] == "on"
+        resolution = Resolution(path, frozenset(temp))
+        return Answer(resolution, frozenset(temp.values()), str(answer["encoding"]), strings)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

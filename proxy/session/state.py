@@ -1,0 +1,309 @@
+"""What one session remembers, and the few primitives that its client half and its server half share.
+
+The theory of operation is at the top of `machine.py`. Nothing here decides anything about a message; this module knows
+how bytes are forwarded without copying them message by message, when the policy view has to be asked for again, and
+how evidence is kept.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Final
+
+from proxy.session import expect, plans, poison
+from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions, View
+from proxy.session.expect import Expected, Queue
+from proxy.session.statements import Statements
+from proxy.wire import codec, encodings, tags
+from proxy.wire._scan import Scanner, table
+from rewrite.plan import Plan, PlanContext, Refusal, Resolution
+
+MIB: Final = 1024 * 1024
+
+# Phases.
+AUTHENTICATING: Final = 0
+READY: Final = 1
+RAW: Final = 2
+"""Replication in a clear session: bytes both ways, unread."""
+
+# Why a message of the client may not simply be looked at: bits of `State.gate`.
+SKIPPING: Final = 1
+"""The server has reported an error in an extended batch and ignores everything up to Sync; so do we."""
+COPY_IN: Final = 2
+"""The server reads CopyData until CopyDone or CopyFail."""
+UNSETTLED: Final = 4
+"""A statement under way may change client_encoding or standard_conforming_strings: the next text cannot be read yet."""
+DDL: Final = 8
+"""DDL is under way, or its catalog has not been read yet."""
+
+# What held input waits for.
+NOTHING: Final = 0
+AUTHENTICATION: Final = 1
+PROBE: Final = 2
+CATALOG: Final = 3
+DRAIN: Final = 4
+DDL_DONE: Final = 5
+
+CLIENT_CLASSES: Final = table(relay="d", inspect="QPDECSHXcfp", head="BF")
+SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
+JUDGED_MAX: Final = 512
+
+
+class State:
+    """The mutable state of a session; what the transport may read of it is told at `machine.Session`."""
+
+    def __init__(self, identity: Identity, authority: Authority, audit: AuditSink, options: SessionOptions) -> None:
+        self.identity = identity
+        self.authority = authority
+        self.audit = audit
+        self.options = options
+        self.sid = options.sid
+        self.timer = options.timer
+
+        # What the transport reads.
+        self.to_server: list[bytes] = []
+        self.to_client: list[bytes] = []
+        self.close = False
+        self.wants_catalog = False
+        self.evidence = False
+        self.held = False
+        self.ddl = False
+
+        # The two streams. A mark is where the bytes begin that have not been forwarded yet.
+        limit = options.max_statement
+        self.client = Scanner(CLIENT_CLASSES, {tags.QUERY: limit, tags.PARSE: limit, tags.PASSWORD: 65536}, MIB)
+        self.server = Scanner(SERVER_CLASSES, {tags.ERROR_RESPONSE: 16 * MIB, tags.NOTICE_RESPONSE: 16 * MIB}, MIB)
+        self.client_mark = 0
+        self.server_mark = 0
+        self.backlog: list[bytes] = []
+        self.backlog_size = 0
+        self.drop_rest = False
+        """The message whose rest the client is still sending is not forwarded."""
+
+        # The protocol.
+        self.phase = AUTHENTICATING
+        self.queue: Queue = deque()
+        self.gate = 0
+        self.wait = NOTHING
+        self.batch_open = False
+        """Extended messages have gone upstream since the last Sync or Query."""
+        self.batch = 1
+        self.tx = tags.IDLE
+        self.spare = 0
+        """ReadyForQuery messages that may come on top, for Syncs that a failed copy-in may have left."""
+        self.fatal = False
+        """The server has said why it goes."""
+        self.tripped_batch = False
+        """The guard has stopped a result in a batch whose Sync has not been sent."""
+
+        # Reading the client's texts.
+        self.codec: str | None = "utf-8"
+        self.standard_strings = True
+
+        # What the client may see.
+        self.view: View | None = None
+        self.view_until: float | None = None
+        self.masked = True
+        self.stamp = 0
+        self.judged: set[bytes] = set()
+        """RowDescriptions that the guard has passed under this stamp."""
+        self.resolution: Resolution | None = None
+        self.temp_oids: set[int] = set()
+        self.contexts: list[PlanContext | None] = [None, None]
+        self.dirty = False
+        """A statement of this transaction may have changed name resolution: its end may change it back."""
+        self.batch_dirty = False
+        self.tx_ddl = False
+        self.ddl_pending = 0
+        self.ddl_unread = False
+        """DDL has completed and the catalog has not been read since."""
+        self.tried_catalog = False
+        self.probe_answer = bytearray()
+        self.probe_error: Refusal | None = None
+        self.bits = plans.EffectBits()
+        self.statements = Statements()
+
+    # Client to server. The default for a message is to be forwarded; nothing has to be called for that.
+
+    def inject(self, data: bytes) -> None:
+        """Put bytes of our own before the client's current message."""
+        scan = self.client
+        if scan.start > self.client_mark:
+            self.to_server.append(scan.buf[self.client_mark : scan.start])
+        self.client_mark = scan.start
+        self.to_server.append(data)
+
+    def drop(self) -> None:
+        """Do not forward the client's current message."""
+        scan = self.client
+        if scan.start > self.client_mark:
+            self.to_server.append(scan.buf[self.client_mark : scan.start])
+        self.client_mark = scan.end
+        self.drop_rest = scan.inside
+
+    def flush_client(self) -> None:
+        """Forward what has been looked at and not been dropped."""
+        scan = self.client
+        mark, end = self.client_mark, scan.end
+        if end > mark:
+            buf = scan.buf
+            self.to_server.append(buf if mark == 0 and end == len(buf) else buf[mark:end])
+        self.client_mark = end
+
+    # Server to client, the same way.
+
+    def mute(self) -> None:
+        """Do not relay the server's current message."""
+        scan = self.server
+        if scan.start > self.server_mark:
+            self.to_client.append(scan.buf[self.server_mark : scan.start])
+        self.server_mark = scan.end
+
+    def instead(self, data: bytes) -> None:
+        """Relay something else in the place of the server's current message."""
+        self.mute()
+        self.to_client.append(data)
+
+    def flush_server(self) -> None:
+        scan = self.server
+        mark, end = self.server_mark, scan.end
+        if end > mark:
+            buf = scan.buf
+            self.to_client.append(buf if mark == 0 and end == len(buf) else buf[mark:end])
+        self.server_mark = end
+
+    # The policy view.
+
+    def refresh_view(self) -> View:
+        """The view that holds now; asks the authority only when it may have changed."""
+        view = self.view
+        if view is None or view.epoch != self.authority.epoch or (
+            self.view_until is not None and self.options.clock() >= self.view_until
+        ):  # fmt: skip
+            view = self.renew_view()
+        return view
+
+    def renew_view(self) -> View:
+        old = self.view
+        view = self.authority.current(self.identity, self.options.clock())
+        self.view = view
+        profile = view.profile
+        self.view_until = profile.valid_until
+        self.masked = profile.masked
+        self.contexts = [None, None]
+        if old is None or old.profile.key != profile.key or old.catalog.version != view.catalog.version:
+            self.stamp += 1
+            self.judged.clear()
+        return view
+
+    def plan(self, text: str, extended: bool) -> Plan:
+        view = self.refresh_view()
+        context = self.contexts[extended]
+        if context is None:
+            context = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended)
+            self.contexts[extended] = context
+        return view.planner.plan(text, context)
+
+    def set_resolution(self, resolution: Resolution | None) -> None:
+        if resolution is not self.resolution:
+            self.resolution = resolution
+            self.contexts = [None, None]
+
+    def on_parameter(self, name: bytes, value: bytes) -> None:
+        """A ParameterStatus of the server, in any phase."""
+        if name == b"client_encoding":
+            self.codec = encodings.codec(value.decode("ascii", "replace"))
+        elif name == b"standard_conforming_strings":
+            self.standard_strings = value == b"on"
+            self.contexts = [None, None]
+        elif name == b"application_name":
+            application = value.decode(self.codec or "ascii", "replace")
+            if application != self.identity.application_name:
+                self.identity = replace(self.identity, application_name=application)
+                self.view = None if self.view is None else self.renew_view()
+
+    # Evidence.
+
+    def decide(self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str) -> None:
+        """One decision record per statement, kept with the entry that will bring its outcome."""
+        count = len(plan.statements)
+        decision = self.audit.decision
+        if count <= 1:
+            entry.seqs = (decision(self.sid, kind, plan, 0, text, protocol),)
+        else:
+            entry.seqs = tuple(decision(self.sid, kind, plan, i, text, protocol) for i in range(count))
+        entry.plan = plan
+        entry.started = self.timer()
+        self.evidence = True
+
+    def conclude(self, entry: Expected, tag: str) -> None:
+        """The running statement of the entry has ended well."""
+        index = entry.index
+        if index >= len(entry.seqs):
+            return
+        now = self.timer()
+        rows = entry.rows
+        if not rows:
+            count = tag.rpartition(" ")[2]
+            if count.isdigit():
+                rows = int(count)
+        self.audit.outcome(entry.seqs[index], tag, rows, entry.bytes, now - entry.started, None)
+        entry.index = index + 1
+        entry.rows = entry.bytes = 0
+        entry.started = now
+        self.evidence = True
+
+    def abandon(self, entry: Expected, sqlstate: str) -> None:
+        """Whatever of the entry has not ended never will: the running statement failed, later ones were not reached."""
+        seqs = entry.seqs
+        reached = entry.index
+        if reached < len(seqs):
+            seconds = self.timer() - entry.started
+            for i in range(reached, len(seqs)):
+                self.audit.outcome(seqs[i], None, entry.rows, entry.bytes, seconds, sqlstate)
+                entry.rows = entry.bytes = 0
+                seconds = 0.0
+            entry.index = len(seqs)
+            self.evidence = True
+        if entry.kind == expect.PARSE and entry.slot is not None and entry.record is not None:
+            entry.slot.fail(entry.record)
+            self.statements.tidy(entry.slot)
+        for _, slot, record in entry.prepares:
+            slot.fail(record)
+            self.statements.tidy(slot)
+        entry.prepares = ()
+        if entry.changes & plans.DDL:
+            self.ddl_over(entry, done=entry.kind == expect.QUERY and reached > 0)
+
+    def ddl_over(self, entry: Expected, done: bool) -> None:
+        """A statement with DDL is no longer under way; `done`: it has succeeded and the catalog is to be read again."""
+        entry.changes &= ~plans.DDL
+        self.ddl_pending -= 1
+        if done:
+            self.ddl = True
+            self.ddl_unread = self.masked
+            self.gate |= DDL
+        if not self.ddl_pending and not self.ddl_unread:
+            self.gate &= ~DDL
+
+    # The end.
+
+    def end(self, refusal: Refusal | None, server_gone: bool = False) -> None:
+        """Close both sides; `refusal` goes to the client as a FATAL error where the stream allows it."""
+        if self.close:
+            return
+        self.close = True
+        if refusal is not None and not self.server.inside:
+            self.to_client.append(poison.error(refusal, self.codec, b"FATAL"))
+        if not (server_gone or self.client.inside or self.phase == AUTHENTICATING):
+            self.to_server.append(codec.TERMINATE)
+        state = refusal.sqlstate if refusal is not None else "08006"
+        for entry in self.queue:
+            self.abandon(entry, state)
+        self.queue.clear()
+        self.held = self.wants_catalog = False
+        self.backlog.clear()
+        self.backlog_size = 0
+        self.client.release()
+        self.server.release()

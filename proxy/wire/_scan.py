@@ -1,0 +1,206 @@
+"""Finds message boundaries in a stream of chunks without copying what is only relayed.
+
+A leaf module: it imports nothing from the project, so that mypyc can compile it; the same source runs pure.
+
+Every tag of a direction has a class. RELAY messages are reported as runs: all neighbouring messages of one tag that
+are in the chunk are one event, and a body that goes on beyond the chunk is reported piece by piece, so a row of 1 GB
+is never held. INSPECT messages are reported whole, up to a limit per tag. HEAD messages are reported whole when they
+are small; of larger ones the first `HEAD` bytes are reported, the rest comes as further events with `count` 0.
+
+Use: `feed(chunk)`, then `next()` until it answers 0. After each event `buf[start:end]` is the message (run, piece),
+`buf[body:end]` its body. Offsets are valid until the next `feed`. Bytes that no event has covered are kept by the
+scanner (`held` of them).
+
+Cost: a header that is cut by a chunk boundary, or an INSPECT message that is, costs one copy of the bytes at hand;
+nothing is copied twice, however small the chunks are.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+INVALID: Final = 0
+RELAY: Final = 1
+INSPECT: Final = 2
+HEAD_ONLY: Final = 3
+
+HEAD: Final = 4096
+"""Bytes of a HEAD message that are reported at once, at least; enough for two names."""
+MAX_MESSAGE: Final = 0x40000000
+"""PostgreSQL neither sends nor takes longer messages (PQ_LARGE_MESSAGE_LIMIT is 1 GB - 1)."""
+HEADER: Final = 5
+
+_header = Struct(">BI").unpack_from
+
+
+class ScanError(Exception):
+    """The peer does not speak the protocol, or sends more than we are willing to hold."""
+
+    def __init__(self, message: str, tag: int, length: int, too_long: bool) -> None:
+        """`length` is -1 when the tag itself is not known."""
+        super().__init__(message)
+        self.tag = tag
+        self.length = length
+        self.too_long = too_long
+
+
+class Scanner:
+    __slots__ = (
+        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash", "body", "buf", "count", "end", "start",
+    )  # fmt: skip
+
+    def __init__(self, classes: bytes, limits: dict[int, int], limit: int) -> None:
+        """`classes[tag]` for all 256 tags; `limits` has the longest INSPECT message by tag, `limit` all others."""
+        self._classes: bytes = classes
+        self._limits: list[int] = [limits.get(tag, limit) for tag in range(256)]
+        self._stash: bytearray = bytearray()  # the beginning of a header or INSPECT message
+        self._need: int = 0  # bytes that must be in the stash before it is looked at again; 0: nothing is stashed
+        self._rest: int = 0  # bytes of the current RELAY or HEAD body that are still to come
+        self._rest_tag: int = 0
+        self._size: int = 0
+        self.buf: bytes = b""
+        self.start: int = 0
+        self.body: int = 0
+        self.end: int = 0
+        self.count: int = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes kept for later."""
+        return len(self._stash) + self._size - self.end
+
+    @property
+    def inside(self) -> bool:
+        """The stream stands inside a message of which some bytes have already been reported."""
+        return self._rest > 0
+
+    def feed(self, data: bytes) -> None:
+        """Give the next chunk. All of the chunk before must have been scanned (`next()` answered 0)."""
+        if self._need:
+            self._stash += data
+            if len(self._stash) < self._need:
+                self.release()
+                return
+            data = bytes(self._stash)
+            self._stash = bytearray()
+            self._need = 0
+        self.buf = data
+        self._size = len(data)
+        self.start = self.body = self.end = 0
+
+    def rewind(self) -> None:
+        """Make `next()` report the last event again; it must not have been a run or a piece."""
+        self.end = self.start
+        self._rest = 0
+
+    def release(self) -> None:
+        """Let go of the chunk once `next()` has answered 0."""
+        self.buf = b""
+        self.start = self.body = self.end = self._size = 0
+
+    def take(self) -> bytes:
+        """Everything that no event has covered; the scanner is empty afterwards."""
+        out = bytes(self._stash) + self.buf[self.end : self._size]
+        self._stash = bytearray()
+        self._need = 0
+        self.release()
+        return out
+
+    def next(self) -> int:
+        """The tag of the next event, or 0 when the chunk is used up. Raises ScanError."""
+        pos = self.end
+        size = self._size
+        self.start = pos
+        if pos == size:
+            return 0
+        buf = self.buf
+        count = 0
+        if self._rest:
+            tag = self._rest_tag
+            self.body = pos
+            pos += self._rest
+            if pos > size:
+                self._rest = pos - size
+                pos = size
+            else:
+                self._rest = 0
+            if pos == size or self._classes[tag] != RELAY:
+                self.count = 0
+                self.end = pos
+                return tag
+            if buf[pos] != tag or size - pos < HEADER:
+                self.count = 0
+                self.end = pos
+                return tag
+        else:
+            self.body = pos + HEADER
+            if size - pos < HEADER:
+                self._check_tag(buf[pos])
+                self._keep(pos, HEADER)
+                return 0
+            tag = buf[pos]
+            kind = self._classes[tag]
+            if kind != RELAY:
+                return self._whole(tag, kind, pos, size)
+        last = size - HEADER
+        while pos <= last:
+            found, length = _header(buf, pos)
+            if found != tag:
+                break
+            if length < 4 or length > MAX_MESSAGE:
+                raise ScanError("invalid message length", tag, length, False)
+            count += 1
+            pos += length + 1
+        if pos > size:
+            self._rest = pos - size
+            self._rest_tag = tag
+            pos = size
+        self.count = count
+        self.end = pos
+        return tag
+
+    def _whole(self, tag: int, kind: int, pos: int, size: int) -> int:
+        if kind == INVALID:
+            self._check_tag(tag)
+        length = _header(self.buf, pos)[1]
+        if length < 4 or length > MAX_MESSAGE:
+            raise ScanError("invalid message length", tag, length, False)
+        end = pos + length + 1
+        if end > size:
+            if kind == HEAD_ONLY and length > HEAD:
+                if size - pos <= HEAD:
+                    self._keep(pos, HEAD + 1)
+                    return 0
+                self._rest = end - size
+                self._rest_tag = tag
+                end = size
+            else:
+                if length > self._limits[tag]:
+                    raise ScanError("message is too long", tag, length, True)
+                self._keep(pos, length + 1)
+                return 0
+        elif length > self._limits[tag] and kind == INSPECT:
+            raise ScanError("message is too long", tag, length, True)
+        self.count = 1
+        self.end = end
+        return tag
+
+    def _check_tag(self, tag: int) -> None:
+        if self._classes[tag] == INVALID:
+            raise ScanError("invalid message type", tag, -1, False)
+
+    def _keep(self, pos: int, need: int) -> None:
+        """Keep everything from `pos` until `need` bytes are there."""
+        self._stash += self.buf[pos:]
+        self._need = need
+        self.start = self.body = self.end = self._size = pos
+
+
+def table(relay: str, inspect: str, head: str = "") -> bytes:
+    """A class table for `Scanner`; tags not named are INVALID."""
+    out = bytearray(256)
+    for letters, kind in ((relay, RELAY), (inspect, INSPECT), (head, HEAD_ONLY)):
+        for letter in letters:
+            out[ord(letter)] = kind
+    return bytes(out)
