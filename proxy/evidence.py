@@ -72,6 +72,26 @@ class CountingAudit(SessionAudit):
         super().__init__(evidence.writer, encoder, sid, identity)
         self._verdicts = evidence.verdicts
         self._refusals = evidence.refusals
+        self._let_in = False
+        self._turned_away = False
+
+    def logged_in(self) -> None:
+        """The server has accepted the login."""
+        self._let_in = True
+        self.login()
+
+    def turned_away(self, sqlstate: str | None, reason: str) -> None:
+        """The login failed; the first reason given is the one recorded."""
+        if not self._let_in and not self._turned_away:
+            self._turned_away = True
+            self.login_failed(sqlstate, reason)
+
+    def ended(self, seconds: float, reason: str) -> None:
+        """The connection is gone, `seconds` after it was accepted."""
+        if self._let_in:
+            self.logout(seconds, reason)
+        else:
+            self.turned_away(None, reason)
 
     def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
         refused = kind == "refusal"

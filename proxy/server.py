@@ -23,8 +23,9 @@ from proxy.evidence import Evidence
 from proxy.greeting import Door, Greeting, Visitor
 from proxy.logs import event
 from proxy.metrics import Metrics
+from proxy.session.auth import startup_refusal
 from proxy.session.effects import SessionOptions
-from proxy.session.machine import Session, startup_refusal
+from proxy.session.machine import Session
 from proxy.transport import LINGER, WAITING, Link
 from proxy.upstream import Upstream, tune
 from proxy.wire.codec import encode_error
@@ -34,6 +35,7 @@ log = logging.getLogger("pgveil.server")
 
 ADMIN_SHUTDOWN = ("57P01", "terminating connection due to administrator command")
 IDLE_TIMEOUT = ("57P05", "terminating connection due to idle-session timeout")
+REFRESH_TRIES = 5
 CANCELS_AT_ONCE = 64
 SPARE_SOCKETS = 200
 """Sockets beyond the limit of sessions: clients at the door, cancel requests."""
@@ -200,7 +202,7 @@ class Server:
             await self._join(link, greeting, arrival)
             return True
         except PgveilError as error:
-            audit.login_failed(error.sqlstate, error.message)
+            audit.turned_away(error.sqlstate, error.message)
             raise
         finally:
             if not joined:
@@ -224,25 +226,39 @@ class Server:
     def secure_evidence(self, link: Link) -> bool:
         return self.evidence.secure()
 
+    def on_entered(self, link: Link) -> None:
+        self.metrics.logins.labels("accepted").inc()
+        link.audit.logged_in()
+
     def on_attention(self, link: Link) -> None:
         session = link.session
-        database = session.identity.database
         if session.ddl:
             session.ddl = False
-            self._chore(self.control.refresh(database))
-        if session.wants_catalog and not link.refreshing:
+            link.catalog_asked += 1
+        if not link.refreshing:
             link.refreshing = True
-            self._chore(self._refresh_for(link, database))
+            self._chore(self._refresh_for(link))
 
-    async def _refresh_for(self, link: Link, database: str) -> None:
-        """The session waits for this. When the catalog cannot be read, the session decides with what it has."""
-        try:
-            await self.control.refresh(database)
-        finally:
-            link.refreshing = False
-            if not link.closing:
-                link.session.catalog_refreshed()
-                link.pump()
+    async def _refresh_for(self, link: Link) -> None:
+        """Read the catalog until the session has one that is younger than its last DDL; end the session if there is none."""
+        database = link.session.identity.database
+        failures = 0
+        while not link.closing:
+            asked = link.catalog_asked
+            try:
+                await self.control.refresh(database)
+            except PgveilError as error:
+                failures += 1
+                if failures >= REFRESH_TRIES:
+                    self._end(link, (error.sqlstate, error.message))
+                await asyncio.sleep(0.2)
+                continue
+            if asked == link.catalog_asked:
+                break
+        link.refreshing = False
+        if not link.closing:
+            link.session.catalog_refreshed()
+            link.pump()
 
     def on_closed(self, link: Link) -> None:
         began = self.links.pop(link, None)
@@ -252,7 +268,7 @@ class Server:
         self.control.detach(link.session.identity.database)
         self.finished_bytes[0] += link.from_client
         self.finished_bytes[1] += link.from_server
-        link.audit.ended(asyncio.get_running_loop().time() - began)
+        link.audit.ended(asyncio.get_running_loop().time() - began, link.reason)
         self.evidence.secure()
 
     # Endings.
@@ -295,6 +311,7 @@ class Server:
             await asyncio.sleep(0.01)
 
     def _end(self, link: Link, why: tuple[str, str]) -> None:
+        link.reason = why[1]
         link.session.refuse(*why)
         link.pump()
         link.close()
@@ -309,9 +326,10 @@ class Server:
             for link, began in list(self.links.items()):
                 if link.closing:
                     continue
-                if not link.session.authenticated:
+                if link.entering:
                     if now - began > limits.login_timeout:
-                        link.audit.login_failed("08P01", "login timeout")
+                        link.audit.turned_away("08P01", "login timeout")
+                        self.metrics.logins.labels("timeout").inc()
                         link.abort()
                 elif link.active or not link.session.idle:
                     link.active = False

@@ -12,9 +12,11 @@ from typing import Protocol, cast
 
 from proxy.evidence import CountingAudit
 from proxy.session.machine import Session
+from proxy.session.state import AUTHENTICATING
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
+EVIDENCE_LOST = ("58030", "could not write audit record")
 LINGER = 10.0
 """Seconds a closed connection may take to deliver what is still in its buffer."""
 
@@ -32,6 +34,9 @@ class Keeper(Protocol):
     def secure_evidence(self, link: Link) -> bool:
         """Bring the audit records so far to where the audit mode wants them; False when data must not flow."""
 
+    def on_entered(self, link: Link) -> None:
+        """The server has accepted the login; called once, before anything of the session reaches the client."""
+
     def on_attention(self, link: Link) -> None:
         """The session wants its catalog read anew, or has seen DDL."""
 
@@ -44,15 +49,19 @@ class Link:
 
     __slots__ = (
         "__weakref__",
+        "_whole",
         "active",
         "audit",
+        "catalog_asked",
         "client",
         "closing",
+        "entering",
         "from_client",
         "from_server",
         "idle_since",
         "keeper",
         "open_sides",
+        "reason",
         "refreshing",
         "server",
         "session",
@@ -66,11 +75,19 @@ class Link:
         self.server = ServerSide(self)
         self.open_sides = 0
         self.closing = False
+        self.entering = True
+        """The server has not accepted the login yet."""
+        self.reason = "client left"
+        """Why the session ended, for the audit trail."""
+        self._whole = True
+        """What the client has got so far ends with a whole message."""
         self.active = True
         """Bytes came from the client since the idle sweep looked last."""
         self.idle_since = 0.0
         self.refreshing = False
         """A catalog is being read for this session."""
+        self.catalog_asked = 0
+        """How often the session has asked for one."""
         self.from_client = 0
         self.from_server = 0
 
@@ -83,16 +100,32 @@ class Link:
             out.clear()
         out = session.to_client
         if out:
-            if session.evidence and not self.keeper.secure_evidence(self):
-                return
+            if session.evidence:
+                if not self.keeper.secure_evidence(self):
+                    self._withhold()
+                    return
+                session.evidence = False
             self.client.write(out)
             out.clear()
+            self._whole = not session.server.inside
         if session.held != self.client.held:
             self.client.set_held(session.held)
         if session.wants_catalog or session.ddl:
             self.keeper.on_attention(self)
         if session.close:
             self.close()
+
+    def _withhold(self) -> None:
+        """Evidence cannot be written: the client gets an error instead of the data, where a message may begin."""
+        session = self.session
+        session.to_client.clear()
+        session.evidence = False
+        self.reason = "audit record could not be written"
+        session.refuse(*EVIDENCE_LOST)
+        self.server.write(session.to_server)
+        if self._whole:
+            self.client.write(session.to_client)
+        self.close()
 
     def close(self) -> None:
         """Deliver what is buffered, then close both sides. Idempotent."""
@@ -222,6 +255,9 @@ class ServerSide(_Side):
             return
         link.from_server += len(data)
         link.session.server_data(data)
+        if link.entering and link.session.phase != AUTHENTICATING:
+            link.entering = False
+            link.keeper.on_entered(link)
         link.pump()
 
     def eof_received(self) -> bool:
@@ -230,6 +266,7 @@ class ServerSide(_Side):
     def connection_lost(self, exc: Exception | None) -> None:
         link = self.link
         if not link.closing:
+            link.reason = "server closed the connection"
             link.session.server_eof()
             link.pump()
             link.close()

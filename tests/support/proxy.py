@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -52,8 +53,11 @@ class ProxyProcess:
         server_port: int | None = None,
         server_tls: str = "{ mode: disable }",
         audit: str = "{ directory: audit }",
+        file_limit: int | None = None,
     ) -> None:
+        """`file_limit`: no file may grow beyond it (bytes), as on a full disk."""
         self.home = home
+        self._file_limit = file_limit
         home.mkdir(exist_ok=True)
         self.policy = home / "policy.yaml"
         self.policy.write_text(policy, encoding="utf-8")
@@ -81,8 +85,11 @@ http: {{ port: 0 }}
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDEVMODE": ""},
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
+        if self._file_limit is not None:
+            limit = (self._file_limit, self._file_limit)
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limit)
         self.port = int(self.wait_for(r"event=listening .*\bport=(\d+)")[1])
         self.http_port = int(self.wait_for(r"event=http_listening .*\bport=(\d+)")[1])
         if ready:

@@ -1,0 +1,407 @@
+"""`pgveil serve` as a process, in front of a real server, with real clients: logins, data both ways, limits, endings."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+from tests.support.postgres import TestServer
+from tests.support.proxy import CONTROL, ProxyProcess, until
+
+HBA = f"""\
+host all postgres 127.0.0.1/32 trust
+host all {CONTROL} 127.0.0.1/32 scram-sha-256
+host all serve_md5 127.0.0.1/32 md5
+host all serve_plain 127.0.0.1/32 password
+host all serve_trust 127.0.0.1/32 trust
+host all all 127.0.0.1/32 scram-sha-256
+"""
+SETUP = f"""\
+CREATE ROLE {CONTROL} LOGIN PASSWORD 'control';
+CREATE ROLE pgveil_test_staff;
+CREATE ROLE serve_scram LOGIN PASSWORD 'pw 密码';
+CREATE ROLE serve_plain LOGIN PASSWORD 'pw';
+CREATE ROLE serve_trust LOGIN;
+CREATE ROLE serve_staff LOGIN PASSWORD 'pw' IN ROLE pgveil_test_staff;
+SET password_encryption = md5;
+CREATE ROLE serve_md5 LOGIN PASSWORD 'pw';
+CREATE SCHEMA shop;
+CREATE TABLE shop.people (id int PRIMARY KEY, name text, phone text);
+INSERT INTO shop.people VALUES (1, '张三', '13812345678'), (2, 'Ann', '13987654321');
+CREATE TABLE shop.blobs (id int, body text);
+GRANT USAGE ON SCHEMA shop TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA shop TO PUBLIC;
+GRANT INSERT, DELETE ON shop.blobs TO PUBLIC;
+"""
+MASKED = [("138****5678",), ("139****4321",)]
+PHONES = "SELECT phone FROM shop.people ORDER BY id"
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TestServer]:
+    with TestServer(hba=HBA) as server:
+        assert isinstance(server, TestServer)
+        server.execute_sql("postgres", SETUP)
+        server.execute_sql("postgres", "CREATE DATABASE second")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    with ProxyProcess(tmp_path_factory.mktemp("proxy") / "home", server) as proxy:
+        yield proxy
+
+
+def connect(
+    proxy: ProxyProcess, user: str = "serve_scram", password: str = "pw 密码", dbname: str = "postgres", **more: object
+) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host="127.0.0.1", port=proxy.port, user=user, password=password, dbname=dbname,
+        client_encoding="utf8", connect_timeout=20, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("serve_scram", "pw 密码"), ("serve_md5", "pw"), ("serve_plain", "pw"), ("serve_trust", "")],
+)
+def test_logins_are_relayed(proxy: ProxyProcess, user: str, password: str) -> None:
+    with connect(proxy, user, password) as connection:
+        assert connection.execute("SELECT session_user").fetchone() == (user,)
+        assert connection.execute(PHONES).fetchall() == MASKED
+
+
+@pytest.mark.parametrize("user", ["serve_scram", "serve_md5", "serve_plain", "serve_nobody"])
+def test_wrong_passwords_are_refused_by_the_server(proxy: ProxyProcess, user: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        connect(proxy, user, "wrong")
+
+
+def test_roles_decide(proxy: ProxyProcess) -> None:
+    with connect(proxy, "serve_staff", "pw") as connection:
+        assert connection.execute(PHONES).fetchall() == [("13812345678",), ("13987654321",)]
+
+
+def test_asyncpg(proxy: ProxyProcess) -> None:
+    async def scene() -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=proxy.port, user="serve_scram", password="pw 密码", database="postgres", ssl=False
+        )
+        try:
+            return [tuple(r) for r in await connection.fetch(PHONES)]
+        finally:
+            await connection.close()
+
+    assert asyncio.run(scene()) == MASKED
+
+
+def test_psql(proxy: ProxyProcess, server: TestServer) -> None:
+    done = subprocess.run(
+        [server.psql_path, "-XAt", "-h", "127.0.0.1", "-p", str(proxy.port), "-U", "serve_scram", "postgres"],
+        input=PHONES + ";\n\\d shop.people\n",
+        env={**os.environ, "PGPASSWORD": "pw 密码", "PGCLIENTENCODING": "UTF8"},
+        capture_output=True, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[:2] == [row[0] for row in MASKED]
+    assert any(line.startswith("phone|text") for line in done.stdout.splitlines())
+
+
+def test_several_databases_on_one_upstream(proxy: ProxyProcess) -> None:
+    with connect(proxy, dbname="second") as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("second",)
+
+
+def test_the_last_user_in_the_packet_counts(proxy: ProxyProcess) -> None:
+    """For the server and for us: the error is about the last one."""
+    body = b"user\0serve_staff\0user\0serve_trust\0database\0postgres\0\0"
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as sock:
+        sock.sendall((len(body) + 8).to_bytes(4, "big") + (196608).to_bytes(4, "big") + body)
+        query = b"SELECT phone FROM shop.people WHERE id = 1\0"
+        sock.sendall(b"Q" + (len(query) + 4).to_bytes(4, "big") + query + b"X\0\0\0\x04")
+        answer = b""
+        while more := sock.recv(65536):
+            answer += more
+    assert b"138****5678" in answer
+    assert b"13812345678" not in answer
+
+
+def test_a_database_that_is_not_served(server: TestServer, tmp_path: Path) -> None:
+    extra = "databases: { shop: postgres }"
+    with ProxyProcess(tmp_path / "home", server, extra=extra) as proxy:
+        with connect(proxy, dbname="shop") as connection:
+            assert connection.execute("SELECT current_database()").fetchone() == ("postgres",)
+            assert connection.execute(PHONES).fetchall() == MASKED
+        with pytest.raises(psycopg.OperationalError, match="does not serve the requested database"):
+            connect(proxy, dbname="postgres")
+
+
+def test_too_many_connections(server: TestServer, tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path / "home", server, extra="limits: { connections: 2 }") as proxy:
+        with connect(proxy), connect(proxy), pytest.raises(psycopg.OperationalError, match="too many clients already"):
+            connect(proxy)
+        until(lambda: proxy.metric("pgveil_connections") == 0, "sessions gone")
+        with connect(proxy) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_client_that_says_nothing_is_sent_away(server: TestServer, tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path / "home", server, extra="limits: { login_timeout: 1s }") as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as silent:
+            assert silent.recv(100) == b""
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as slow:
+            slow.sendall(b"\0\0\0")
+            assert slow.recv(100) == b""
+
+
+def test_idle_sessions_end(server: TestServer, tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path / "home", server, extra="limits: { idle_timeout: 1s }") as proxy:
+        connection = connect(proxy, autocommit=True)
+        connection.execute("SELECT 1")
+        with pytest.raises(psycopg.errors.IdleSessionTimeout):
+            list(connection.notifies(timeout=20))
+        connection.close()
+
+
+def test_upstream_down(server: TestServer, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    proxy = ProxyProcess(tmp_path / "home", server, server_port=port).start(ready=False)
+    try:
+        assert proxy.get("/healthz") == (200, "ok\n")
+        status, reasons = proxy.get("/readyz")
+        assert status == 503
+        assert "postgres" in reasons
+        with pytest.raises(psycopg.OperationalError, match="FATAL"):
+            connect(proxy)
+    finally:
+        proxy.stop()
+
+
+def test_http(proxy: ProxyProcess) -> None:
+    with connect(proxy) as connection:
+        connection.execute(PHONES).fetchall()
+        assert proxy.get("/healthz") == (200, "ok\n")
+        assert proxy.get("/readyz") == (200, "ready\n")
+        assert proxy.metric("pgveil_connections") >= 1
+        assert proxy.metric('pgveil_statements_total{verdict="rewrite"}') >= 1
+        assert proxy.metric('pgveil_bytes_total{sender="server"}') > 0
+        assert proxy.metric('pgveil_logins_total{result="accepted"}') >= 1
+        assert proxy.metric('pgveil_catalog_age_seconds{database="postgres"}') < 30
+        assert proxy.metric("pgveil_audit_errors_total") == 0
+    assert proxy.get("/nothing")[0] == 404
+
+
+def test_the_log_has_no_data(proxy: ProxyProcess) -> None:
+    with connect(proxy) as connection, pytest.raises(psycopg.Error):
+        connection.execute("SELECT 'canary-literal-4711'::int")
+    with pytest.raises(psycopg.OperationalError):
+        connect(proxy, password="canary-password-4711")
+    assert "canary" not in proxy.text()
+
+
+def test_policy_reload(server: TestServer, tmp_path: Path) -> None:
+    with ProxyProcess(tmp_path / "home", server) as proxy, connect(proxy, autocommit=True) as connection:
+        good = proxy.policy.read_text()
+
+        def phone() -> object:
+            row = connection.execute(PHONES).fetchone()
+            assert row is not None
+            return row[0]
+
+        assert phone() == "138****5678"
+        proxy.policy.write_text(good.replace("last: 4", "last: 2"))
+        proxy.signal(signal.SIGHUP)
+        until(lambda: phone() == "138******78", "the new policy")
+        proxy.policy.write_text(good.replace("keep:", "kep:"))
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_for("event=policy_refused")
+        assert phone() == "138******78"
+        assert proxy.metric('pgveil_policy_reloads_total{result="rejected"}') >= 1
+        proxy.policy.write_text(good)
+        until(lambda: phone() == "138****5678", "the policy file is watched")
+
+
+def rss(proxy: ProxyProcess) -> int:
+    """Resident memory of the proxy in bytes."""
+    assert proxy.process is not None
+    for line in Path(f"/proc/{proxy.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmRSS")
+
+
+def test_a_slow_reader_does_not_fill_the_proxy(proxy: ProxyProcess) -> None:
+    """400 MB wait at the server, not with us."""
+    sql = "SELECT repeat('x', 10000) FROM generate_series(1, 40000)"
+    with connect(proxy) as connection:
+        connection.execute("SELECT 1")
+        before = rss(proxy)
+        received = proxy.metric('pgveil_bytes_total{sender="server"}')
+        connection.pgconn.send_query(sql.encode())
+        connection.pgconn.flush()
+
+        def stalled() -> bool:
+            """Bytes have come, and no more come although nobody has read."""
+            nonlocal received
+            last, received = received, proxy.metric('pgveil_bytes_total{sender="server"}')
+            return received > 100_000 and received == last
+
+        until(stalled, "the relay stops")
+        assert rss(proxy) - before < 24 * MEGABYTE
+        result = connection.pgconn.get_result()
+        assert result is not None
+        assert result.ntuples == 40000
+        assert connection.pgconn.get_result() is None
+        assert rss(proxy) - before < 48 * MEGABYTE
+
+
+def test_copy_both_ways(proxy: ProxyProcess) -> None:
+    """50 MB in and out again, unchanged."""
+    line = "".join(hashlib.sha256(str(i).encode()).hexdigest() for i in range(16))
+    rows = 50 * MEGABYTE // (len(line) + 8)
+    with connect(proxy, autocommit=True) as connection:
+        before = rss(proxy)
+        with connection.cursor() as cursor:
+            with cursor.copy("COPY shop.blobs FROM STDIN") as copy:
+                for i in range(0, rows, 100):
+                    copy.write("".join(f"{n}\t{line}\n" for n in range(i, min(i + 100, rows))))
+            assert cursor.rowcount == rows
+            count = size = 0
+            with cursor.copy("COPY shop.blobs TO STDOUT") as copy:
+                for block in copy:
+                    count += bytes(block).count(line.encode())
+                    size += len(block)
+        assert count == rows
+        assert size >= 50 * MEGABYTE - 10 * rows
+        assert rss(proxy) - before < 48 * MEGABYTE
+        connection.execute("DELETE FROM shop.blobs")
+
+
+def test_many_sessions_at_once(server: TestServer, tmp_path: Path) -> None:
+    limit = server.execute_sql("postgres", "SHOW max_connections")
+    count = min(80, int(limit) - 15)
+    with ProxyProcess(tmp_path / "home", server) as proxy:
+
+        def session(_: int) -> list[tuple[object, ...]]:
+            with connect(proxy) as connection:
+                return [connection.execute(PHONES).fetchall()[i % 2] for i in range(10)]
+
+        with ThreadPoolExecutor(count) as pool:
+            results = list(pool.map(session, range(count)))
+        assert results == [[MASKED[i % 2] for i in range(10)]] * count
+        until(lambda: proxy.metric("pgveil_connections") == 0, "sessions gone")
+
+
+def test_vanished_clients_leave_nothing(proxy: ProxyProcess, server: TestServer) -> None:
+    before = proxy.metric("pgveil_connections")
+    connections = [connect(proxy) for _ in range(5)]
+    for connection in connections:
+        with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+    until(lambda: proxy.metric("pgveil_connections") == before, "sessions gone")
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'serve_scram'"
+    until(lambda: server.execute_sql("postgres", sql) == "0", "server sessions gone")
+
+
+class TestDrain:
+    @pytest.fixture
+    def own(self, server: TestServer, tmp_path: Path) -> Iterator[ProxyProcess]:
+        with ProxyProcess(tmp_path / "home", server, extra="limits: { drain_timeout: 20s }") as proxy:
+            yield proxy
+
+    def test_idle_goes_and_busy_finishes(self, own: ProxyProcess) -> None:
+        idle = connect(own, autocommit=True)
+        idle.execute("SELECT 1")
+        busy = connect(own)
+        busy.execute("SELECT 1")  # opens a transaction
+        own.signal(signal.SIGTERM)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            list(idle.notifies(timeout=20))
+        with pytest.raises(psycopg.OperationalError):
+            connect(own)
+        assert busy.execute(PHONES).fetchall() == MASKED
+        busy.commit()
+        assert own.wait() == 0
+        idle.close()
+        busy.close()
+
+    def test_patience_has_an_end(self, server: TestServer, tmp_path: Path) -> None:
+        with ProxyProcess(tmp_path / "home", server, extra="limits: { drain_timeout: 1s }") as proxy:
+            busy = connect(proxy)
+            busy.execute("SELECT 1")
+            proxy.signal(signal.SIGTERM)
+            assert proxy.wait() == 0
+            with pytest.raises(psycopg.OperationalError):
+                busy.execute("SELECT 1")
+            busy.close()
+
+    def test_a_second_signal_stops_at_once(self, own: ProxyProcess) -> None:
+        busy = connect(own)
+        busy.execute("SELECT 1")
+        own.signal(signal.SIGTERM)
+        own.wait_for("event=draining")
+        began = time.monotonic()
+        own.signal(signal.SIGTERM)
+        assert own.wait() == 0
+        assert time.monotonic() - began < 15
+        busy.close()
+
+    def test_readiness_goes_first(self, own: ProxyProcess) -> None:
+        busy = connect(own)
+        busy.execute("SELECT 1")
+        own.signal(signal.SIGTERM)
+        until(lambda: own.get("/readyz") == (503, "not listening\n"), "not ready")
+        busy.commit()
+        busy.close()
+        assert own.wait() == 0
+
+    def test_the_trail_ends_with_a_stop_record(self, own: ProxyProcess) -> None:
+        with connect(own) as connection:
+            connection.execute(PHONES)
+        own.stop()
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy.cli", "audit", "verify", "-c", str(own.config)],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "stopped cleanly" in done.stdout
+
+
+def test_no_evidence_no_data(server: TestServer, tmp_path: Path) -> None:
+    """The audit directory's file system refuses to take more: the client gets an error, never a row."""
+    proxy = ProxyProcess(tmp_path / "home", server, file_limit=64 * 1024)
+    with proxy, connect(proxy, autocommit=True) as connection:
+        seen: list[object] = []
+        states: list[str | None] = []
+
+        def lost() -> bool:
+            try:
+                seen.extend(connection.execute("SELECT 1 -- " + "x" * 2000).fetchall())
+            except psycopg.Error as error:
+                states.append(error.sqlstate)
+                return True
+            return False
+
+        until(lost, "the audit trail is full")
+        assert states == ["58030"]
+        assert connection.closed
+        assert set(seen) == {(1,)}
+        assert proxy.metric("pgveil_audit_errors_total") >= 1
+        assert proxy.get("/readyz")[0] == 503

@@ -1,0 +1,144 @@
+"""TLS on both sides, with libpq's own checks: what is required is enforced, what is verified is verified."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.postgres import TestServer
+from tests.support.proxy import CONTROL, ProxyProcess, until
+
+PHONES = "SELECT phone FROM shop.people"
+IN_USE = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def server(authority: Authority) -> Iterator[TestServer]:
+    """A server with TLS: its certificate is for localhost."""
+    with TestServer() as server:
+        assert isinstance(server, TestServer)
+        owner = server.data_dir.stat()
+        for source, name in zip(authority.issue("localhost"), ("server.crt", "server.key"), strict=True):
+            target = server.data_dir / name
+            target.write_bytes(source.read_bytes())
+            target.chmod(0o600)
+            os.chown(target, owner.st_uid, owner.st_gid)
+        server.execute_sql(
+            "postgres",
+            f"CREATE ROLE {CONTROL} LOGIN PASSWORD 'control'; CREATE ROLE tls_user LOGIN PASSWORD 'pw';"
+            "CREATE SCHEMA shop; CREATE TABLE shop.people (phone text); INSERT INTO shop.people VALUES ('13812345678');"
+            "GRANT USAGE ON SCHEMA shop TO PUBLIC; GRANT SELECT ON shop.people TO PUBLIC",
+        )
+        server.execute_sql("postgres", "ALTER SYSTEM SET ssl = on")
+        server.execute_sql("postgres", "SELECT pg_reload_conf()")
+        until(lambda: server.execute_sql("postgres", "SHOW ssl") == "on", "TLS at the server")
+        yield server
+
+
+def start(server: TestServer, home: Path, authority: Authority, **more: str) -> ProxyProcess:
+    """A proxy with a certificate for localhost."""
+    home.mkdir()
+    cert, key = authority.issue("localhost")
+    extra = f"tls: {{ cert: {cert}, key: {key}, mode: {more.pop('mode', 'require')}{more.pop('tls_more', '')} }}"
+    return ProxyProcess(home, server, extra=extra, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def proxy(server: TestServer, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    with start(server, tmp_path_factory.mktemp("tls") / "home", authority) as proxy:
+        yield proxy
+
+
+def connect(proxy: ProxyProcess, host: str = "localhost", **more: object) -> psycopg.Connection[tuple[object, ...]]:
+    arguments: dict[str, object] = {"user": "tls_user", "password": "pw", "dbname": "postgres", "connect_timeout": 20}
+    return psycopg.connect(host=host, port=proxy.port, **(arguments | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
+def test_client_modes(proxy: ProxyProcess, authority: Authority, mode: str) -> None:
+    with connect(proxy, sslmode=mode, sslrootcert=str(authority.certificate)) as connection:
+        assert connection.pgconn.ssl_in_use
+        assert connection.execute(PHONES).fetchall() == [("138****5678",)]
+
+
+def test_direct_tls(proxy: ProxyProcess, authority: Authority) -> None:
+    if psycopg.pq.version() < 170000:
+        pytest.fail("this libpq cannot start TLS directly: the test extra needs psycopg[binary] with libpq 17 or later")
+    options = {"sslmode": "verify-full", "sslnegotiation": "direct", "sslrootcert": str(authority.certificate)}
+    with connect(proxy, **options) as connection:
+        assert connection.execute(PHONES).fetchall() == [("138****5678",)]
+
+
+def test_the_wrong_name_is_noticed(proxy: ProxyProcess, authority: Authority) -> None:
+    with pytest.raises(psycopg.OperationalError, match="certificate"):
+        connect(proxy, host="127.0.0.1", sslmode="verify-full", sslrootcert=str(authority.certificate))
+
+
+def test_plain_is_refused(proxy: ProxyProcess) -> None:
+    with pytest.raises(psycopg.OperationalError, match="encrypted connections only"):
+        connect(proxy, sslmode="disable")
+
+
+def test_both_may_come_in(server: TestServer, authority: Authority, tmp_path: Path) -> None:
+    with start(server, tmp_path / "home", authority, mode="allow") as proxy:
+        for mode, secure in (("disable", False), ("require", True)):
+            with connect(proxy, sslmode=mode) as connection:
+                assert connection.pgconn.ssl_in_use == secure
+
+
+def test_client_certificates(server: TestServer, authority: Authority, tmp_path: Path) -> None:
+    cert, key = authority.issue("client")
+    (tmp_path / "other").mkdir()
+    strange_cert, strange_key = Authority(tmp_path / "other", "another authority").issue("client")
+    more = f", client_ca: {authority.certificate}"
+    with start(server, tmp_path / "home", authority, tls_more=more) as proxy:
+        with connect(proxy, sslmode="require", sslcert=str(cert), sslkey=str(key)) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError):
+            connect(proxy, sslmode="require", sslcert=str(strange_cert), sslkey=str(strange_key))
+        with pytest.raises(psycopg.OperationalError):
+            connect(proxy, sslmode="require", sslcert="/nonexistent")
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])
+def test_server_modes(server: TestServer, authority: Authority, tmp_path: Path, mode: str) -> None:
+    """TLS to the server, plain to the client; the control connections use it too."""
+    tls = f"{{ mode: {mode}, ca: {authority.certificate} }}"
+    with ProxyProcess(tmp_path / "home", server, server_tls=tls) as proxy, connect(proxy) as connection:
+        assert connection.execute(PHONES).fetchall() == [("138****5678",)]
+        sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = '{}'"
+        for user in ("tls_user", CONTROL):
+            assert server.execute_sql("postgres", sql.format(user)) == "t"
+
+
+def test_an_impostor_is_refused(server: TestServer, tmp_path: Path) -> None:
+    (tmp_path / "ca").mkdir()
+    stranger = Authority(tmp_path / "ca", "another authority")
+    tls = f"{{ mode: verify-full, ca: {stranger.certificate} }}"
+    proxy = ProxyProcess(tmp_path / "home", server, server_tls=tls).start(ready=False)
+    try:
+        assert proxy.get("/readyz")[0] == 503
+        with pytest.raises(psycopg.OperationalError, match="FATAL"):
+            connect(proxy)
+    finally:
+        proxy.stop()
+
+
+def test_tls_on_both_sides_with_scram(server: TestServer, authority: Authority, tmp_path: Path) -> None:
+    """Channel binding cannot hold across the proxy: it is not offered, and clients that do without it get in."""
+    tls = f"{{ mode: verify-full, ca: {authority.certificate} }}"
+    with start(server, tmp_path / "home", authority, server_tls=tls) as proxy:
+        with connect(proxy, sslmode="require", channel_binding="disable") as connection:
+            assert connection.execute(PHONES).fetchall() == [("138****5678",)]
+        with pytest.raises(psycopg.OperationalError):
+            connect(proxy, sslmode="require", channel_binding="require")
