@@ -22,7 +22,7 @@ import asyncpg
 
 from proxy.control.catalog import CatalogRead, CatalogReader, read_stamp
 from proxy.control.connection import FAILURES, Target, connect
-from proxy.control.errors import ControlUnavailable
+from proxy.control.errors import ControlUnavailable, UnknownDatabase
 
 MIN_DELAY = 0.1
 MAX_DELAY = 1.0
@@ -96,7 +96,8 @@ class DatabaseWatch:
                 await self._attempt()
             except BaseException as problem:
                 self.reason = _reason(problem)
-                error = ControlUnavailable(self.name, self.reason)
+                unknown = isinstance(problem, asyncpg.InvalidCatalogNameError)
+                error = (UnknownDatabase if unknown else ControlUnavailable)(self.name, self.reason)
                 if not isinstance(problem, Exception):
                     raise
                 self._failed(self.reason)

@@ -1,4 +1,4 @@
-"""What the control plane cannot do, as an error for clients."""
+"""What the control plane cannot do, as errors for clients."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ class ControlUnavailable(PgveilError):
 
     sqlstate = "57P03"
 
-    def __init__(self, database: str, reason: str) -> None:
+    def __init__(self, database: str, reason: str, message: str | None = None) -> None:
         super().__init__(
-            f'pgveil cannot read the catalog of database "{database}" at the moment',
-            hint="Statements are refused until it can. Try again; if it stays so, tell the administrator of pgveil.",
+            message or f'pgveil cannot read the catalog of database "{database}" at the moment',
+            hint=None if message else "Statements are refused until it can. Try again; if it stays so, tell the administrator.",
         )
         self.reason = reason
         """For the log, not for clients."""
+
+
+class UnknownDatabase(ControlUnavailable):
+    """The server says that there is no such database; we say so in its words."""
+
+    sqlstate = "3D000"
+
+    def __init__(self, database: str, reason: str) -> None:
+        super().__init__(database, reason, f'database "{database}" does not exist')

@@ -15,9 +15,9 @@ import pytest
 from policies.model import Show
 from proxy.control.catalog import CatalogRead, CatalogReader, read_stamp
 from proxy.control.connection import Target, connect
-from proxy.control.engine import PolicyEngine
 from proxy.control.errors import ControlUnavailable
 from proxy.control.plane import ControlPlane, Options, View
+from proxy.engine import PolicyEngine
 from proxy.session.effects import Identity
 from rewrite.catalog import Catalog, Column
 from rewrite.plan import Plan, PlanContext
@@ -631,7 +631,8 @@ def test_an_unknown_database_is_refused_and_forgotten(server: TestServer, policy
             for name in ("no_such_database", "with\0nul", ""):
                 with pytest.raises(ControlUnavailable) as caught:
                     await plane.attach(name)
-                assert caught.value.sqlstate == "57P03"
+                assert caught.value.sqlstate == "3D000"
+                assert caught.value.message == f'database "{name}" does not exist'
                 with pytest.raises(ControlUnavailable):
                     view(plane, name)
             assert plane.status() == ()
