@@ -54,7 +54,7 @@ RULE_KEYS = (
 )
 WHEN_KEYS = ("time", "days", "timezone", "network", "application_name", "app")
 FUNCTION_KEYS = ("allow", "trust_extensions")
-_LATER_IN_RULE = ("menu", "channel", "purpose", "branch", "session")
+LATER_IN_RULE = ("menu", "channel", "purpose", "branch", "session")
 _COMPARISONS = ("<=", ">=", "<", ">", "=")
 
 
@@ -188,7 +188,7 @@ class _Reader:
         section.only(RULE_KEYS)
         when = section.section("when")
         if when is not None:
-            for key in _LATER_IN_RULE:
+            for key in LATER_IN_RULE:
                 if key in when:
                     raise when.key_error(key, "is not supported yet", f"one of {', '.join(WHEN_KEYS)}")
             when.only(WHEN_KEYS)

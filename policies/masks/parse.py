@@ -28,7 +28,8 @@ _PLAIN: dict[str, BaseMask] = {
     "ip": Ip(),
     "scrub": Scrub(),
 }
-_KEYED = ("token", "fpe", "shift")
+KEYED = ("token", "fpe", "shift")
+KEEP_KEYS = ("first", "last", "fill", "fill_length")
 _WITH_ARGUMENT = ("keep", "redact", "constant", "round", "bucket", "truncate", "json", "each", "sql")
 MASK_NAMES = tuple(dict.fromkeys([*_PLAIN, *_WITH_ARGUMENT]))
 _PATH_KEY = re.compile(r'\.(?:"([^"]+)"|([^.\s"\[\]*]+))')
@@ -54,7 +55,7 @@ def parse_mask(entry: Entry, classes: Lookup | None = None) -> BaseMask:
     _refuse_keyed(entry, word)
     if word in _WITH_ARGUMENT:
         raise entry.error(f"found {word!r} alone", f"{{ {word}: … }}")
-    return _PLAIN[entry.choice([*_PLAIN, *_WITH_ARGUMENT])]
+    return _PLAIN[entry.choice(MASK_NAMES)]
 
 
 def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
@@ -88,12 +89,12 @@ def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
 
 
 def _refuse_keyed(entry: Entry, word: str) -> None:
-    if word in _KEYED:
+    if word in KEYED:
         raise entry.error(f"found {word!r}, which comes with keyed masks, not available yet", "an unkeyed mask")
 
 
 def _keep(entry: Entry) -> Keep:
-    section = entry.mapping(allowed=("first", "last", "fill", "fill_length"))
+    section = entry.mapping(allowed=KEEP_KEYS)
     first = section.int("first", 0, 0, 10_000)
     last = section.int("last", 0, 0, 10_000)
     if first + last == 0:

@@ -1,0 +1,210 @@
+"""The language: what it means, and what it refuses to take."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from policies import DocumentError, load_policy
+from policies import load as loading
+from policies.language import SelectorKind, level_key
+from policies.masks import parse as masks
+from policies.masks.basic import Null
+from policies.masks.dates import UNITS
+from policies.masks.keep import Keep
+from policies.model import Show
+from tests.unit.policies.support import policy
+
+ROOT = Path(__file__).resolve().parents[3]
+HEAD = "version: 1\nclasses: {phone: {level: C2, mask: {keep: {first: 3, last: 4}}}, name: {level: C1, mask: name}}\n"
+RULE = HEAD + "rules: [{name: r, columns: '*', show: clear, %s}]"
+MASK = "version: 1\nclasses: {x: {level: C1, mask: %s}}"
+
+
+def test_everything_at_once() -> None:
+    p = policy(
+        HEAD
+        + """
+columns:
+  bank.customers.phone: phone
+  bank."KYC Records"."姓名": name
+  "*.*.*phone*": { class: phone, mask: { keep: { last: 2 } } }
+  bank.branches.phone: public
+unclassified: { new_columns_of: [bank.*], show: deny }
+rules:
+  - name: one
+    role: teller
+    user: [a, b]
+    database: bank
+    columns: [level<=C2, class=phone, bank.customers.*]
+    when: { app: "counter*", network: 10.0.0.0/8, time: "22:00-06:00", days: fri-mon, timezone: Asia/Shanghai }
+    rows: branch = :user.branch
+    show: null
+functions: { allow: [bank.fx], trust_extensions: [x] }
+"""
+    )
+    rule = p.rules[0]
+    assert rule.roles == {"teller"}
+    assert rule.users == {"a", "b"}
+    assert rule.applications == ("counter*",)
+    assert [str(n) for n in rule.networks] == ["10.0.0.0/8"]
+    assert rule.schedule is not None
+    assert (rule.schedule.start, rule.schedule.end, rule.schedule.days) == (1320, 360, {4, 5, 6, 0})
+    assert [s.kind for s in rule.columns] == [SelectorKind.LEVEL, SelectorKind.CLASS, SelectorKind.NAME]
+    assert rule.rows is not None
+    assert rule.rows.attributes == {"branch"}
+    assert (rule.show, rule.mask) == (Show.MASK, Null())
+    assert rule.place == "p1.yaml:11"
+    assert p.entries[2].mask == Keep(last=2)
+    assert p.unclassified is not None
+    assert p.unclassified.data_class.show is Show.DENY
+    assert (p.functions, p.extensions) == ({"bank.fx"}, {"x"})
+
+
+REFUSED = [
+    ("classes: {}", "key 'version'"),
+    ("version: 2", "key 'version': found the number '2', expected 1"),
+    ("version: 1\nclases: {}", "p1.yaml:2:1: key 'clases': found an unknown key (did you mean 'classes'?)"),
+    ("version: 1\napprovals: []", "p1.yaml:2:1: key 'approvals': is not supported yet"),
+    ("version: 1\non_failure: {}", "key 'on_failure': is not supported yet"),
+    ("version: 1\nclasses: {public: {level: 1, mask: null}}", "key 'classes.public': is a word of the language"),
+    ("version: 1\nclasses: {x: {mask: null}}", "found no key 'level'"),
+    ("version: 1\nclasses: {x: {level: 1}}", "found no key 'mask'"),
+    (HEAD + "columns: {bank.c.p: fone}", "expected one of phone, name, public (did you mean 'phone'?)"),
+    (HEAD + "columns: {bank.c: phone}", "found the name 'bank.c', expected schema.table.column"),
+    (HEAD + "columns: {'a.\"b.c': phone}", "expected schema.table.column"),
+    (HEAD + "columns: {a.b.c: {class: phone, filters: equality}}", "key 'columns.a.b.c.filters': is not supported yet"),
+    (HEAD + "unclassified: {new_columns_of: [bank], show: mask}", "expected schema.table"),
+    (HEAD + "unclassified: {new_columns_of: [b.*], show: clear}", "expected one of mask, deny"),
+    (HEAD + "functions: {allow: [fx]}", "expected schema.function"),
+    (HEAD + "functions: {allow: ['bank.*']}", "expected schema.function"),
+    (HEAD + "rules: [{name: r, show: clear}]", "found no key 'columns'"),
+    (HEAD + "rules: [{name: r, columns: [], show: clear}]", "expected at least one column"),
+    (HEAD + "rules: [{columns: '*', show: clear}]", "found no key 'name'"),
+    (HEAD + "rules: [{name: r, columns: '*'}]", "found no key 'show'"),
+    (HEAD + "rules: [{name: r, columns: '*', show: claer}]", "did you mean 'clear'?"),
+    (HEAD + "rules: [{name: r, columns: '*', show: phone}]", "expected one of clear, mask, deny"),
+    (HEAD + "rules: [{name: r, columns: class=fone, show: clear}]", "found no class 'fone'"),
+    (HEAD + "rules: [{name: r, columns: level<=, show: clear}]", "expected a level"),
+    (HEAD + "rules: [{name: r, columns: customers, show: clear}]", "expected *, level<=C2, class=phone"),
+    (HEAD + 2 * "rules: [{name: r, columns: '*', show: clear}]\n", "found twice"),
+    (HEAD + "rules: [" + 2 * "{name: r, columns: '*', show: clear}," + "]", "is also the name at p1.yaml:3"),
+    (RULE % "role: a, roles: b", "key 'rules[0].roles': means the same as 'role', expected one of the two"),
+    (RULE % "role: []", "expected at least one name"),
+    (RULE % "when: {menu: x}", "key 'rules[0].when.menu': is not supported yet"),
+    (RULE % "when: {tiem: x}", "did you mean 'time'?"),
+    (RULE % "when: {app: x}, application_name: y", "means the same as 'application_name'"),
+    (RULE % "when: {network: 10.0.0.0/8}, network: 10.0.0.0/8", "stands in the rule as well"),
+    (RULE % "network: 10.0.0.1/8", "expected a network such as 10.0.0.0/8 (host bits zero)"),
+    (RULE % "when: {timezone: Asia/Shanghai}", "found without time or days"),
+    (RULE % "when: {time: '8-17'}", "expected a time of day from and to"),
+    (RULE % "when: {time: '08:00-08:00'}", "found an empty window"),
+    (RULE % "when: {time: '08:00-24:01'}", "expected a time of day from and to"),
+    (RULE % "when: {days: someday}", "expected days such as mon, fri or mon-fri"),
+    (RULE % "when: {days: mon, timezone: Asia/Shanghigh}", "expected a time zone such as Asia/Shanghai"),
+    (RULE % "when: {days: mon, timezone: ../../etc/passwd}", "expected a time zone such as Asia/Shanghai"),
+    (RULE % "rows: 'a = 1 -- x'", "'--' cannot be used in a row predicate"),
+    (RULE % "rows: 'a = 1; drop table t'", "';' cannot be used in a row predicate"),
+    (RULE % "rows: 'a = (1'", "')' is missing"),
+    (RULE % "rows: 'true) or (true'", "')' closes nothing"),
+    (RULE % 'rows: "a = \'x"', "a ' is not closed"),
+    (RULE % "rows: 'a = :branch'", "only :user.<attribute> can follow a colon"),
+    (RULE % "rows: 'a in (select 1)'", "a sub-select cannot be used"),
+    (MASK % "keeep", "did you mean 'keep'?"),
+    (MASK % "keep", "found 'keep' alone, expected { keep: … }"),
+    (MASK % "{keep: {first: 0}}", "found nothing to keep"),
+    (MASK % "{keep: {first: 1, fill: '**'}}", "expected one character"),
+    (MASK % "{keep: {firts: 1}}", "did you mean 'first'?"),
+    (MASK % "{keep: {first: -1}}", "expected a whole number from 0"),
+    (MASK % "{keep: {first: 1}, redact: x}", "found 2 keys, expected one mask"),
+    (MASK % "token", "found 'token', which comes with keyed masks, not available yet"),
+    (MASK % "{fpe: {}}", "found 'fpe', which comes with keyed masks, not available yet"),
+    (MASK % "{shift: 30}", "found 'shift', which comes with keyed masks, not available yet"),
+    (MASK % "{email: 1}", "found an argument for 'email', expected the bare word email"),
+    (MASK % "{round: 0}", "expected a number above 0"),
+    (MASK % "{truncate: second}", "expected one of year"),
+    (MASK % "{json: {}}", "found no paths"),
+    (MASK % "{json: {id: redact}}", "found the path 'id'"),
+    (MASK % "{json: {'$.a[*].b': redact}}", "found the path '$.a[*].b'"),
+    (MASK % "{json: {$.a: redact, $.a.b: redact}}", "found overlapping paths: 'a' is masked as a whole"),
+    (MASK % "{json: {$.a: {truncate: year}}}", "expected a mask for text or numbers"),
+    (MASK % "{json: {$.a: {sql: '$1'}}}", "expected a mask for a single value"),
+    (MASK % "{json: {$.a: x}}", "goes round in circles: x → x"),
+    (MASK % "{each: {each: redact}}", "expected a mask for a single value"),
+    (MASK % "remove", "found 'remove', expected one of null, redact"),
+    (MASK % "{sql: '1; drop table t'}", "found a ';'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED)
+def test_refused(text: str, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        policy(text)
+    assert message in str(caught.value)
+    assert re.match(r"p1\.yaml:\d+:\d+: ", str(caught.value))
+
+
+@pytest.mark.parametrize("key", loading.LATER_KEYS)
+def test_later_keys_are_never_ignored(key: str) -> None:
+    with pytest.raises(DocumentError, match=f"p1.yaml:2:1: key '{key}': is not supported yet"):
+        policy(f"version: 1\n{key}: {{}}")
+
+
+def test_several_files_make_one_policy() -> None:
+    p = policy(HEAD, "version: 1\ncolumns: {a.b.c: phone}", "version: 1\nrules: [{name: r, columns: class=name, show: clear}]")
+    assert len(p.entries) == len(p.rules) == 1
+    with pytest.raises(DocumentError, match="key 'classes.phone': is also at p1.yaml:2"):
+        policy(HEAD, HEAD)
+
+
+def test_classes_may_be_named_before_they_stand() -> None:
+    p = policy("version: 1\nclasses: {doc: {level: C1, mask: {json: {$.a: email}}}, email: {level: C1, mask: redact}}")
+    assert "Redact" in repr(p.classes["doc"].mask)
+
+
+def test_levels_are_in_natural_order() -> None:
+    assert sorted(["C10", "C2", "unclassified", "C1"], key=level_key) == ["C1", "C2", "C10", "unclassified"]
+    assert level_key("2") < level_key("10")
+
+
+def test_version_is_a_digest_of_the_content(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(HEAD, encoding="utf-8")
+    first = load_policy([file]).version
+    assert load_policy([file]).version == first
+    file.write_text(HEAD + "\n", encoding="utf-8")
+    assert load_policy([file]).version != first
+
+
+def test_the_example_loads() -> None:
+    p = load_policy([ROOT / "policies" / "examples" / "bank.yaml"])
+    assert len(p.rules) == 7
+
+
+def test_every_key_is_in_the_manual() -> None:
+    """The manual names every word the parser takes."""
+    manual = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    words = {
+        *loading.TOP_KEYS, *loading.LATER_KEYS, *loading.CLASS_KEYS, *loading.COLUMN_KEYS, *loading.UNCLASSIFIED_KEYS,
+        *loading.RULE_KEYS, *loading.WHEN_KEYS, *loading.FUNCTION_KEYS, *loading.LATER_IN_RULE, *masks.MASK_NAMES,
+        *masks.KEYED, *masks.KEEP_KEYS, *UNITS, "filters", "public", "unclassified", "remove", "clear", "deny",
+    }  # fmt: skip
+    missing = {w for w in words if not re.search(rf"`[^`\n]*\b{re.escape(w)}\b[^`\n]*`", manual)}
+    assert missing == set()
+
+
+def test_the_manuals_examples_load() -> None:
+    """Every complete example of the manual is a policy; fragments of rules are tried as one rule."""
+    manual = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)
+    assert len(blocks) >= 9
+    classes = "classes: {phone: {level: C2, mask: null}, id_card: {level: C2, mask: null}}\n"
+    for block in blocks:
+        text = block
+        if block.startswith("    "):
+            text = HEAD + "rules:\n  - name: r\n    columns: '*'\n    show: clear\n" + block
+        elif "version:" not in block:
+            text = "version: 1\n" + ("" if "classes:" in block else classes) + block
+        policy(text)
