@@ -10,6 +10,7 @@ no such user; binaries that user cannot read (a virtual environment below /root)
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import pwd
@@ -17,9 +18,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
@@ -197,6 +200,7 @@ class PostgresServer:
                 user=self._uid,
                 group=self._gid,
                 extra_groups=self._groups,
+                preexec_fn=_end_with_parent(),
             )
         deadline = time.monotonic() + START_TIMEOUT
         while not self._ready(self._process.pid):
@@ -252,6 +256,17 @@ class PostgresServer:
             group=self._gid,
             extra_groups=self._groups,
         )
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Has the kernel shut the server down when we are killed. Linux only, and only from the main thread: it is the
+    thread that started the server whose end counts (manual page prctl(2), PR_SET_PDEATHSIG).
+    """
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    set_parent_death_signal = 1
+    return lambda: prctl(set_parent_death_signal, int(signal.SIGINT)) and None
 
 
 def _server_user() -> pwd.struct_passwd | None:
