@@ -83,9 +83,10 @@ class Walker:
         self._read(segment_path(self.directory, self.worker, self.segment), header=True)
 
     def _read(self, path: Path, header: bool) -> None:
-        hmac = Hmac(self._key).digest
+        hmac = Hmac(self._key)
+        inner_copy, outer_copy = hmac.inner.copy, hmac.outer.copy  # what follows is Hmac.digest, without the call
         head_seq = self.head.seq if self.head is not None else -1
-        seq, previous, rest = self.seq, self.previous, b""
+        seq, previous, size, rest = self.seq, self.previous, self.size, b""
         number = 0
         record: Any = None
         try:
@@ -96,15 +97,18 @@ class Walker:
             raise BadRecord(path, None, seq + 1, f"the segment cannot be read: {error.strerror}") from None
         try:
             with file:
-                file.seek(self.size)
+                file.seek(size)
                 while chunk := file.read(CHUNK):
                     lines = (rest + chunk).split(b"\n")
                     rest = lines.pop()
                     for line in lines:
                         seq += 1
                         number += 1
-                        mac = hmac(previous + line[:-TAIL])
-                        if line[-TAIL:] != tail(mac) or not line.startswith(prefix(seq)):
+                        inner, outer = inner_copy(), outer_copy()
+                        inner.update(previous + line[:-TAIL])
+                        outer.update(inner.digest())
+                        mac = outer.digest()
+                        if not line.endswith(tail(mac)) or not line.startswith(prefix(seq)):
                             if header and self._ends_wrong(line, seq):
                                 raise self._torn_changed()
                             raise BadRecord(path, number, seq, self._diagnose(line, seq))
@@ -120,15 +124,15 @@ class Walker:
                             header = False
                             self.torn = []
                         previous = mac
-                        self.size += len(line) + 1
+                        size += len(line) + 1
                         if seq == head_seq:
-                            self._check_head(path, number, mac)
+                            self._check_head(path, number, mac, size)
                     if len(rest) > MAX_LINE:
                         raise BadRecord(path, number + 1, seq + 1, f"a line of more than {MAX_LINE} bytes")
         except BadRecord:
             self.seq, self.previous = seq - 1, previous
             raise
-        self.seq, self.previous = seq, previous
+        self.seq, self.previous, self.size = seq, previous, size
         if record is not None:
             self.last_kind = record["kind"]
         if rest or header:
@@ -158,10 +162,10 @@ class Walker:
                     raise self._torn_changed()
                 raise BadRecord(path, 1, seq, f"the segment's header does not fit what is before it: {name}")
 
-    def _check_head(self, path: Path, number: int, mac: bytes) -> None:
+    def _check_head(self, path: Path, number: int, mac: bytes, size: int) -> None:
         head = self.head
         assert head is not None
-        if (head.segment, head.size, head.mac) != (self.segment, self.size, mac):
+        if (head.segment, head.size, head.mac) != (self.segment, size, mac):
             raise BadRecord(path, number, head.seq, "the record is not the one that the head names")
         self.head_seen = True
 
