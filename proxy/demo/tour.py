@@ -52,7 +52,7 @@ async def _ask(connection: asyncpg.Connection, role: str, query: str) -> Answer:
         statement = await connection.prepare(query)
         records = await statement.fetch()
     except asyncpg.PostgresError as error:
-        return Answer(role, error=f"refused, {error.sqlstate}: {error}")
+        return Answer(role, error=f"refused, {error.sqlstate}: {error.args[0]}")
     columns = tuple(a.name for a in statement.get_attributes())
     return Answer(role, columns, tuple(tuple("NULL" if v is None else str(v) for v in r) for r in records))
 
