@@ -121,10 +121,10 @@ class SourceBook:
         """Whether the relation is protected or a view (or foreign table) that may lead to a protected one."""
         if relation.oid in self.protected or relation.oid in seen:
             return relation.oid in self.protected
-        if relation.kind == "f":
+        if relation.kind not in "vm":
             return False
-        if relation.view_sql is None:
-            return False
+        if relation.view_sql is None:  # not known at the moment: a table behind it is locked
+            return True
         return any(self.reaches_protected(r, seen | {relation.oid}) for r in self.bases(relation))
 
     def bases(self, relation: Relation) -> tuple[Relation, ...]:
@@ -147,7 +147,7 @@ class SourceBook:
             return self._refuse(relation, "it shows data of all tables")
         decisions = self.decisions(relation)
         if any(not d.is_clear for d in decisions.values()):
-            if relation.view_sql is not None and not system.is_system(relation):
+            if relation.kind in "vm" and not system.is_system(relation):
                 named = {c.name for c in relation.columns if c.attnum in decisions}
                 left = self._views.masked_columns(relation, self) - named
                 if left:
