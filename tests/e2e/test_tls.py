@@ -14,7 +14,6 @@ from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess, until
 
 PHONES = "SELECT phone FROM shop.people"
-IN_USE = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +115,9 @@ def test_server_modes(server: TestServer, authority: Authority, tmp_path: Path, 
     tls = f"{{ mode: {mode}, ca: {authority.certificate} }}"
     with ProxyProcess(tmp_path / "home", server, server_tls=tls) as proxy, connect(proxy) as connection:
         assert connection.execute(PHONES).fetchall() == [("138****5678",)]
-        sql = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = '{}'"
-        for user in ("tls_user", CONTROL):
-            assert server.execute_sql("postgres", sql.format(user)) == "t"
+        sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE {} ORDER BY backend_start DESC LIMIT 1"
+        for one in (f"pid = {connection.info.backend_pid}", f"usename = '{CONTROL}'"):
+            assert server.execute_sql("postgres", sql.format(one)) == "t"
 
 
 def test_an_impostor_is_refused(server: TestServer, tmp_path: Path) -> None:
