@@ -1,0 +1,151 @@
+"""A scripted world for the session: a planner whose verdicts can be read off the text, one policy, one catalog, a list of evidence.
+
+    secret      refused with 42501                    phone       rewritten to mask(phone)
+    local_t     needs the resolution, then becomes <first schema of the path>.local_t, or pg_temp.local_t
+    fresh_t     needs a catalog that knows it (`DO catalog fresh`)
+    SET, RESET, CREATE TEMP   effect RESOLUTION       other CREATE, ALTER, DROP   effect DDL
+    COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as in SQL
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from policies.model import Branch, Decision, Profile, Show
+from proxy.session.effects import Identity, SessionOptions
+from proxy.session.machine import Session
+from rewrite.catalog import Catalog, Column, Relation
+from rewrite.plan import Edit, Effect, Need, Plan, PlanContext, Refusal, StatementPlan, Touch, Verdict
+
+CUSTOMERS = 16400
+
+
+def column(attnum: int, name: str) -> Column:
+    return Column(attnum, name, 25, -1, "pg_catalog.text", "pg_catalog.text", "text", "S")
+
+
+RELATION = Relation(CUSTOMERS, "bank", "customers", "r", "owner", (column(1, "id"), column(2, "phone")))
+MASKED = Decision("phone", "C2", (Branch(None, Show.MASK, None, None),))
+CLEAR = Decision("phone", "C2", (Branch(None, Show.CLEAR, None, "all"),))
+
+
+def make_catalog(version: str = "v1", *names: str) -> Catalog:
+    return Catalog("bank", version, 150000, {CUSTOMERS: RELATION}, {}, schemas=frozenset(names))
+
+
+def make_profile(name: str) -> Profile:
+    if name == "clear":
+        return Profile("clear", "p1", {CUSTOMERS: {2: CLEAR}}, masked=False)
+    return Profile(name, "p1", {CUSTOMERS: {2: MASKED}}, masked=True)
+
+
+def effect_of(words: list[str]) -> tuple[Effect, str | None]:
+    first = words[0] if words else ""
+    second = words[1] if len(words) > 1 else ""
+    if first in ("SET", "RESET") or (first == "CREATE" and second == "TEMP"):
+        return Effect.RESOLUTION, None
+    if first in ("CREATE", "ALTER", "DROP"):
+        return Effect.DDL, None
+    if first in ("COMMIT", "ROLLBACK", "END"):
+        return Effect.TRANSACTION_END, None
+    if first in ("PREPARE", "EXECUTE", "DEALLOCATE"):
+        effects = {"PREPARE": Effect.PREPARES, "EXECUTE": Effect.EXECUTES, "DEALLOCATE": Effect.NONE}
+        return effects[first], second.lower()
+    return Effect.NONE, None
+
+
+class ScriptedPlanner:
+    def plan(self, text: str, context: PlanContext) -> Plan:
+        if "secret" in text:
+            refusal = Refusal("42501", "secret is not for you", "Ask for access.", text.index("secret") + 1)
+            return Plan(Verdict.REFUSE, "", refusal=refusal)
+        if "fresh_t" in text and "fresh_t" not in context.catalog.schemas:
+            return Plan(Verdict.NEED, "", need=Need.CATALOG)
+        edits = []
+        if "local_t" in text:
+            if context.resolution is None:
+                return Plan(Verdict.NEED, "", need=Need.RESOLUTION)
+            schema = "pg_temp" if "local_t" in context.resolution.temp else context.resolution.path[0]
+            at = text.index("local_t")
+            edits.append(Edit(at, at, schema + "."))
+        if "phone" in text and context.profile.key != "lax":
+            at = text.index("phone")
+            edits.append(Edit(at, at + 5, "mask(phone)"))
+        out = text
+        for edit in sorted(edits, key=lambda e: -e.start):
+            out = out[: edit.start] + edit.text + out[edit.end :]
+        statements = []
+        for part in text.split(";"):
+            words = part.upper().split()
+            if words:
+                effects, prepared = effect_of(words)
+                touches = (Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None),)
+                statements.append(
+                    StatementPlan(words[0], touches if "phone" in part else (), effects, prepared)
+                )  # fmt: skip
+        verdict = Verdict.REWRITE if edits else Verdict.PASS
+        return Plan(verdict, out, tuple(statements), tuple(sorted(edits, key=lambda e: e.start)))
+
+
+@dataclass(frozen=True)
+class FixedView:
+    catalog: Catalog
+    profile: Profile
+    epoch: int
+    planner: ScriptedPlanner = field(default_factory=ScriptedPlanner)
+
+
+class ScriptedAuthority:
+    def __init__(self, profile: str = "masked") -> None:
+        self.epoch = 1
+        self.profile = make_profile(profile)
+        self.catalog = make_catalog()
+        self.asked: list[Identity] = []
+
+    def current(self, identity: Identity, now: float) -> FixedView:
+        self.asked.append(identity)
+        return FixedView(self.catalog, self.profile, self.epoch)
+
+    def change(self, profile: str | None = None, catalog: str | None = None) -> None:
+        self.epoch += 1
+        if profile is not None:
+            self.profile = make_profile(profile)
+        if catalog is not None:
+            self.catalog = make_catalog("v" + str(self.epoch), catalog)
+
+
+class ListedAudit:
+    """Evidence as lines of text."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.seq = 0
+        self.open: set[int] = set()
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+        self.seq += 1
+        self.open.add(self.seq)
+        what = plan.statements[index].kind if index < len(plan.statements) else "-"
+        if kind == "refusal":
+            assert plan.refusal is not None
+            what = plan.refusal.sqlstate
+        self.lines.append(f"decision {self.seq} {kind} {protocol} {what}")
+        return self.seq
+
+    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+        self.open.remove(seq)  # exactly one outcome each
+        assert (tag is None) == (sqlstate is not None)
+        self.lines.append(f"outcome {seq} {sqlstate if tag is None else repr(tag)} {rows}")
+
+    def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
+        self.lines.append(f"event {kind}")
+
+
+IDENTITY = Identity("ana", "bank", startup=(("user", "ana"), ("database", "bank")))
+OPTIONS = SessionOptions(sid="s1", clock=lambda: 1000.0, timer=lambda: 0.0)
+
+
+def make_session(profile: str = "masked", **options: int) -> tuple[Session, ScriptedAuthority, ListedAudit]:
+    authority, audit = ScriptedAuthority(profile), ListedAudit()
+    return Session(IDENTITY, authority, audit, replace(OPTIONS, **options)), authority, audit
