@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rewrite import system
 from rewrite.catalog import Catalog, Function
-from rewrite.pgtree import Node
+from rewrite.pgtree import strings
 from rewrite.plan import Need, Refusal, Resolution
 from rewrite.survey import Call, Survey
 
@@ -97,7 +97,7 @@ def forbidden(what: str, name: str) -> Refusal:
 def _call(call: Call, names: Names) -> Finding | None:
     name = call.names[-1]
     if name == "set_config" and call.names in (("set_config",), ("pg_catalog", "set_config")):
-        finding = _set_config(call.node)
+        finding = _set_config(call)
         if finding is not None:
             return finding
     return _candidates(call.names, names, must_exist=True)
@@ -166,17 +166,34 @@ def _type(type_name: tuple[str, ...], names: Names) -> Finding | None:
     return None
 
 
-def _set_config(node: Node) -> Finding | None:
-    """set_config() is SET by another name: the parameter must be written out, and one that a masked session may set."""
-    args = node.get("args", [])
-    first = args[0].get("A_Const", {}) if args else {}
-    while "sval" not in first and args and "TypeCast" in args[0]:
-        args = [args[0]["TypeCast"]["arg"]]
-        first = args[0].get("A_Const", {})
-    if "sval" not in first:
+def _set_config(call: Call) -> Finding | None:
+    """set_config() is SET by another name: the parameter must be known, and one that a masked session may set."""
+    name = _parameter(call)
+    if name is None:
         return Finding(Refusal("42501", "set_config() needs the name of the parameter as a constant", "write the name out"))
-    refusal = setting(first["sval"].get("sval", ""))
+    refusal = setting(name)
     return Finding(refusal) if refusal is not None else None
+
+
+def _parameter(call: Call) -> str | None:
+    """The parameter that a set_config() call names: a constant, or a column that the query compares with one.
+
+    The second form is what pg_dump sends: SELECT set_config(name, ...) FROM pg_settings WHERE name = '...'.
+    """
+    args = call.node.get("args", [])
+    first = args[0] if args else {}
+    while "TypeCast" in first:
+        first = first["TypeCast"]["arg"]
+    constant = first.get("A_Const", {}).get("sval")
+    if constant is not None:
+        return str(constant.get("sval", ""))
+    where = call.level.body.get("whereClause", {}).get("A_Expr", {})
+    if "ColumnRef" not in first or where.get("kind") != "AEXPR_OP" or strings(where["name"])[-1] != "=":
+        return None
+    left, right = where["lexpr"].get("ColumnRef"), where["rexpr"].get("A_Const", {}).get("sval")
+    if left is None or right is None or left["fields"] != first["ColumnRef"]["fields"]:
+        return None
+    return str(right.get("sval", ""))
 
 
 def setting(name: str) -> Refusal | None:
@@ -187,15 +204,8 @@ def setting(name: str) -> Refusal | None:
 
 
 def set_config_names(survey: Survey) -> frozenset[str]:
-    """Parameters that set_config() calls of the statement may change, in lower case."""
-    out = set()
-    for call in survey.calls:
-        if call.names[-1] == "set_config" and call.node.get("args"):
-            first = call.node["args"][0]
-            while "TypeCast" in first:
-                first = first["TypeCast"]["arg"]
-            out.add(first.get("A_Const", {}).get("sval", {}).get("sval", "").lower())
-    return frozenset(out)
+    """Parameters that set_config() calls of the statement may change, in lower case; empty text for one not known."""
+    return frozenset((_parameter(c) or "").lower() for c in survey.calls if c.names[-1] == "set_config")
 
 
 def definition_kind(call: Call) -> str | None:

@@ -88,6 +88,7 @@ class Call:
     names: tuple[str, ...]
     node: Node
     """The FuncCall node."""
+    level: Level
 
 
 _CLAUSES = {
@@ -269,7 +270,7 @@ class Survey:
             self._any(body, level, ctes, clause)
         else:
             if kind == "FuncCall":
-                self.calls.append(Call(strings(body["funcname"]), body))
+                self.calls.append(Call(strings(body["funcname"]), body, level))
             elif kind in ("A_Expr", "SubLink", "SortBy"):
                 for key in ("name", "operName", "useOp"):
                     if key in body:

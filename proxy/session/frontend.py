@@ -118,7 +118,7 @@ def _need(s: State, plan: Plan) -> Refusal | None:
         return None
     if Need.CATALOG in plan.need:
         if s.tried_catalog:
-            return _UNKNOWN_NAME
+            return plan.refusal or _UNKNOWN_NAME
         s.tried_catalog = True
         s.wants_catalog = True
         _wait(s, st.CATALOG)
