@@ -6,11 +6,12 @@ profile = compile_profile(policy, classification, catalog.relations, context)
 """
 
 from policies.check import Problem, problems
-from policies.decide import Context, Step, compile_profile, explain
+from policies.decide import Step, compile_profile, explain
 from policies.dictionary import Classification, Classified, classify
 from policies.document import DocumentError
 from policies.language import Policy
 from policies.load import PolicyError, load_policy
+from policies.matching import Context
 
 __all__ = [
     "Classification",

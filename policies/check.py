@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from policies.decide import column_type, missing_columns, sensitive
+from policies.decide import column_type, sensitive
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations
 from policies.language import UNCLASSIFIED, Policy, Rule, Selector, SelectorKind
 from policies.masks.base import BaseMask
+from policies.matching import missing_columns
 from policies.model import Show
 
 _LISTED = 5

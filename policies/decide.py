@@ -8,39 +8,20 @@ nothing there.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import ipaddress
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
-from policies.language import Policy, Rule, SelectorKind
+from policies.language import Policy, Rule
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
+from policies.matching import Active, ActiveRules, Context, who_differs
 from policies.model import Branch, ColumnType, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
 
 NULL_MASK = Null()
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Who asks, from where and when."""
-
-    user: str
-    """The login (session_user)."""
-    roles: frozenset[str]
-    """Every role the login is a direct or indirect member of, itself included."""
-    database: str
-    application_name: str
-    client_address: str | None
-    """None for a Unix socket."""
-    now: float
-    """Unix time."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    """Values for :user.<name> in row predicates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +38,11 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
     """What the policy says about every sensitive column for this context. Pure; costs a few milliseconds."""
     rules = [r for r in policy.rules if who_differs(r, context) is None]
     changes = [c for r in rules if r.schedule and (c := r.schedule.next_change(context.now)) is not None]
-    active = [_Active(r, context) for r in rules if r.schedule is None or r.schedule.holds(context.now)]
+    active = ActiveRules([Active(r, context) for r in rules if r.schedule is None or r.schedule.holds(context.now)])
     decisions: dict[int, dict[int, Decision]] = {}
     masked = False
     for relation, column, classified in sensitive(classification, relations):
-        decision = _decide(active, relation, column, classified, None)
+        decision = _decide(active.selecting(relation, column, classified), relation, column, classified)
         decisions.setdefault(relation.oid, {})[column.attnum] = decision
         if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
             masked = True
@@ -89,7 +70,11 @@ def explain(
             differs = who_differs(rule, context)
             if differs is None and rule.schedule is not None and not rule.schedule.holds(context.now):
                 differs = f"holds only at {rule.schedule}"
-            active.append(_Active(rule, context, differs))
+            active.append(Active(rule, context, differs))
+        selecting = ActiveRules(active).selecting(relation, column, classified)
+        for rule_active in active:
+            if rule_active not in selecting:
+                rule_active.differs = rule_active.differs or f"for columns {_listed(rule_active.rule)}"
         _decide(active, relation, column, classified, steps)
         return steps
     return []
@@ -111,102 +96,23 @@ def column_type(column: ColumnLike) -> ColumnType:
     return ColumnType(column.base_type, column.category, column.base_sql)
 
 
-def who_differs(rule: Rule, context: Context) -> str | None:
-    """None when the rule speaks of this session (times aside), else a sentence that says why it does not."""
-    if rule.users and context.user not in rule.users:
-        return f"for user {_any(rule.users)}"
-    if rule.roles and not rule.roles & context.roles:
-        return f"for members of {_any(rule.roles)}"
-    if rule.databases and context.database not in rule.databases:
-        return f"for database {_any(rule.databases)}"
-    if rule.applications and not any(fnmatch.fnmatchcase(context.application_name, a) for a in rule.applications):
-        return f"for application_name {_any(rule.applications)}"
-    if rule.networks and not _inside(rule, context.client_address):
-        return f"for clients in {_any(str(n) for n in rule.networks)}"
-    return None
-
-
-def _any(names: Iterable[str]) -> str:
-    return " or ".join(sorted(names))
-
-
-def _inside(rule: Rule, address: str | None) -> bool:
-    if address is None:
-        return False
-    try:
-        client = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped is not None:
-        client = client.ipv4_mapped
-    return any(client in network for network in rule.networks)
-
-
-class _Active:
-    """A rule made ready for one session."""
-
-    def __init__(self, rule: Rule, context: Context, differs: str | None = None) -> None:
-        self.rule = rule
-        self.differs = differs
-        self.rows = rule.rows.bind(context.attributes) if rule.rows is not None else None
-        self.unbound = sorted(rule.rows.attributes - context.attributes.keys()) if rule.rows is not None else []
-        self._names = [s for s in rule.columns if s.kind is SelectorKind.NAME]
-        self._kinds = [s for s in rule.columns if s.kind is not SelectorKind.NAME]
-        self._by_class: dict[str, bool] = {}
-        self._by_relation: dict[int, tuple[Callable[[str], object], ...]] = {}
-        self._unknown: dict[int, str | None] = {}
-
-    def selects(self, relation: RelationLike, column: ColumnLike, classified: Classified) -> bool:
-        name = classified.data_class.name
-        known = self._by_class.get(name)
-        if known is None:
-            known = self._by_class[name] = any(s.selects_class(classified.data_class) for s in self._kinds)
-        if known or not self._names:
-            return known
-        here = self._by_relation.get(relation.oid)
-        if here is None:
-            here = self._by_relation[relation.oid] = tuple(
-                s.pattern.parts[2].matcher()
-                for s in self._names
-                if s.pattern is not None and s.pattern.reaches(relation.schema) and s.pattern.parts[1].matcher()(relation.name)
-            )
-        return any(matches(column.name) for matches in here)
-
-    def rows_unknown(self, relation: RelationLike) -> str | None:
-        """Why it cannot be said for which rows of this relation the rule holds; None when it can."""
-        if relation.oid not in self._unknown:
-            self._unknown[relation.oid] = self._why_rows_unknown(relation)
-        return self._unknown[relation.oid]
-
-    def _why_rows_unknown(self, relation: RelationLike) -> str | None:
-        if self.unbound:
-            return f"the user has no attribute {', '.join(self.unbound)}"
-        missing = missing_columns(self.rule, relation)
-        return f"{relation.schema}.{relation.name} has no column {', '.join(missing)}" if missing else None
-
-
-def missing_columns(rule: Rule, relation: RelationLike) -> list[str]:
-    """Names in the rule's row predicate that the relation does not have."""
-    if rule.rows is None:
-        return []
-    return sorted(rule.rows.missing(frozenset(c.name for c in relation.columns)))
-
-
 def _decide(
-    rules: list[_Active],
+    rules: Sequence[Active],
     relation: RelationLike,
     column: ColumnLike,
     classified: Classified,
-    steps: list[Step] | None,
+    steps: list[Step] | None = None,
 ) -> Decision:
-    """The decision for one column; with `steps`, every rule is noted there."""
+    """The decision for one column by the rules that select it; with `steps`, every rule is noted there."""
     branches: list[Branch] = []
     floor: str | None = None
     """Name of a rule that masks an unknown part of the rows: nothing after it may show more than the mask."""
     settled = False
     for active in rules:
         rule = active.rule
-        why = _why_not(active, relation, column, classified) if not settled else "an earlier rule has decided"
+        if settled and steps is None:
+            break
+        why = "an earlier rule has decided" if settled else active.differs
         if why is None and rule.rows is not None:
             why = active.rows_unknown(relation)
             if why is not None and rule.show is Show.DENY:
@@ -232,20 +138,16 @@ def _decide(
     return Decision(classified.data_class.name, classified.data_class.level, _merged(branches))
 
 
-def _why_not(active: _Active, relation: RelationLike, column: ColumnLike, classified: Classified) -> str | None:
-    if active.differs is not None:
-        return active.differs
-    if not active.selects(relation, column, classified):
-        return f"for columns {', '.join(s.source for s in active.rule.columns)}"
-    return None
+def _listed(rule: Rule) -> str:
+    return ", ".join(s.source for s in rule.columns)
 
 
-def _matched(rule: Rule, active: _Active) -> str:
+def _matched(rule: Rule, active: Active) -> str:
     shown = rule.mask.name if rule.mask is not None else rule.show.value
     return f"shows {shown}" + (f" where {active.rows}" if active.rows is not None else "")
 
 
-def _branch(active: _Active, column: ColumnLike, classified: Classified, floor: str | None) -> Branch:
+def _branch(active: Active, column: ColumnLike, classified: Classified, floor: str | None) -> Branch:
     rule = active.rule
     if rule.show is Show.DENY:
         return Branch(active.rows, Show.DENY, None, rule.name)

@@ -129,20 +129,31 @@ class _Lookup:
     def __init__(self, entries: list[ColumnEntry]) -> None:
         self._entries = entries
         self._matchers = {p: p.matcher() for e in entries for p in e.pattern.parts}
-        self._schemas: dict[str, list[ColumnEntry]] = {}
+        self._schemas: dict[str, tuple[dict[str, list[ColumnEntry]], list[ColumnEntry]]] = {}
         self.used: set[int] = set()
         """Order numbers of entries that name at least one column, if only as a less specific one."""
 
     def of_relation(self, relation: RelationLike) -> list[ColumnEntry]:
-        in_schema = self._schemas.get(relation.schema)
-        if in_schema is None:
-            in_schema = [e for e in self._entries if e.pattern.reaches(relation.schema)]
-            self._schemas[relation.schema] = in_schema
-        return [
-            e
-            for e in in_schema
-            if (relation.kind != "v" or e.pattern.parts[1].wildcards == 0) and self._part(e.pattern.parts[1], relation.name)
-        ]
+        if relation.schema not in self._schemas:
+            self._schemas[relation.schema] = self._of_schema(relation.schema)
+        by_name, by_glob = self._schemas[relation.schema]
+        named = by_name.get(relation.name, [])
+        globs = [e for e in by_glob if relation.kind != "v" and self._part(e.pattern.parts[1], relation.name)]
+        return sorted([*named, *globs], key=lambda e: e.rank) if globs else named
+
+    def _of_schema(self, schema: str) -> tuple[dict[str, list[ColumnEntry]], list[ColumnEntry]]:
+        """Entries that may mean a table of this schema: by the table's name, and those with a pattern for it."""
+        by_name: dict[str, list[ColumnEntry]] = defaultdict(list)
+        by_glob: list[ColumnEntry] = []
+        for entry in self._entries:
+            table = entry.pattern.parts[1]
+            if not entry.pattern.reaches(schema):
+                continue
+            if table.wildcards == 0:
+                by_name[table.text].append(entry)
+            else:
+                by_glob.append(entry)
+        return dict(by_name), by_glob
 
     def of_column(self, candidates: list[ColumnEntry], name: str) -> ColumnEntry | None:
         matching = [e for e in candidates if self._part(e.pattern.parts[2], name)]

@@ -11,6 +11,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".\s]+)')
@@ -27,11 +28,16 @@ class Part:
         return 0 if self.literal else len(_WILD.findall(self.text))
 
     def matcher(self) -> Callable[[str], object]:
-        if self.wildcards == 0:
-            return self.text.__eq__
-        if self.text == "*":
-            return lambda _: True
-        return re.compile(fnmatch.translate(self.text)).match
+        return _matcher(self)
+
+
+@lru_cache(maxsize=4096)
+def _matcher(part: Part) -> Callable[[str], object]:
+    if part.wildcards == 0:
+        return part.text.__eq__
+    if part.text == "*":
+        return lambda _: True
+    return re.compile(fnmatch.translate(part.text)).match
 
 
 @dataclass(frozen=True, slots=True)

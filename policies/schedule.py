@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -55,7 +56,7 @@ class Schedule:
             for minute in minutes:
                 wall = midnight + timedelta(minutes=minute)
                 out.update(wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
-        out.update(_shifts(zone, int(now), _HORIZON_DAYS))
+        out.update(_shifts(self.zone, int(now) // _DAY))
         return sorted(t for t in out if t > now)
 
     def __str__(self) -> str:
@@ -67,11 +68,13 @@ class Schedule:
         return " ".join([*parts, self.zone])
 
 
-def _shifts(zone: ZoneInfo, now: int, days: int) -> list[float]:
-    """Moments (to the second) at which the zone's clocks are put forward or back."""
+@lru_cache(maxsize=64)
+def _shifts(name: str, day: int) -> tuple[float, ...]:
+    """Moments (to the second) at which the zone's clocks are put forward or back, from this UTC day on."""
+    zone = ZoneInfo(name)
     out: list[float] = []
     step = _DAY // 4
-    for low in range(now, now + days * _DAY, step):
+    for low in range(day * _DAY, (day + 1 + _HORIZON_DAYS) * _DAY, step):
         high = low + step
         if _offset(zone, low) == _offset(zone, high):
             continue
@@ -82,7 +85,7 @@ def _shifts(zone: ZoneInfo, now: int, days: int) -> list[float]:
             else:
                 high = middle
         out.append(float(high))
-    return out
+    return tuple(out)
 
 
 def _offset(zone: ZoneInfo, at: int) -> timedelta | None:

@@ -118,7 +118,7 @@ class Round(_Stepped):
     def _exact_sql(self, value: str, step: str) -> str:
         places = _power_of_ten(self.step)
         if places is not None:
-            return call("round", value, str(-places))
+            return call("round", value, f"'{-places}'::pg_catalog.int4")
         rest = call("mod", call("abs", value), step)
         up = f"(CASE WHEN {op(op(rest, '*', '2'), '>=', step)} THEN {step} ELSE 0 END)"
         return op(call("sign", value), "*", op(op(call("abs", value), "-", rest), "+", up))

@@ -155,7 +155,7 @@ def test_later_keys_are_never_ignored(key: str) -> None:
 def test_several_files_make_one_policy() -> None:
     p = policy(HEAD, "version: 1\ncolumns: {a.b.c: phone}", "version: 1\nrules: [{name: r, columns: class=name, show: clear}]")
     assert len(p.entries) == len(p.rules) == 1
-    with pytest.raises(DocumentError, match="key 'classes.phone': is also at p1.yaml:2"):
+    with pytest.raises(DocumentError, match=r"key 'classes\.phone': is also at p1\.yaml:2"):
         policy(HEAD, HEAD)
 
 

@@ -1,0 +1,129 @@
+"""Does a rule speak of this session and this column? The part of a decision that does not depend on the order of rules."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from policies.dictionary import Classified, ColumnLike, RelationLike
+from policies.language import Rule, SelectorKind
+
+NameTests = tuple[Callable[[str], object], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, from where and when."""
+
+    user: str
+    """The login (session_user)."""
+    roles: frozenset[str]
+    """Every role the login is a direct or indirect member of, itself included."""
+    database: str
+    application_name: str
+    client_address: str | None
+    """None for a Unix socket."""
+    now: float
+    """Unix time."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Values for :user.<name> in row predicates."""
+
+
+def who_differs(rule: Rule, context: Context) -> str | None:
+    """None when the rule speaks of this session (times aside), else a sentence that says why it does not."""
+    if rule.users and context.user not in rule.users:
+        return f"for user {_any(rule.users)}"
+    if rule.roles and not rule.roles & context.roles:
+        return f"for members of {_any(rule.roles)}"
+    if rule.databases and context.database not in rule.databases:
+        return f"for database {_any(rule.databases)}"
+    if rule.applications and not any(fnmatch.fnmatchcase(context.application_name, a) for a in rule.applications):
+        return f"for application_name {_any(rule.applications)}"
+    if rule.networks and not _inside(rule, context.client_address):
+        return f"for clients in {_any(str(n) for n in rule.networks)}"
+    return None
+
+
+def _any(names: Iterable[str]) -> str:
+    return " or ".join(sorted(names))
+
+
+def _inside(rule: Rule, address: str | None) -> bool:
+    if address is None:
+        return False
+    try:
+        client = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped is not None:
+        client = client.ipv4_mapped
+    return any(client in network for network in rule.networks)
+
+
+class Active:
+    """A rule made ready for one session."""
+
+    def __init__(self, rule: Rule, context: Context, differs: str | None = None) -> None:
+        self.rule = rule
+        self.differs = differs
+        """Why the rule does not speak of the session, for `explain`; such rules decide nothing."""
+        self.rows = rule.rows.bind(context.attributes) if rule.rows is not None else None
+        self.unbound = sorted(rule.rows.attributes - context.attributes.keys()) if rule.rows is not None else []
+        self._unknown: dict[int, str | None] = {}
+
+    def rows_unknown(self, relation: RelationLike) -> str | None:
+        """Why it cannot be said for which rows of this relation the rule holds; None when it can."""
+        if relation.oid not in self._unknown:
+            self._unknown[relation.oid] = self._why_rows_unknown(relation)
+        return self._unknown[relation.oid]
+
+    def _why_rows_unknown(self, relation: RelationLike) -> str | None:
+        if self.unbound:
+            return f"the user has no attribute {', '.join(self.unbound)}"
+        missing = missing_columns(self.rule, relation)
+        return f"{relation.schema}.{relation.name} has no column {', '.join(missing)}" if missing else None
+
+
+class ActiveRules:
+    """The rules of one session in order, and which of them select a column. What repeats is worked out once."""
+
+    def __init__(self, rules: Sequence[Active]) -> None:
+        self.rules = rules
+        self._by_class: dict[str, frozenset[int]] = {}
+        self._by_relation: dict[int, tuple[tuple[int, NameTests], ...]] = {}
+
+    def selecting(self, relation: RelationLike, column: ColumnLike, classified: Classified) -> list[Active]:
+        """The rules that select the column, in order."""
+        name = classified.data_class.name
+        if name not in self._by_class:
+            self._by_class[name] = frozenset(
+                i
+                for i, active in enumerate(self.rules)
+                if any(s.selects_class(classified.data_class) for s in active.rule.columns if s.pattern is None)
+            )
+        if relation.oid not in self._by_relation:
+            self._by_relation[relation.oid] = tuple(self._naming(relation))
+        chosen = self._by_class[name]
+        named = [
+            i for i, tests in self._by_relation[relation.oid] if i not in chosen and any(test(column.name) for test in tests)
+        ]
+        return [self.rules[i] for i in sorted((*chosen, *named))]
+
+    def _naming(self, relation: RelationLike) -> Iterable[tuple[int, NameTests]]:
+        """Rules with name selectors that reach the relation, and their tests of the column's name."""
+        for i, active in enumerate(self.rules):
+            patterns = [s.pattern for s in active.rule.columns if s.kind is SelectorKind.NAME and s.pattern is not None]
+            tests = tuple(
+                p.parts[2].matcher() for p in patterns if p.reaches(relation.schema) and p.parts[1].matcher()(relation.name)
+            )
+            if tests:
+                yield i, tests
+
+
+def missing_columns(rule: Rule, relation: RelationLike) -> list[str]:
+    """Names in the rule's row predicate that the relation does not have."""
+    if rule.rows is None:
+        return []
+    return sorted(rule.rows.missing(frozenset(c.name for c in relation.columns)))
