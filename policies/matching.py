@@ -126,4 +126,9 @@ def missing_columns(rule: Rule, relation: RelationLike) -> list[str]:
     """Names in the rule's row predicate that the relation does not have."""
     if rule.rows is None:
         return []
-    return sorted(rule.rows.missing(frozenset(c.name for c in relation.columns)))
+    left = set(rule.rows.names)
+    for column in relation.columns:
+        left.discard(column.name)
+        if not left:
+            return []
+    return sorted(left)

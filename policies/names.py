@@ -54,9 +54,9 @@ class Pattern:
     def reaches(self, schema: str) -> bool:
         """The schema part may mean this schema: system schemas only when written out."""
         head = self.parts[0]
-        if head.wildcards == 0:
-            return head.text == schema
-        return schema not in SYSTEM_SCHEMAS and bool(head.matcher()(schema))
+        if schema in SYSTEM_SCHEMAS and head.wildcards:
+            return False
+        return bool(head.matcher()(schema))
 
     def matches(self, *names: str) -> bool:
         return self.reaches(names[0]) and all(p.matcher()(n) for p, n in zip(self.parts[1:], names[1:], strict=True))

@@ -58,10 +58,6 @@ class Predicate:
             out.append(quote(attributes[token["attr"]]) if token.lastgroup == "attribute" else token[0])
         return "".join(out)
 
-    def missing(self, columns: frozenset[str]) -> frozenset[str]:
-        """Names in the predicate that the relation does not have."""
-        return self.names - columns
-
 
 def quote(value: str) -> str:
     """A plain SQL literal; pgveil pins standard_conforming_strings, so a backslash stands for itself."""
