@@ -166,24 +166,18 @@ def _add_customer(
     ))  # fmt: skip
 
 
-def _add_account(
-    bank: Bank, rng: random.Random, customer: int, name: str, balance: Decimal, serials: list[int]
-) -> None:
+def _add_account(bank: Bank, rng: random.Random, customer: int, name: str, balance: Decimal, serials: list[int]) -> None:
     number = len(bank.accounts) + 1
     serial = serials[len(bank.accounts) % len(serials)]
     opened = date(2012, 1, 1) + timedelta(days=rng.randrange(365 * 12))
     body = f"621226{serial:08d}{rng.randrange(1000):03d}1"
-    bank.accounts.append(
-        (number, customer, body + luhn_digit(body), rng.choice(("savings", "checking")), "CNY", balance, opened)
-    )
+    bank.accounts.append((number, customer, body + luhn_digit(body), rng.choice(("savings", "checking")), "CNY", balance, opened))
     if customer > len(_FIRST_PEOPLE) and rng.random() < 0.15:
         return
     card = rng.choice(("622202", "621700", "436742")) + f"{serial:08d}{rng.randrange(10)}"
     expiry = date(rng.randrange(2027, 2032), rng.randrange(1, 13), 1)
     limit = rng.choice((5000, 10000, 50000))
-    bank.cards.append(
-        (len(bank.cards) + 1, number, card + luhn_digit(card), name, f"{rng.randrange(1000):03d}", expiry, limit)
-    )
+    bank.cards.append((len(bank.cards) + 1, number, card + luhn_digit(card), name, f"{rng.randrange(1000):03d}", expiry, limit))
 
 
 def _transaction(bank: Bank, rng: random.Random, number: int) -> Row:
