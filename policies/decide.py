@@ -21,6 +21,8 @@ from policies.matching import Active, ActiveRules, Context, who_differs
 from policies.model import Branch, ColumnType, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
 
+__all__ = ["Context", "Step", "column_type", "compile_profile", "explain", "sensitive"]
+
 NULL_MASK = Null()
 
 
