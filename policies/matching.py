@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.dictionary import Classified, ColumnLike, RelationLike
-from policies.language import Rule, SelectorKind
+from policies.language import Rule
 
 NameTests = tuple[Callable[[str], object], ...]
 
@@ -93,6 +93,8 @@ class ActiveRules:
         self.rules = rules
         self._by_class: dict[str, frozenset[int]] = {}
         self._by_relation: dict[int, tuple[tuple[int, NameTests], ...]] = {}
+        self._by_schema: dict[str, list[tuple[int, Callable[[str], object], Callable[[str], object]]]] = {}
+        self._patterns = [(i, s.pattern) for i, a in enumerate(rules) for s in a.rule.columns if s.pattern is not None]
 
     def selecting(self, relation: RelationLike, column: ColumnLike, classified: Classified) -> list[Active]:
         """The rules that select the column, in order."""
@@ -113,13 +115,15 @@ class ActiveRules:
 
     def _naming(self, relation: RelationLike) -> Iterable[tuple[int, NameTests]]:
         """Rules with name selectors that reach the relation, and their tests of the column's name."""
-        for i, active in enumerate(self.rules):
-            patterns = [s.pattern for s in active.rule.columns if s.kind is SelectorKind.NAME and s.pattern is not None]
-            tests = tuple(
-                p.parts[2].matcher() for p in patterns if p.reaches(relation.schema) and p.parts[1].matcher()(relation.name)
-            )
-            if tests:
-                yield i, tests
+        if relation.schema not in self._by_schema:
+            self._by_schema[relation.schema] = [
+                (i, p.parts[1].matcher(), p.parts[2].matcher()) for i, p in self._patterns if p.reaches(relation.schema)
+            ]
+        tests: dict[int, list[Callable[[str], object]]] = {}
+        for i, of_relation, of_column in self._by_schema[relation.schema]:
+            if of_relation(relation.name):
+                tests.setdefault(i, []).append(of_column)
+        return ((i, tuple(t)) for i, t in tests.items())
 
 
 def missing_columns(rule: Rule, relation: RelationLike) -> list[str]:
