@@ -1,7 +1,8 @@
 """Which columns of each relation a statement uses, and how: by name, on the safe side.
 
 PostgreSQL decides what a name means with the types of everything in scope; this module does not. It answers for each relation
-in the statement which of its columns *may* be meant. Names that could mean a column or a whole row count as both.
+in the statement which of its columns *may* be meant. Names that could mean a column or a whole row count as both. A name found in
+one query level hides those further out only where all of that level is visible and no join alias renames or hides a part of it.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Columns:
 
     def _unqualified(self, name: str, ref: Ref) -> None:
         level: Level | None = ref.level
+        sure = ref.sure
         if name == "*":
             for site in self._known(ref.level):
                 self._whole(site, ref, star=True)
@@ -95,12 +97,13 @@ class Columns:
                     self._whole(site, ref, star=False)
             if name in level.joins:
                 self._join(level, ref)
-            if found:
+            if found and sure and not level.joins:
                 return
-            level = level.parent
+            level, sure = level.parent, level.sure
 
     def _qualified(self, alias: str, name: str, ref: Ref) -> None:
         level: Level | None = ref.level
+        sure = ref.sure
         while level is not None:
             sites = [s for s in self._known(level) if s.alias == alias]
             for site in sites:
@@ -110,9 +113,9 @@ class Columns:
                     self._whole(site, ref, star=False)  # alias.function: functional notation on the row
             if alias in level.joins:
                 self._join(level, ref)
-            if sites or alias in level.others:
+            if (sites or alias in level.others) and sure and not level.joins:
                 return
-            level = level.parent
+            level, sure = level.parent, level.sure
 
     def _schema_qualified(self, qualifier: list[str], name: str, ref: Ref) -> None:
         """`schema.table.column`: means the unaliased relation of that name."""

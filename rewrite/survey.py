@@ -8,6 +8,8 @@ What the walk does not know ends up in `unknown`, and the planner refuses it.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rewrite.nodes import EXPRESSIONS
@@ -32,6 +34,8 @@ class Level:
     joins: dict[str, bool] = field(default_factory=dict)
     """Aliases of joins; True when the alias renames columns."""
     natural: bool = False
+    sure: bool = True
+    """Everything in the parent's range table is visible here. Not so in WITH, in FROM and in ON (see `Survey._seeing`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +85,8 @@ class Ref:
     clause: str
     """output, filter, join, group, sort, write or unknown."""
     node: Node
+    sure: bool = True
+    """Everything in the level's range table is visible here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,20 +131,36 @@ class Survey:
         self.targets: list[tuple[str, Node]] = []
         """(kind, body) of every INSERT, UPDATE, DELETE and MERGE, the outermost first."""
         self.locks: bool = False
+        self._sure = True
         self.root = Level(None, body)
         self._typed(kind, body, self.root, frozenset(), "unknown", top=True)
 
     # -- levels ---------------------------------------------------------------------------------------------------------
 
     def _level(self, parent: Level, body: Node) -> Level:
-        level = Level(parent, body)
+        level = Level(parent, body, sure=self._sure)
         self.levels.append(level)
         return level
+
+    @contextmanager
+    def _seeing(self, everything: bool) -> Iterator[None]:
+        """While names are walked that see (or may not see) all of their level's range table.
+
+        WITH sees nothing of it, a subquery in FROM sees nothing unless LATERAL and then only what stands left of it, ON sees the
+        two sides of its join: a name that looks like a column of the level may there be one of a level further out.
+        """
+        before, self._sure = self._sure, everything
+        yield
+        self._sure = before
 
     def _with(self, body: Node, level: Level, ctes: frozenset[str]) -> frozenset[str]:
         clause = body.get("withClause")
         if clause is None:
             return ctes
+        with self._seeing(False):
+            return self._ctes(clause, level, ctes)
+
+    def _ctes(self, clause: Node, level: Level, ctes: frozenset[str]) -> frozenset[str]:
         items = [c["CommonTableExpr"] for c in clause["ctes"]]
         names = frozenset(c["ctename"] for c in items)
         inner = ctes | names if clause.get("recursive") else ctes
@@ -152,7 +174,10 @@ class Survey:
 
     def _select(self, body: Node, parent: Level, ctes: frozenset[str]) -> None:
         level = self._level(parent, body)
-        scope = self._with(body, level, ctes)
+        with self._seeing(True):
+            self._select_parts(body, level, self._with(body, level, ctes))
+
+    def _select_parts(self, body: Node, level: Level, scope: frozenset[str]) -> None:
         if "intoClause" in body:
             self.into.append(body)
         for item in body.get("fromClause", ()):
@@ -169,7 +194,10 @@ class Survey:
     def _dml(self, kind: str, body: Node, parent: Level, ctes: frozenset[str]) -> None:
         self.targets.append((kind, body))
         level = self._level(parent, body)
-        scope = self._with(body, level, ctes)
+        with self._seeing(True):
+            self._dml_parts(kind, body, level, self._with(body, level, ctes))
+
+    def _dml_parts(self, kind: str, body: Node, level: Level, scope: frozenset[str]) -> None:
         self._site(body["relation"], Use.TARGET, level, frozenset())
         for key in ("fromClause", "usingClause"):
             for item in body.get(key, ()):
@@ -204,6 +232,10 @@ class Survey:
         self.sites.append(site)
 
     def _from(self, item: Node, level: Level, ctes: frozenset[str]) -> None:
+        with self._seeing(False):
+            self._range_item(item, level, ctes)
+
+    def _range_item(self, item: Node, level: Level, ctes: frozenset[str]) -> None:
         ((kind, body),) = item.items()
         alias = body.get("alias", {}).get("aliasname")
         if kind == "RangeVar":
@@ -265,7 +297,7 @@ class Survey:
             self._site(body, Use.NAME, level, frozenset())
         elif kind == "ColumnRef":
             fields = tuple("*" if "A_Star" in f else f["String"].get("sval", "") for f in body["fields"])
-            self.refs.append(Ref(fields, level, clause, body))
+            self.refs.append(Ref(fields, level, clause, body, self._sure))
         elif top:
             self._any(body, level, ctes, clause)
         else:
