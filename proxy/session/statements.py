@@ -57,7 +57,11 @@ class Slot:
     def confirm(self, record: Record) -> None:
         self._forget(record)
         self.confirmed = record
-        self.refresh()
+        if self.pending:
+            self.refresh()
+        else:
+            self.latest = record
+            self.stamp = record.stamp
 
     def fail(self, record: Record) -> None:
         self._forget(record)
