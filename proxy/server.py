@@ -72,6 +72,7 @@ class Server:
         self._chores: set[asyncio.Task[None]] = set()
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
         self._sessions = 0
+        self._waiting: list[Link] = []
 
     @property
     def listening(self) -> bool:
@@ -223,8 +224,24 @@ class Server:
 
     # What links ask for (transport.Keeper).
 
-    def secure_evidence(self, link: Link) -> bool:
-        return self.evidence.secure()
+    def on_evidence(self, link: Link) -> None:
+        """Links that read in the same turn of the loop share one write of the trail."""
+        if link.waiting:
+            return
+        link.waiting = True
+        self._waiting.append(link)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._secure)
+
+    def _secure(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        secured = self.evidence.secure()
+        for link in waiting:
+            link.waiting = False
+            if secured:
+                link.deliver()
+            else:
+                link.withhold()
 
     def on_entered(self, link: Link) -> None:
         self.metrics.logins.labels("accepted").inc()
@@ -314,7 +331,6 @@ class Server:
         link.reason = why[1]
         link.session.refuse(*why)
         link.pump()
-        link.close()
 
     async def _sweep(self) -> None:
         """Once a second: end logins that take too long, and sessions that have been idle too long."""

@@ -7,6 +7,7 @@ before it swaps anything; what is bad is logged and audited, and the old stays i
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -238,4 +239,6 @@ def serve(config: Config) -> None:
     async def main() -> None:
         await Supervisor(config).run()
 
+    gc.freeze()  # what is loaded now stays
+    gc.set_threshold(20_000, 20, 50)  # sessions free their objects by reference count; cycles are rare
     uvloop.run(main())

@@ -31,8 +31,8 @@ WAITING = 4
 class Keeper(Protocol):
     """What a link needs of the server it belongs to."""
 
-    def secure_evidence(self, link: Link) -> bool:
-        """Bring the audit records so far to where the audit mode wants them; False when data must not flow."""
+    def on_evidence(self, link: Link) -> None:
+        """There is data that needs its evidence written first: call `deliver` or `withhold` soon. Idempotent."""
 
     def on_entered(self, link: Link) -> None:
         """The server has accepted the login; called once, before anything of the session reaches the client."""
@@ -49,6 +49,7 @@ class Link:
 
     __slots__ = (
         "__weakref__",
+        "_linger",
         "_whole",
         "active",
         "audit",
@@ -58,6 +59,7 @@ class Link:
         "entering",
         "from_client",
         "from_server",
+        "held",
         "idle_since",
         "keeper",
         "open_sides",
@@ -65,6 +67,7 @@ class Link:
         "refreshing",
         "server",
         "session",
+        "waiting",
     )
 
     def __init__(self, session: Session, keeper: Keeper, audit: CountingAudit) -> None:
@@ -75,6 +78,11 @@ class Link:
         self.server = ServerSide(self)
         self.open_sides = 0
         self.closing = False
+        self.held = False
+        """The session has asked for no more input from the client."""
+        self.waiting = False
+        """Known to the keeper as waiting for evidence."""
+        self._linger: asyncio.TimerHandle | None = None
         self.entering = True
         """The server has not accepted the login yet."""
         self.reason = "client left"
@@ -101,21 +109,29 @@ class Link:
         out = session.to_client
         if out:
             if session.evidence:
-                if not self.keeper.secure_evidence(self):
-                    self._withhold()
-                    return
-                session.evidence = False
-            self.client.write(out)
-            out.clear()
-            self._whole = not session.server.inside
-        if session.held != self.client.held:
-            self.client.set_held(session.held)
+                self.keeper.on_evidence(self)
+            else:
+                self.client.write(out)
+                out.clear()
+                self._whole = not session.server.inside
+        if session.held != self.held:
+            self._set_held(session.held)
         if session.wants_catalog or session.ddl:
             self.keeper.on_attention(self)
+        if session.close and not out:
+            self.close()
+
+    def deliver(self) -> None:
+        """The evidence for everything in `to_client` is where it should be."""
+        session = self.session
+        session.evidence = False
+        self.client.write(session.to_client)
+        session.to_client.clear()
+        self._whole = not session.server.inside
         if session.close:
             self.close()
 
-    def _withhold(self) -> None:
+    def withhold(self) -> None:
         """Evidence cannot be written: the client gets an error instead of the data, where a message may begin."""
         session = self.session
         session.to_client.clear()
@@ -127,6 +143,13 @@ class Link:
             self.client.write(session.to_client)
         self.close()
 
+    def _set_held(self, held: bool) -> None:
+        self.held = held
+        if held:
+            self.client.pause(_HELD)
+        else:
+            self.client.resume(_HELD)
+
     def close(self) -> None:
         """Deliver what is buffered, then close both sides. Idempotent."""
         if self.closing:
@@ -134,7 +157,8 @@ class Link:
         self.closing = True
         self.client.close()
         self.server.close()
-        asyncio.get_running_loop().call_later(LINGER, self.abort)
+        if self.open_sides:
+            self._linger = asyncio.get_running_loop().call_later(LINGER, self.abort)
 
     def abort(self) -> None:
         """Drop both sides at once."""
@@ -145,6 +169,8 @@ class Link:
     def side_lost(self) -> None:
         self.open_sides -= 1
         if self.open_sides == 0:
+            if self._linger is not None:
+                self._linger.cancel()
             self.keeper.on_closed(self)
 
 
@@ -161,16 +187,6 @@ class _Side(asyncio.Protocol):
     @property
     def peer(self) -> _Side:
         raise NotImplementedError
-
-    @property
-    def held(self) -> bool:
-        return bool(self._pauses & _HELD)
-
-    def set_held(self, held: bool) -> None:
-        if held:
-            self.pause(_HELD)
-        else:
-            self.resume(_HELD)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = whole = cast(asyncio.Transport, transport)
@@ -269,5 +285,4 @@ class ServerSide(_Side):
             link.reason = "server closed the connection"
             link.session.server_eof()
             link.pump()
-            link.close()
         link.side_lost()
