@@ -27,8 +27,8 @@ HEAD_ONLY: Final = 3
 
 HEAD: Final = 4096
 """Bytes of a HEAD message that are reported at once, at least; enough for two names."""
-MAX_MESSAGE: Final = 0x40000000
-"""PostgreSQL neither sends nor takes longer messages (PQ_LARGE_MESSAGE_LIMIT is 1 GB - 1)."""
+MAX_MESSAGE: Final = 0x40000003
+"""Length word of the longest message that PostgreSQL sends or takes (a body of 1 GB - 1)."""
 HEADER: Final = 5
 
 _header = Struct(">BI").unpack_from
