@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rewrite.catalog import Relation
-from rewrite.survey import Level, Ref, Site, Survey
+from rewrite.survey import Level, Ref, Site, Survey, Use
 
 SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 
@@ -27,6 +27,8 @@ class Usage:
     whole: set[str] = field(default_factory=set)
     """Clauses in which the whole row may be used: star, whole-row reference, NATURAL JOIN."""
     system: set[str] = field(default_factory=set)
+    excluded: set[str] = field(default_factory=set)
+    """Columns of the row that ON CONFLICT could not insert: what the client gave, or the column's default."""
     refs: list[Ref] = field(default_factory=list)
     """References that mean (or may mean) a column of this relation, stars left out."""
 
@@ -81,6 +83,17 @@ class Columns:
         else:
             self._qualified(qualifier[0], name, ref)
 
+    def _target_row(self, level: Level, alias: str, name: str, ref: Ref) -> None:
+        """`excluded`, `old` and `new` are rows of the target of a write."""
+        for site in self._known(level):
+            if site.use is not Use.TARGET:
+                continue
+            if alias == "excluded" and alias in level.others:
+                usage = self.usages[site]
+                usage.excluded |= {name} if name in usage.names else set(usage.names)
+            elif alias in level.rows and not self._column(site, name, ref):
+                self._whole(site, ref, star=True)
+
     def _unqualified(self, name: str, ref: Ref) -> None:
         level: Level | None = ref.level
         sure = ref.sure
@@ -97,6 +110,7 @@ class Columns:
                     self._whole(site, ref, star=False)
             if name in level.joins:
                 self._join(level, ref)
+            self._target_row(level, name, "*", ref)
             if found and sure and not level.joins:
                 return
             level, sure = level.parent, level.sure
@@ -113,6 +127,7 @@ class Columns:
                     self._whole(site, ref, star=False)  # alias.function: functional notation on the row
             if alias in level.joins:
                 self._join(level, ref)
+            self._target_row(level, alias, name, ref)
             if (sites or alias in level.others) and sure and not level.joins:
                 return
             level, sure = level.parent, level.sure

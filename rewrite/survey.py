@@ -34,6 +34,8 @@ class Level:
     joins: dict[str, bool] = field(default_factory=dict)
     """Aliases of joins; True when the alias renames columns."""
     natural: bool = False
+    rows: set[str] = field(default_factory=set)
+    """Names by which RETURNING knows the target's old and new rows (PostgreSQL 18)."""
     sure: bool = True
     """Everything in the parent's range table is visible here. Not so in WITH, in FROM and in ON (see `Survey._seeing`)."""
 
@@ -206,6 +208,9 @@ class Survey:
             self._from(body["sourceRelation"], level, scope)
         if "onConflictClause" in body or kind == "InsertStmt":
             level.others.add("excluded")
+        level.rows |= {"old", "new"}
+        for option in body.get("returningClause", {}).get("options", ()):
+            level.rows.add(option["ReturningOption"].get("value", ""))
         for key, value in body.items():
             if key in ("withClause", "relation", "fromClause", "usingClause", "sourceRelation", "cols"):
                 if key == "cols":

@@ -70,6 +70,10 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
     elif kind == "InsertStmt":
         columns = [c["ResTarget"]["name"] for c in body.get("cols", [])]
         inserted(relation, source, columns or [c.name for c in relation.columns])
+        for column in sorted(hidden & usage.excluded):
+            raise _refuse(
+                f"excluded.{column} may be the default of masked column {name}.{column}", "write the value again instead"
+            )
         conflict = body.get("onConflictClause", {})
         _assigned(name, conflict.get("targetList", []), hidden)
         for element in conflict.get("infer", {}).get("indexElems", []):
