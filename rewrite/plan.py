@@ -122,7 +122,8 @@ class Plan:
     placed_by: str = ""
     """Which parser placed the edits: sqlglot or libpg_query; empty when there are none."""
     shareable: bool = False
-    """The values of the text's constants do not matter to the plan."""
+    """The values of the text's constants do not matter to the plan. Plans that share their `statements` tuple then belong to
+    texts that differ in constants only."""
 
     @property
     def effects(self) -> Effect:

@@ -77,11 +77,12 @@ class Planner:
         self._spaces: OrderedDict[tuple[object, ...], _Space] = OrderedDict()
         self._books: OrderedDict[tuple[str, str], SourceBook] = OrderedDict()
         self._limit = spaces
-        self._last: tuple[PlanContext, _Space] | None = None
+        self._contexts: dict[int, tuple[PlanContext, _Space]] = {}
+        """By identity of the context, which is kept so that its id stays its own: sessions use one context many times."""
 
     def plan(self, text: str, context: PlanContext) -> Plan:
-        last = self._last
-        space = last[1] if last is not None and last[0] is context else self._space(context)
+        kept = self._contexts.get(id(context))
+        space = kept[1] if kept is not None else self._space(context)
         plan = space.plans.get(text)
         if plan is not None:
             self.hits += 1
@@ -109,7 +110,9 @@ class Planner:
         if space is None:
             space = _Space()
             _remember(self._spaces, key, space, self._limit)
-        self._last = (context, space)
+        if len(self._contexts) >= 4096:
+            self._contexts.clear()
+        self._contexts[id(context)] = (context, space)
         return space
 
     def book(self, catalog: Catalog, profile: Profile) -> SourceBook:

@@ -62,7 +62,7 @@ class Shape:
     def fill(self, text: str, c: Cut) -> Plan:
         """The plan for another text of the same template."""
         if self.plan.verdict is Verdict.PASS:
-            return Plan(Verdict.PASS, text, self.plan.statements)
+            return Plan(Verdict.PASS, text, self.plan.statements, shareable=True)
         out = [self.pieces[0]]
         for constant, piece in zip(c.constants, self.pieces[1:], strict=True):
             out.append(constant)
@@ -71,7 +71,8 @@ class Shape:
         for segment, constant in zip(c.segments, c.constants, strict=False):
             starts.append(starts[-1] + len(segment) + len(constant))
         edits = tuple(Edit(starts[i] + a, starts[i] + b, t) for i, a, b, t in self.edits)
-        return Plan(Verdict.REWRITE, "".join(out), self.plan.statements, edits, placed_by=self.plan.placed_by)
+        placed_by = self.plan.placed_by
+        return Plan(Verdict.REWRITE, "".join(out), self.plan.statements, edits, placed_by=placed_by, shareable=True)
 
 
 def shape(plan: Plan, c: Cut) -> Shape | None:

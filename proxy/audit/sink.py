@@ -30,6 +30,7 @@ class DecisionEncoder:
         self._digest = Hmac(Hmac(key).digest(b"pgveil audit 1 text")).digest
         self._with_text = text == "redacted"
         self._kept: dict[tuple[int, int, str, str, str], tuple[Plan, str, str]] = {}
+        self._shared: dict[tuple[int, int, str], tuple[Plan, str]] = {}
 
     def text_digest(self, text: str) -> str:
         """Names an exact statement text; equal texts have equal digests, and only the key's owner can compute them."""
@@ -37,17 +38,32 @@ class DecisionEncoder:
 
     def encoded(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
         """(record kind, encoded fields). The plan is kept with the result, so its id stays its own."""
+        if plan.shareable and kind != "refusal":
+            return Kind.DECISION.value, f'{self._fields_shared(plan, index, text, protocol)}"{self.text_digest(text)}"'
         key = (id(plan), index, kind, protocol, text)
         kept = self._kept.get(key)
         if kept is None:
-            kept = (plan, *self._encode(kind, plan, index, text, protocol))
+            record, fields = self._encode(kind, plan, index, text, protocol)
+            kept = (plan, record, f'{fields}"{self.text_digest(text)}"')
             if len(text) <= _TEXT_KEPT and len(kept[2]) <= 4 * _TEXT_KEPT:
                 if len(self._kept) >= _PLANS_KEPT:
                     self._kept.clear()
                 self._kept[key] = kept
         return kept[1], kept[2]
 
+    def _fields_shared(self, plan: Plan, index: int, text: str, protocol: str) -> str:
+        """Texts that differ in constants only have the same fields but for the digest: constants are redacted."""
+        key = (id(plan.statements), index, protocol)
+        kept = self._shared.get(key)
+        if kept is None:
+            kept = (plan, self._encode("statement", plan, index, text, protocol)[1])
+            if len(self._shared) >= _PLANS_KEPT:
+                self._shared.clear()
+            self._shared[key] = kept
+        return kept[1]
+
     def _encode(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
+        """(record kind, encoded fields without the value of the last one, the digest)."""
         refused = kind == "refusal" or plan.verdict is Verdict.REFUSE
         if plan.verdict is Verdict.NEED and not refused:
             raise ValueError("a plan that needs more knowledge is no decision")
@@ -65,7 +81,7 @@ class DecisionEncoder:
             f'"protocol":{quote(protocol)},"statement":{name},"part":{index + 1},'
             f'"parts":{max(index + 1, len(plan.statements))},"verdict":"{verdict.value}","touches":[{listed}],'
             f'"touches_more":{max(0, len(touches) - MAX_TOUCHES)},"refusal":{refusal},'
-            f'"placed_by":{quote(plan.placed_by)},"text":{shown},"text_digest":"{self.text_digest(text)}"'
+            f'"placed_by":{quote(plan.placed_by)},"text":{shown},"text_digest":'
         )
 
 
