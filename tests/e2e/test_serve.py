@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ import psycopg
 import pytest
 
 from tests.support.postgres import TestServer
-from tests.support.proxy import CONTROL, ProxyProcess, until
+from tests.support.proxy import CONTROL, DEADLINE, ProxyProcess, until
 
 HBA = f"""\
 host all postgres 127.0.0.1/32 trust
@@ -56,7 +57,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[TestServer]:
-    with TestServer(hba=HBA) as server:
+    with TestServer({"max_connections": "250"}, hba=HBA) as server:
         assert isinstance(server, TestServer)
         server.execute_sql("postgres", SETUP)
         server.execute_sql("postgres", "CREATE DATABASE second")
@@ -304,12 +305,13 @@ def test_copy_both_ways(proxy: ProxyProcess) -> None:
 
 
 def test_many_sessions_at_once(server: TestServer, tmp_path: Path) -> None:
-    limit = server.execute_sql("postgres", "SHOW max_connections")
-    count = min(80, int(limit) - 15)
+    count = 200
+    everybody = threading.Barrier(count)
     with ProxyProcess(tmp_path / "home", server) as proxy:
 
         def session(_: int) -> list[tuple[object, ...]]:
             with connect(proxy) as connection:
+                everybody.wait(DEADLINE)
                 return [connection.execute(PHONES).fetchall()[i % 2] for i in range(10)]
 
         with ThreadPoolExecutor(count) as pool:
