@@ -42,6 +42,8 @@ class Columns:
     def __init__(self, survey: Survey, relations: Mapping[Site, Relation]) -> None:
         self.relations = relations
         self.usages: dict[Site, Usage] = {}
+        self.certain: set[int] = set()
+        """id() of the nodes of qualified references that can only be columns, not functions in attribute notation."""
         for site, relation in relations.items():
             real = tuple(c.name for c in relation.columns)
             renamed = [c["String"].get("sval", "") for c in site.node.get("alias", {}).get("colnames", ())]
@@ -113,7 +115,8 @@ class Columns:
             self._target_row(level, name, "*", ref)
             if found and sure and not level.joins:
                 return
-            level, sure = level.parent, level.sure
+            sure = level.sure
+            level = level.parent
 
     def _qualified(self, alias: str, name: str, ref: Ref) -> None:
         level: Level | None = ref.level
@@ -129,8 +132,11 @@ class Columns:
                 self._join(level, ref)
             self._target_row(level, alias, name, ref)
             if (sites or alias in level.others) and sure and not level.joins:
+                if sites and all(name in self.usages[s].names for s in sites):
+                    self.certain.add(id(ref.node))
                 return
-            level, sure = level.parent, level.sure
+            sure = level.sure
+            level = level.parent
 
     def _schema_qualified(self, qualifier: list[str], name: str, ref: Ref) -> None:
         """`schema.table.column`: means the unaliased relation of that name."""
@@ -141,7 +147,9 @@ class Columns:
                 if "alias" not in site.node and (relation.schema, relation.name) == (qualifier[-2], qualifier[-1]):
                     if name == "*":
                         self._whole(site, ref, star=True)
-                    elif not self._column(site, name, ref) and name not in SYSTEM_COLUMNS:
+                    elif self._column(site, name, ref):
+                        self.certain.add(id(ref.node))
+                    elif name not in SYSTEM_COLUMNS:
                         self._whole(site, ref, star=False)
             level = level.parent
 

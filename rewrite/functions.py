@@ -86,6 +86,14 @@ def check(survey: Survey, names: Names) -> Finding | None:
     return None
 
 
+def attribute(name: str, names: Names) -> Finding | None:
+    """Whether `value.name` may run a function that a masked session may not call: PostgreSQL takes it for name(value) when the
+    value has no such column, whatever its type."""
+    if name in system.rules().definitions:
+        return Finding(forbidden("attribute notation of", name))
+    return _candidates((name,), names, must_exist=False)
+
+
 def forbidden(what: str, name: str) -> Refusal:
     return Refusal(
         "42501",
@@ -96,7 +104,7 @@ def forbidden(what: str, name: str) -> Refusal:
 
 def _call(call: Call, names: Names) -> Finding | None:
     name = call.names[-1]
-    if name == "set_config" and call.names in (("set_config",), ("pg_catalog", "set_config")):
+    if name == "set_config" and call.names[-2:] in (("set_config",), ("pg_catalog", "set_config")):
         finding = _set_config(call)
         if finding is not None:
             return finding
@@ -188,6 +196,8 @@ def _parameter(call: Call) -> str | None:
     if constant is not None:
         return str(constant.get("sval", ""))
     where = call.level.body.get("whereClause", {}).get("A_Expr", {})
+    if not call.sure:
+        return None
     if "ColumnRef" not in first or where.get("kind") != "AEXPR_OP" or strings(where["name"])[-1] != "=":
         return None
     left, right = where["lexpr"].get("ColumnRef"), where["rexpr"].get("A_Const", {}).get("sval")
@@ -210,6 +220,6 @@ def set_config_names(survey: Survey) -> frozenset[str]:
 
 def definition_kind(call: Call) -> str | None:
     """For a builtin function that prints an object's definition, the catalog the object is in."""
-    if len(call.names) == 1 or call.names[0] == "pg_catalog":
+    if len(call.names) == 1 or call.names[-2] == "pg_catalog":
         return system.rules().definitions.get(call.names[-1])
     return None

@@ -95,6 +95,7 @@ class Rewriter:
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
         self.columns = Columns(survey, self.relations)
+        self._attributes()
         for site, relation in self.relations.items():
             source = self.book.source(relation)
             if source is None and self._may_show_new_columns(site, relation):
@@ -114,6 +115,14 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} is denied{because}",
                         "name the columns you need instead of using *, and leave this one out",
                     )
+
+    def _attributes(self) -> None:
+        """Function calls in attribute notation: c.f, (x).f."""
+        called = {r.fields[-1] for r in self.survey.refs if len(r.fields) > 1 and id(r.node) not in self.columns.certain}
+        for name in sorted(called | set(self.survey.fields)):
+            finding = functions.attribute(name, self.names)
+            if finding is not None:
+                raise Refused(finding.refusal, finding.need)
 
     def _may_show_new_columns(self, site: Site, relation: Relation) -> bool:
         """A star or whole row shows whatever columns the relation has by now, classified or not."""

@@ -97,6 +97,8 @@ class Call:
     node: Node
     """The FuncCall node."""
     level: Level
+    sure: bool = True
+    """Everything in the level's range table is visible here, and the level's WHERE has been applied."""
 
 
 _CLAUSES = {
@@ -121,6 +123,8 @@ class Survey:
         self.sites: list[Site] = []
         self.refs: list[Ref] = []
         self.calls: list[Call] = []
+        self.fields: list[str] = []
+        """Names of fields taken from a value, `(x).name`: each may be a function instead."""
         self.operators: list[tuple[str, ...]] = []
         self.types: list[tuple[str, ...]] = []
         self.samples: list[tuple[str, ...]] = []
@@ -307,7 +311,7 @@ class Survey:
             self._any(body, level, ctes, clause)
         else:
             if kind == "FuncCall":
-                self.calls.append(Call(strings(body["funcname"]), body, level))
+                self.calls.append(Call(strings(body["funcname"]), body, level, self._sure))
             elif kind in ("A_Expr", "SubLink", "SortBy"):
                 for key in ("name", "operName", "useOp"):
                     if key in body:
@@ -318,6 +322,8 @@ class Survey:
                     self.operators.append(("=",))
             elif kind == "CaseExpr" and "arg" in body:
                 self.operators.append(("=",))
+            elif kind == "A_Indirection":
+                self.fields += [i["String"].get("sval", "") for i in body["indirection"] if "String" in i]
             elif kind == "TypeName":
                 self.types.append(strings(body["names"]))
             elif kind.startswith("Json") or kind == "MergeSupportFunc":
