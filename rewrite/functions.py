@@ -218,6 +218,15 @@ def set_config_names(survey: Survey) -> frozenset[str]:
     return frozenset((_parameter(c) or "").lower() for c in survey.calls if c.names[-1] == "set_config")
 
 
+def prints_definition(survey: Survey, catalog: Catalog) -> str | None:
+    """Name of a function in the statement that would print a definition which embeds data."""
+    for call in survey.calls:
+        kind = definition_kind(call)
+        if kind is not None and catalog.literal_objects.get(kind):
+            return call.names[-1]
+    return None
+
+
 def definition_kind(call: Call) -> str | None:
     """For a builtin function that prints an object's definition, the catalog the object is in."""
     if len(call.names) == 1 or call.names[-2] == "pg_catalog":

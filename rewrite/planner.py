@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from policies.model import Profile
-from rewrite import statements, system, writes
+from rewrite import functions, statements, system, writes
 from rewrite.catalog import Catalog, Relation
 from rewrite.functions import Names, set_config_names
 from rewrite.pgtree import Node, ParseError, Statement, parse, quote_ident, strip
@@ -250,6 +250,7 @@ def _statement(run: _Run, statement: Statement) -> tuple[Rewriter | None, Statem
             body = {**body, "funccall": {"FuncCall": body["funccall"]}}
         rewriter = _rewriter(run, kind, body)
         rewriter.analyse()
+        _no_definitions(rewriter, kind)
         if rewriter.relations or rewriter.temporary:
             raise Refused(statements.not_supported(kind))
         prepared = body.get("name") if kind == "ExecuteStmt" else None
@@ -344,11 +345,12 @@ def _definition(run: _Run, kind: str, body: Node, name: str, effects: Effect) ->
     rewriter = _rewriter(run, kind, surveyed)
     rewriter.allow_ddl = True
     _analyse(run, rewriter)
+    _no_definitions(rewriter, kind)
     dropped = _dropped(run, body) if kind in ("DropStmt", "CommentStmt") else ()
     for relation in (*rewriter.relations.values(), *dropped):
         if kind in statements.HARMLESS_ON_PROTECTED:
             continue
-        if run.book.source(relation) is not None or run.book.reaches_protected(relation) or system.is_system(relation):
+        if _is_guarded(run, relation):
             raise refuse(
                 "42501",
                 f"{statements.kind_name(kind)} on {relation.schema}.{relation.name} is not possible with masked columns",
@@ -357,6 +359,21 @@ def _definition(run: _Run, kind: str, body: Node, name: str, effects: Effect) ->
     rewriter.pin_names()
     tree_ = {kind: {**strip(body), **rewriter.expected()[kind]}}
     return rewriter, StatementPlan(name, (), effects), tree_
+
+
+def _is_guarded(run: _Run, relation: Relation) -> bool:
+    """Whether the relation, one behind it or one inheriting from it is protected, or the system's."""
+    if run.book.source(relation) is not None or run.book.reaches_protected(relation) or system.is_system(relation):
+        return True
+    children = run.context.catalog.children.get(relation.oid, ())
+    return any(_is_guarded(run, run.context.catalog.relations[c]) for c in children)
+
+
+def _no_definitions(rewriter: Rewriter, kind: str) -> None:
+    """Where a call cannot be rewritten, it may not print a definition that embeds data."""
+    name = functions.prints_definition(rewriter.survey, rewriter.names.catalog)
+    if name is not None:
+        raise refuse("42501", f"{name}() may not be used in {statements.kind_name(kind)}", "use it in a SELECT")
 
 
 def _dropped(run: _Run, body: Node) -> tuple[Relation, ...]:
@@ -416,6 +433,7 @@ def _copy(run: _Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter |
             if "whereClause" in body:
                 raise refuse("0A000", "COPY FROM with WHERE on a protected table is not supported with masked columns")
     if source is None or relation is None or body.get("is_from"):
+        _no_definitions(rewriter, "CopyStmt")
         rewriter.pin_names()
         return rewriter, StatementPlan(name, rewriter.touches(), effects), rewriter.expected()
     return _copy_to(run, rewriter, body, relation, source, columns, name, effects)

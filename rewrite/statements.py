@@ -77,6 +77,21 @@ _DROPPABLE = frozenset(
     }
 )
 
+_RENAMABLE = frozenset(
+    {
+        "OBJECT_TABLE",
+        "OBJECT_VIEW",
+        "OBJECT_MATVIEW",
+        "OBJECT_INDEX",
+        "OBJECT_SEQUENCE",
+        "OBJECT_COLUMN",
+        "OBJECT_TABCONSTRAINT",
+    }
+)
+
+_CASCADE_REACHES_COLUMNS = frozenset({"OBJECT_SCHEMA", "OBJECT_TYPE", "OBJECT_DOMAIN"})
+"""Dropping these with CASCADE drops tables and columns that the statement does not name."""
+
 _REASONS = {
     "DoStmt": "DO runs code that pgveil cannot see into",
     "CreateFunctionStmt": "a function could read protected data when it is called",
@@ -128,11 +143,27 @@ def plain_refusal(kind: str, body: Node) -> Refusal | None:
 def ddl_refusal(kind: str, body: Node) -> Refusal | None:
     if kind == "DropStmt" and body.get("removeType") not in _DROPPABLE:
         return not_supported(kind)
+    if kind == "DropStmt" and body.get("behavior") == "DROP_CASCADE" and body["removeType"] in _CASCADE_REACHES_COLUMNS:
+        return _cascade()
+    if kind == "TruncateStmt" and body.get("behavior") == "DROP_CASCADE":
+        return _cascade()
+    if kind == "RenameStmt" and body.get("renameType") not in _RENAMABLE:
+        return not_supported(kind)
+    if kind == "AlterTableStmt" and body.get("objtype") == "OBJECT_TYPE":
+        return not_supported(kind)
     if kind == "GrantStmt" and body.get("targtype") != "ACL_TARGET_OBJECT":
         return not_supported(kind)
     if kind == "CreateSchemaStmt" and body.get("schemaElts"):
         return not_supported(kind)
     return None
+
+
+def _cascade() -> Refusal:
+    return Refusal(
+        "42501",
+        "CASCADE could reach tables with masked columns that the statement does not name",
+        "leave CASCADE out, or run it from a session without masked columns",
+    )
 
 
 def effects(kind: str, body: Node) -> Effect:
