@@ -146,9 +146,7 @@ class _Reader:
         return ServerTls(mode, ca, cert, key)
 
     def control(self, entry: Entry) -> ControlSettings:
-        section = entry.mapping(
-            ("user", "password", "password_file", "password_env", "database", "interval", "max_stale")
-        )
+        section = entry.mapping(("user", "password", "password_file", "password_env", "database", "interval", "max_stale"))
         user = section.require("user").string()
         given = [k for k in ("password", "password_file", "password_env") if k in section]
         if len(given) > 1:
@@ -205,9 +203,7 @@ class _Reader:
         client_ca = self.optional_file(section, "client_ca", "PEM certificates")
         mode = ClientMode(section.choice("mode", [m.value for m in ClientMode], ClientMode.REQUIRE.value))
         if client_ca is not None and mode is ClientMode.ALLOW:
-            raise section.key_error(
-                "mode", "found 'allow' with client_ca, which plain connections would evade", "mode: require"
-            )
+            raise section.key_error("mode", "found 'allow' with client_ca, which plain connections would evade", "mode: require")
         return ClientTls(cert, key, client_ca, mode)
 
     def limits(self, section: Section | None) -> Limits:
