@@ -83,12 +83,21 @@ def decisions(relation: Relation, catalog: Catalog, protected: frozenset[int]) -
         predicate = f"NOT ({quote_ident(spec['oid'])} = ANY ('{{{numbers}}}'::oid[]))"
     elif "other_than" in spec:
         schema, name = quote_ident(spec["other_than"]["schema"]), quote_ident(spec["other_than"]["name"])
-        names = [catalog.relations[o] for o in sorted(protected) if o in catalog.relations]
+        named = [catalog.relations[o] for o in sorted(protected) if o in catalog.relations]
         if objects is not None:
-            names = [x for x in names if x.literals]
-        if not names:
+            named = [x for x in named if x.literals]
+        if not named:
             return {}
-        parts = (f"({schema} = {quote_literal(x.schema)} AND {name} = {quote_literal(x.name)})" for x in names)
+        by_schema: dict[str, set[str]] = {x.schema: set() for x in named}
+        # Statistics of indexed expressions are under the name of the index.
+        indexes = (i for i in catalog.relations.values() if i.kind in "iI" and objects is None)
+        for x in (*named, *indexes):
+            if x.schema in by_schema:
+                by_schema[x.schema].add(x.name)
+        parts = (
+            f"({schema} = {quote_literal(s)} AND {name} = ANY (ARRAY[{', '.join(map(quote_literal, sorted(found)))}]))"
+            for s, found in sorted(by_schema.items())
+        )
         predicate = "NOT (" + " OR ".join(parts) + ")"
     withheld = Branch(None, Show.MASK, WITHHELD, None)
     branches = (withheld,) if predicate is None else (Branch(predicate, Show.CLEAR, None, None), withheld)
