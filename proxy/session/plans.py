@@ -23,19 +23,22 @@ _CACHE_SIZE: Final = 1024
 
 
 class EffectBits:
-    """Remembers the bits by the plan's identity: planners give the same object for the same text."""
+    """Remembers the bits by the identity of the plan's statements: plans of texts that differ in constants share them."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Plan, int]] = {}
+        self._known: dict[int, tuple[object, int]] = {}
 
     def __call__(self, plan: Plan) -> int:
-        known = self._known.get(id(plan))
+        statements = plan.statements
+        if not statements:
+            return 0
+        known = self._known.get(id(statements))
         if known is not None:
             return known[1]
         bits = 0
-        for statement in plan.statements:
+        for statement in statements:
             bits |= statement.effects.value
             kind = statement.kind.split(" ", 1)[0]
             if kind in _SETTING_KINDS or statement.effects & Effect.RESOLUTION:
@@ -45,5 +48,5 @@ class EffectBits:
         bits &= INTERESTING
         if len(self._known) >= _CACHE_SIZE:
             self._known.clear()
-        self._known[id(plan)] = (plan, bits)
+        self._known[id(statements)] = (statements, bits)
         return bits

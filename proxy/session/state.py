@@ -198,7 +198,8 @@ class State:
         return view
 
     def plan(self, text: str, extended: bool) -> Plan:
-        view = self.refresh_view()
+        """Under the view of `refresh_view`, which every handler calls first."""
+        view = self.view or self.renew_view()
         context = self.contexts[extended]
         if context is None:
             context = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended)

@@ -1,4 +1,4 @@
-"""A scripted world for the session: a planner whose verdicts can be read off the text, one policy, one catalog, a list of evidence.
+"""A scripted world: a planner whose verdicts can be read off the text, one policy, one catalog, a list of evidence.
 
     secret      refused with 42501                    phone       rewritten to mask(phone)
     local_t     needs the resolution, then becomes <first schema of the path>.local_t, or pg_temp.local_t

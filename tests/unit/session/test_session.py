@@ -1,0 +1,259 @@
+"""What playbooks cannot say: sizes, pieces, limits, and the parts of the session on their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import playbook
+import pytest
+import scripted
+
+from policies.model import Branch, Decision, Show
+from proxy.session import auth, guard, probe, scrub
+from proxy.session.effects import Identity
+from proxy.session.machine import Session
+from proxy.session.statements import MIXED, Record, Statements
+from proxy.wire import codec, tags
+from rewrite.plan import Plan, Verdict
+
+PLAN = Plan(Verdict.PASS, "")
+FIELD = codec.Field(b"c", 0, 0, 25, -1, -1, 0)
+
+
+def ready(profile: str = "masked", **options: int) -> Session:
+    session, _, _ = scripted.make_session(profile, **options)
+    session.server_data(playbook.LOGIN)
+    session.to_client.clear()
+    return session
+
+
+def test_a_chunk_that_needs_no_change_is_forwarded_as_the_same_object() -> None:
+    session = ready()
+    query = codec.encode_query(b"select 1")
+    session.client_data(query)
+    assert session.to_server[0] is query
+    answer = (
+        codec.encode_row_description([FIELD])
+        + codec.encode_data_row([b"x"]) * 500
+        + codec.encode_command_complete(b"SELECT 500")
+        + codec.encode_ready(tags.IDLE)
+    )
+    session.server_data(answer)
+    assert len(session.to_client) == 1
+    assert session.to_client[0] is answer
+
+
+def test_a_row_of_many_chunks_is_not_held() -> None:
+    session = ready()
+    session.client_data(codec.encode_query(b"select 1"))
+    row = codec.encode_data_row([bytes(5_000_000)])
+    stream = codec.encode_row_description([FIELD]) + row + codec.encode_command_complete(b"SELECT 1")
+    received = 0
+    for at in range(0, len(stream), 65_536):
+        session.server_data(stream[at : at + 65_536])
+        received += sum(map(len, session.to_client))
+        session.to_client.clear()
+        assert session.buffered < 64
+    assert received == len(stream)
+
+
+def test_a_large_bind_is_forwarded_in_pieces_and_dropped_in_pieces_when_refused() -> None:
+    bind = codec.encode_bind(codec.Bind(b"", b"s", (), (bytes(1_000_000),)))
+    session = ready()
+    session.client_data(codec.encode_parse(codec.Parse(b"s", b"select 1")) + bind[:50_000])
+    assert sum(map(len, session.to_server)) > 50_000
+    session.client_data(bind[50_000:] + codec.SYNC)
+    assert b"".join(session.to_server).endswith(bind + codec.SYNC)
+    assert not session.close
+
+    session = ready()
+    for at in range(0, len(bind), 50_000):
+        session.client_data(bind[at : at + 50_000])
+    session.client_data(codec.SYNC)
+    assert b"".join(session.to_server) == codec.encode_bind(codec.Bind(b"", b"pgveil.refused")) + codec.SYNC
+
+
+def test_no_error_is_put_into_the_middle_of_a_message() -> None:
+    session = ready()
+    session.client_data(codec.encode_query(b"select 1"))
+    session.server_data(codec.encode_row_description([FIELD]) + codec.encode_data_row([bytes(100)])[:50])
+    session.to_client.clear()
+    session.refuse("57P01", "terminating connection due to administrator command")
+    assert session.close
+    assert session.to_client == []
+
+
+def test_a_statement_over_the_limit_ends_the_session_before_it_is_read() -> None:
+    session = ready(max_statement=100)
+    session.client_data(b"Q" + (200).to_bytes(4, "big"))
+    assert session.close
+    assert b"54000" in b"".join(session.to_client)
+
+
+def test_held_input_is_capped() -> None:
+    session = ready(max_backlog=1000)
+    session.client_data(codec.encode_query(b"select local_t"))
+    assert session.held
+    session.client_data(bytes(900))
+    assert not session.close
+    session.client_data(bytes(200))
+    assert session.close
+    assert session.buffered == 0
+
+
+def test_a_name_is_what_the_server_makes_of_it() -> None:
+    """Names are cut to 63 bytes: two long names may be one statement."""
+    session = ready()
+    long = b"n" * 63
+    session.client_data(codec.encode_parse(codec.Parse(long + b"1", b"select 1")) + codec.SYNC)
+    session.server_data(codec.message(tags.PARSE_COMPLETE) + codec.encode_ready(tags.IDLE))
+    session.to_server.clear()
+    bind = codec.encode_bind(codec.Bind(b"", long + b"2"))
+    session.client_data(bind)
+    assert session.to_server == [bind]
+
+
+def test_application_name_is_asked_about_again() -> None:
+    session, authority, _ = scripted.make_session()
+    session.server_data(playbook.LOGIN)
+    session.server_data(codec.encode_parameter_status(b"application_name", b"menu 0412"))
+    assert authority.asked[-1].application_name == "menu 0412"
+
+
+def test_a_profile_that_expires_is_asked_for_again() -> None:
+    authority, audit = scripted.ScriptedAuthority(), scripted.ListedAudit()
+    now = [1000.0]
+    authority.profile = replace(authority.profile, valid_until=1001.0)
+    session = Session(scripted.IDENTITY, authority, audit, replace(scripted.OPTIONS, clock=lambda: now[0]))
+    session.server_data(playbook.LOGIN)
+    asked = len(authority.asked)
+    session.client_data(codec.encode_query(b"select 1"))
+    assert len(authority.asked) == asked
+    now[0] = 1001.0
+    session.client_data(codec.encode_query(b"select 1"))
+    assert len(authority.asked) == asked + 1
+
+
+def test_replication() -> None:
+    walsender = replace(scripted.IDENTITY, startup=(("user", "ana"), ("replication", "database")))
+    masked, clear = scripted.ScriptedAuthority("masked"), scripted.ScriptedAuthority("clear")
+    refusal = auth.startup_refusal(walsender, masked.current(walsender, 0))
+    assert refusal is not None
+    assert refusal.sqlstate == "42501"
+    assert auth.startup_refusal(scripted.IDENTITY, masked.current(walsender, 0)) is None
+    assert auth.startup_refusal(walsender, clear.current(walsender, 0)) is None
+    session = Session(walsender, clear, scripted.ListedAudit(), scripted.OPTIONS)
+    early = codec.encode_query(b"IDENTIFY_SYSTEM") + b"Q\0"
+    session.client_data(early)
+    session.server_data(playbook.LOGIN + b"\0raw")
+    session.client_data(b"\xff anything")
+    session.server_data(b"\0 anything")
+    assert b"".join(session.to_server) == early + b"\xff anything"
+    assert b"".join(session.to_client) == playbook.LOGIN + b"\0raw\0 anything"
+
+
+def test_replication_that_got_past_the_door_is_stopped() -> None:
+    walsender: Identity = replace(scripted.IDENTITY, startup=(("replication", "true"),))
+    session = Session(walsender, scripted.ScriptedAuthority("masked"), scripted.ListedAudit(), scripted.OPTIONS)
+    session.server_data(playbook.LOGIN)
+    assert session.close
+
+
+class Broken(scripted.ScriptedAuthority):
+    def current(self, identity: Identity, now: float) -> scripted.FixedView:
+        if self.asked:
+            raise RuntimeError("lost 13812345678")
+        return super().current(identity, now)
+
+
+def test_a_bug_elsewhere_ends_the_session_and_says_nothing() -> None:
+    authority = Broken()
+    session = Session(scripted.IDENTITY, authority, scripted.ListedAudit(), scripted.OPTIONS)
+    session.server_data(playbook.LOGIN)
+    session.to_client.clear()
+    authority.epoch += 1
+    session.client_data(codec.encode_query(b"select 1"))
+    assert session.close
+    out = b"".join(session.to_client)
+    assert b"XX000" in out
+    assert b"138" not in out
+    assert session.to_server == [codec.TERMINATE]
+
+
+def test_guard() -> None:
+    catalog, profile = scripted.make_catalog(), scripted.make_profile("masked")
+
+    def judge(table: int, attnum: int) -> guard.Trip | None:
+        return guard.judge((FIELD, replace(FIELD, table=table, attnum=attnum)), catalog, profile, {20000})
+
+    assert judge(0, 0) is None
+    assert judge(scripted.CUSTOMERS, 1) is None
+    assert judge(scripted.CUSTOMERS, -1) is None
+    assert judge(20000, 1) is None
+    assert judge(1259, 1) is None
+    for table, attnum, unknown in (
+        (scripted.CUSTOMERS, 2, False), (scripted.CUSTOMERS, 0, False), (scripted.CUSTOMERS, 3, True), (30000, 1, True),
+    ):  # fmt: skip
+        trip = judge(table, attnum)
+        assert trip is not None
+        assert trip.unknown is unknown
+    system = replace(profile, decisions={1259: {3: Decision("x", "C3", (Branch(None, Show.DENY, None, None),))}})
+    assert guard.judge((replace(FIELD, table=1259, attnum=3),), catalog, system, set()) is not None
+
+
+def test_a_failed_parse_leaves_the_old_statement_as_the_only_candidate() -> None:
+    statements = Statements()
+    old, new = Record("a", "a", PLAN, 1, True), Record("b", "b", PLAN, 2, True)
+    slot = statements.slot(b"s")
+    slot.add(old)
+    slot.confirm(old)
+    slot.add(new)
+    assert slot.stamp == MIXED
+    assert slot.candidates() == [old, new]
+    slot.fail(new)
+    assert slot.stamp == 1
+    assert slot.latest is old
+    slot.close()
+    statements.tidy(slot)
+    assert statements.find(b"s") is None
+    assert not statements.slots
+
+
+def test_close_all_keeps_what_is_on_its_way() -> None:
+    statements = Statements()
+    for name in (b"", b"a", b"b"):
+        record = Record("t", "t", PLAN, 1, True)
+        statements.slot(name).add(record)
+        if name != b"b":
+            statements.slot(name).confirm(record)
+    statements.close_all()
+    assert set(statements.slots) == {b"", b"b"}
+
+
+@pytest.mark.parametrize("value", [None, b"", b"[]", b"{}", b'{"path": 1}', b"\xff", b'{"path": ["a"], "temp": {"t": "x"}}'])
+def test_probe_answers_that_are_none(value: bytes | None) -> None:
+    assert probe.read(codec.encode_data_row([value]), "utf-8") is None
+    assert probe.read(b"", "utf-8") is None
+
+
+def test_probe_answer() -> None:
+    row = next(m for m in playbook.trace.split(playbook.encode('ProbeAnswer ["pg_temp_3" "a"] ["t" 17000]', False)) if m[0] == 68)
+    answer = probe.read(row, "utf-8")
+    assert answer is not None
+    assert answer.resolution.path == ("pg_temp", "a")
+    assert answer.resolution.temp == {"t"}
+    assert answer.temp_oids == {17000}
+    assert probe.read(row[:-1], "utf-8") is None
+
+
+def test_scrubbing_keeps_what_clients_need() -> None:
+    fields = (
+        ("S", b"ERROR"), ("V", b"ERROR"), ("C", b"23505"), ("M", b"m"), ("D", b"138"), ("H", b"h"), ("W", b"138"),
+        ("q", b"x"), ("p", b"1"), ("t", b"t"), ("P", b"3"), ("R", b"_bt_check_unique"),
+    )  # fmt: skip
+    assert [k for k, _ in scrub.clean_error(fields, None)] == list("SVCMHtPR")
+
+
+@pytest.mark.parametrize("mechanisms", [[b"SCRAM-SHA-256"], [b"SCRAM-SHA-256-PLUS"]])
+def test_only_a_choice_is_narrowed(mechanisms: list[bytes]) -> None:
+    assert auth.strip_channel_binding(codec.encode_sasl(mechanisms)[5:]) is None
