@@ -302,6 +302,8 @@ def _wrapper(run: _Run, kind: str, body: Node, name: str, effects: Effect) -> tu
     field = _INNER.get(kind, "query")
     ((inner_kind, inner),) = body[field].items()
     if inner_kind in _INNER or inner_kind in ("CreateTableAsStmt", "ExecuteStmt"):
+        if kind == "ExplainStmt":
+            _explained(run, body, None)
         if kind == "CreateTableAsStmt" and not writes.is_temporary(body["into"]["rel"]):
             raise refuse(
                 "42501",
@@ -315,6 +317,8 @@ def _wrapper(run: _Run, kind: str, body: Node, name: str, effects: Effect) -> tu
     rewriter = _query(run, inner_kind, inner)
     if rewriter.survey.into:
         raise Refused(statements.not_supported(kind))
+    if kind == "ExplainStmt":
+        _explained(run, body, rewriter)
     if kind == "CreateTableAsStmt":
         writes.into(rewriter, body["into"]["rel"])
         if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:
@@ -328,6 +332,21 @@ def _wrapper(run: _Run, kind: str, body: Node, name: str, effects: Effect) -> tu
     prepared = body.get("name") if kind == "PrepareStmt" else None
     rewriter, plan, inner_tree = _done(rewriter, name, effects, prepared)
     return rewriter, plan, {kind: {**strip(body), field: inner_tree}}
+
+
+def _explained(run: _Run, body: Node, rewriter: Rewriter | None) -> None:
+    """EXPLAIN VERBOSE of an INSERT prints the defaults of the columns left out; ANALYZE tells which partition rows came from.
+
+    Without a rewriter the statement explained is not known (EXECUTE): anything protected may be in it.
+    """
+    options = {o["DefElem"].get("defname", "").lower() for o in body.get("options", ())}
+    known = run.context.catalog.relations
+    relations = [known[o] for o in run.book.protected] if rewriter is None else list(rewriter.relations.values())
+    targets = rewriter is None or bool(rewriter.survey.targets)
+    if "verbose" in options and targets and any(r.literals and run.book.source(r) is not None for r in relations):
+        raise refuse("42501", "EXPLAIN VERBOSE of this statement could show defaults that hold data", "leave VERBOSE out")
+    if "analyze" in options and any(run.book.masked_partition_key(r) for r in relations):
+        raise refuse("42501", "EXPLAIN ANALYZE would show the partitions, which a masked column decides", "leave ANALYZE out")
 
 
 def _definition(run: _Run, kind: str, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:

@@ -183,6 +183,14 @@ class SourceBook:
             items[column.name] = f"{expression} AS {quote_ident(column.name)}"
         return Source(relation, items, None, frozenset(masked), frozenset(denied), by_name)
 
+    def masked_partition_key(self, relation: Relation) -> bool:
+        """Whether a masked column decides in which partition a row of the relation (or of one behind the view) is."""
+        if relation.kind == "v":
+            return any(self.masked_partition_key(r) for r in self.bases(relation))
+        decisions = self.profile.decisions.get(relation.oid, {})
+        hidden = {n for n, d in decisions.items() if not d.is_clear}
+        return relation.kind == "p" and bool(hidden & relation.partition_key or (0 in relation.partition_key and hidden))
+
     def _masked_partition_key(self, relation: Relation) -> str | None:
         """Name of a partitioned ancestor whose partition key is masked: the partition tells the raw value's range."""
         for oid in relation.parents:

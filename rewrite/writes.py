@@ -59,6 +59,8 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
         return
     usage = rewriter.usage(site)
     hidden = source.masked | source.denied
+    if "tableoid" in usage.system and rewriter.book.masked_partition_key(relation):
+        raise _refuse(f"the partitions of {name} are told apart by a masked column", "leave tableoid out")
     for column in sorted(hidden):
         if usage.clauses(column):
             raise _refuse(
