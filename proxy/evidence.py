@@ -21,6 +21,9 @@ from rewrite.plan import Plan
 
 log = logging.getLogger("pgveil.audit")
 
+HEAD_LAG = 0.05
+"""Seconds the trail's head may stay behind its records while the proxy is busy (docs/audit.md, what it does not prove)."""
+
 
 class Evidence:
     """Raises AuditError when the trail cannot be opened."""
@@ -31,7 +34,9 @@ class Evidence:
         self.verdicts: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         """Refused statements by SQLSTATE."""
-        self.writer = AuditWriter(settings.directory, worker, key, Mode(settings.mode), on_failure=self._on_failure)
+        mode = Mode(settings.mode)
+        lag = 0.0 if mode is Mode.STRICT else HEAD_LAG
+        self.writer = AuditWriter(settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag)
         self._encoder = DecisionEncoder(key, settings.text)
         self._must = settings.mode != Mode.ASYNC.value
         damage = self.writer.resumed.damage
@@ -48,6 +53,14 @@ class Evidence:
         except AuditError:
             return not self._must
         return True
+
+    def settle(self) -> None:
+        """Write what is pending and move the trail's head up to it; called on the clock."""
+        try:
+            self.writer.flush()
+            self.writer.settle()
+        except AuditError:
+            log.debug("the audit trail could not be settled; the failure has been reported")
 
     def record(self, kind: Kind, fields: Mapping[str, object]) -> None:
         """A record of the process itself, written at once. Raises AuditError."""

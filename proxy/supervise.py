@@ -24,7 +24,7 @@ from proxy.control.connection import Target
 from proxy.control.plane import ControlPlane, Options
 from proxy.engine import Planners, PolicyEngine
 from proxy.errors import ConfigError, PgveilError
-from proxy.evidence import Evidence
+from proxy.evidence import HEAD_LAG, Evidence
 from proxy.greeting import Door
 from proxy.http import HttpSide
 from proxy.logs import event
@@ -189,8 +189,8 @@ class Supervisor:
     async def _flush_on_the_clock(self) -> None:
         """Log-ins and outcomes wait for nobody; this is when they are written at the latest."""
         while True:
-            await asyncio.sleep(0.2)
-            self.evidence.secure()
+            await asyncio.sleep(HEAD_LAG)
+            self.evidence.settle()
 
     def obstacles(self) -> list[str]:
         """What keeps this process from serving new sessions."""

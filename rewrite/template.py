@@ -10,43 +10,52 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rewrite.plan import Edit, Plan, Verdict
 
 _UNSAFE = re.compile(r"""\\|\$|--|/\*|[eEbBxXnN]'|[uU]&|\0""")
-_TOKEN = re.compile(r""""(?:[^"]|"")*"|'(?:[^']|'')*'|(?<![\w.])[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.])""")
+_NUMBER = r"(?<![\w.])[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.])"
+_CONSTANT = re.compile(rf"('(?:[^']|'')*'|{_NUMBER})")
+_TOKEN = re.compile(rf""" "(?:[^"]|"")*" | '(?:[^']|'')*' | {_NUMBER} """, re.VERBOSE)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """A text cut at its constants: one more segment than constants."""
 
     key: str
-    """The template itself: the segments with a marker for each constant."""
-    segments: tuple[str, ...]
-    constants: tuple[str, ...]
+    """The template itself: the segments, and whether each constant is a string or a number."""
+    segments: list[str]
+    constants: list[str]
 
 
 def cut(text: str) -> Cut | None:
     """Cut a text at its constants; None when it has none or cannot be cut safely."""
     if _UNSAFE.search(text) is not None:
         return None
-    segments, constants, at = [], [], 0
+    parts = _CONSTANT.split(text) if '"' not in text else _split(text)
+    segments, constants = parts[::2], parts[1::2]
+    if not constants:
+        return None
+    bare = "".join(segments)
+    if "'" in bare or bare.count('"') % 2:
+        return None  # an unterminated string or identifier
+    kinds = "".join(["s" if c[0] == "'" else "n" for c in constants])
+    return Cut("\0".join(segments) + "\0" + kinds, segments, constants)
+
+
+def _split(text: str) -> list[str]:
+    """As re.split at the constants, where quoted identifiers may hold what looks like one."""
+    parts, at = [], 0
     for m in _TOKEN.finditer(text):
         token = m.group()
         if token[0] == '"':
             continue
-        segments.append(text[at : m.start()])
-        constants.append(token)
+        parts.append(text[at : m.start()])
+        parts.append(token)
         at = m.end()
-    if not constants:
-        return None
-    segments.append(text[at:])
-    if any("'" in s or s.count('"') % 2 for s in segments):
-        return None  # an unterminated string or identifier
-    kinds = ["\0s" if c[0] == "'" else "\0n" for c in constants]
-    key = "".join(s + k for s, k in zip(segments, kinds, strict=False)) + segments[-1]
-    return Cut(key, tuple(segments), tuple(constants))
+    parts.append(text[at:])
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,10 +70,14 @@ class AuditWriter:
         clock: Callable[[], float] = time.time,
         *,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        head_lag: float = 0.0,
         on_failure: Callable[[str], None] | None = None,
         io: Io | None = None,
     ) -> None:
-        """Opens the trail and writes the header of a new segment. Raises AuditError when it cannot."""
+        """Opens the trail and writes the header of a new segment. Raises AuditError when it cannot.
+
+        `head_lag`: seconds for which the head may stay behind the records under load; `settle` moves it up.
+        """
         if not WORKER.fullmatch(worker):
             raise AuditError(f"not a worker name: {worker!r}", hint="letters, digits, '_', '.', '-'; at most 64")
         self.directory, self.worker, self.mode = directory, worker, mode
@@ -84,6 +88,9 @@ class AuditWriter:
         self._on_failure = on_failure
         self._io = io or Io()
         self._limit = segment_bytes
+        self._head_lag = head_lag
+        self._head_time = 0.0
+        self._head_seq = -1
         self._stamp = Stamp(clock)
         self._middle = f'","worker":{quote(worker)},'
         self._pending: list[str] = []
@@ -155,6 +162,15 @@ class AuditWriter:
         self.failure = None
         if self._size >= self._limit and not self._closing:
             self._rotate()
+
+    def settle(self) -> None:
+        """Move the head up to the records written; to be called on the clock. Raises AuditError when that is not possible."""
+        if self._head_seq == self._sealed or self._unwritten or self._fd < 0:
+            return
+        try:
+            self._move_head()
+        except OSError as error:
+            self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
 
     def close(self, reason: str = "shutdown") -> None:
         """Write a stop record, put everything on disk and let go. Raises AuditError when evidence could not be written;
@@ -229,10 +245,17 @@ class AuditWriter:
             self._unwritten = self._unwritten[written:]
         if self.mode is Mode.STRICT:
             self._sync()
+        now = time.monotonic() if self._head_lag else 0.0
+        if self._new or self._closing or self.failure is not None or now - self._head_time >= self._head_lag:
+            self._head_time = now
+            self._move_head()
+        self._new = False
+
+    def _move_head(self) -> None:
         head = Head(self._segment, self._sealed, self._size, self._previous).encode(self.worker, self._key)
         if self._io.pwrite(self._head_fd, head, 0) != len(head):
             raise OSError("the head file was written in part")
-        self._new = False
+        self._head_seq = self._sealed
 
     def _seal(self) -> None:
         """Chain what is pending; from here on its bytes are fixed."""
