@@ -38,6 +38,7 @@ _FUNCTION: Final = Refusal(
 )
 _UNKNOWN_NAME: Final = Refusal("42501", "a name in the statement is not known", "Check its spelling and schema.")
 _UNRESOLVED: Final = Refusal("0A000", "cannot find out how names resolve in this session")
+_RESERVED: Final = Refusal("42939", "names that begin with pgveil. are reserved")
 _ABORTED: Final = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
 _UNKNOWN_PORTAL: Final = Plan(Verdict.PASS, "", (StatementPlan("PORTAL"),))
@@ -334,6 +335,8 @@ def on_parse(s: State) -> bool:
     if s.masked:
         if not isinstance(text, str):
             return _refuse(s, expect.PARSE, text, None, _lenient(s, data), name)
+        if name.startswith(poison.RESERVED):
+            return _refuse(s, expect.PARSE, _RESERVED, None, text, name)
         plan = s.plan(text, True)
         verdict = plan.verdict
         if verdict is Verdict.NEED:
@@ -397,8 +400,11 @@ def on_bind(s: State) -> bool:
     slot = s.statements.find(name)
     record = slot.latest if slot is not None else None
     entry = Expected(expect.BIND)
-    if s.masked and record is None:
-        return _refuse(s, expect.BIND, _missing(s, name), None, "")
+    if s.masked:
+        if record is None:
+            return _refuse(s, expect.BIND, _missing(s, name), None, "")
+        if portal.startswith(poison.RESERVED):
+            return _refuse(s, expect.BIND, _RESERVED, None, record.text)
     if slot is not None and slot.stamp != s.stamp:
         bad = _revalidate_all(s, slot, _STALE)
         if bad:

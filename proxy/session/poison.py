@@ -15,7 +15,9 @@ from rewrite.plan import Refusal
 
 TEXT: Final = b"refused by pgveil"
 NOWHERE: Final = b"pgveil.refused"
-"""Names no statement and no portal: the client cannot reach it, see `session.frontend`."""
+"""Names no statement and no portal. Should a client have made one in SQL, the session ends when the poison does not fail."""
+RESERVED: Final = b"pgveil."
+"""What clients of masked sessions may not name statements and portals."""
 
 BY_KIND: Final[dict[int, tuple[bytes, bytes]]] = {
     QUERY: (codec.encode_query(TEXT), b"42601"),
