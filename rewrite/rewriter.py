@@ -294,7 +294,7 @@ class Rewriter:
             if source is None or relation is None or not relation.primary_key or source.view is not None:
                 continue
             usage = self.usage(site)
-            mine = [r for r in usage.refs if r.node in grouped and len(r.fields) <= 2]
+            mine = [r for r in usage.refs if r.node in grouped]
             have = {r.fields[-1] for r in mine}
             key = {c.name for c in relation.columns if c.attnum in relation.primary_key}
             if not key <= have or key & source.masked:
@@ -326,6 +326,13 @@ class Rewriter:
             if 1 <= number <= len(targets):
                 return targets[number - 1]["ResTarget"].get("val", {}).get("ColumnRef")
             return None
+        fields = item.get("ColumnRef", {}).get("fields", [])
+        if len(fields) == 1 and "String" in fields[0]:
+            name = fields[0]["String"].get("sval", "")
+            if not any(name in self.usage(s).names for s in level.sites if s in self.relations):
+                for target in level.body.get("targetList", []):  # the name of an output column
+                    if target["ResTarget"].get("name") == name:
+                        return target["ResTarget"].get("val", {}).get("ColumnRef")
         return item.get("ColumnRef")
 
     def _definitions(self) -> None:
