@@ -403,9 +403,8 @@ def _leftmost(node: Node) -> int:
 
 def _grouping(added: list[Node], previous: Node | Callable[[Node], Node] | None) -> Callable[[Node], Node]:
     def apply(copy: Node) -> Node:
-        if callable(previous):
-            copy = previous(copy)
-        return {**copy, "groupClause": [*added, *copy["groupClause"]]}
+        copy = {**copy, "groupClause": [*added, *copy["groupClause"]]}
+        return previous(copy) if callable(previous) else copy
 
     return apply
 
