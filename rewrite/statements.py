@@ -212,3 +212,8 @@ def _touches_resolution(body: Node) -> bool:
         "role",
         "session_authorization",
     )
+
+
+def prepared_name(kind: str, body: Node) -> str | None:
+    """The SQL-level prepared statement that a PREPARE, EXECUTE or DEALLOCATE names."""
+    return body.get("name") if kind in ("PrepareStmt", "ExecuteStmt", "DeallocateStmt") else None

@@ -1,0 +1,138 @@
+"""Statements of sessions with masked columns: each kind is rewritten, passed or refused here (docs/statements.md)."""
+
+from __future__ import annotations
+
+from rewrite import statements, writes
+from rewrite.copy import copy
+from rewrite.definitions import definition, no_definitions
+from rewrite.pgtree import Node, Statement, parse, strip
+from rewrite.plan import Effect, Plan, PlanContext, StatementPlan, Verdict
+from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
+from rewrite.run import Run, done, follow, query, rewriter_for
+from rewrite.source import SourceBook
+from rewrite.spans import Spans
+from rewrite.verify import nothing_bare, same
+
+_INNER = {"ExplainStmt": "query", "PrepareStmt": "query", "DeclareCursorStmt": "query", "ViewStmt": "query"}
+"""Statements that wrap a query, and the field it is in."""
+
+
+def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
+    if not context.standard_strings and "\\" in text:
+        raise refuse(
+            "0A000",
+            "backslashes cannot be read while standard_conforming_strings is off",
+            "SET standard_conforming_strings = on, or leave backslashes out",
+        )
+    parsed = parse(text)
+    run = Run(context, book, text, Spans(text), context.resolution)
+    plans: list[StatementPlan] = []
+    edits: list[ByteEdit] = []
+    expected: list[Node] = []
+    derived: list[Node] = []
+    ways: set[str] = set()
+    for statement in parsed:
+        rewriter, plan, tree_ = _statement(run, statement)
+        plans.append(plan)
+        expected.append(tree_)
+        if rewriter is not None and rewriter.edits:
+            edits += rewriter.edits
+            derived += rewriter.derived
+            ways.add(rewriter.placed_by(text.encode()[statement.start : statement.end].decode(), statement.start))
+        follow(run, statement, plan)
+    shareable = all(p.shareable for p in plans)
+    if not edits:
+        return Plan(Verdict.PASS, text, tuple(plans), shareable=shareable)
+    new, char_edits = apply_edits(text, edits)
+    same(new, expected)
+    nothing_bare(new, book, derived)
+    way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
+    return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable)
+
+
+def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, StatementPlan, Node]:
+    """Plan one statement; raises Refused."""
+    kind, body = statement.kind, statement.body
+    name = statements.kind_name(kind)
+    effects = statements.effects(kind, body)
+    unchanged = {kind: strip(body)}
+    if kind in statements.PLAIN:
+        refusal = statements.plain_refusal(kind, body)
+        if refusal is not None:
+            raise Refused(refusal)
+        return None, StatementPlan(name, (), effects, statements.prepared_name(kind, body)), unchanged
+    if kind in statements.QUERIES:
+        rewriter = query(run, kind, body)
+        for select in rewriter.survey.into:
+            writes.into(rewriter, select["intoClause"]["rel"])
+            effects |= Effect.RESOLUTION | Effect.DDL
+        return done(rewriter, name, effects)
+    if kind in _INNER or kind == "CreateTableAsStmt":
+        return _wrapper(run, kind, body, name, effects)
+    if kind == "CopyStmt":
+        return copy(run, body, name, effects)
+    if kind in ("ExecuteStmt", "CallStmt"):
+        if kind == "CallStmt":
+            body = {**body, "funccall": {"FuncCall": body["funccall"]}}
+        rewriter = rewriter_for(run, kind, body)
+        rewriter.analyse()
+        no_definitions(rewriter, kind)
+        if rewriter.relations or rewriter.temporary:
+            raise Refused(statements.not_supported(kind))
+        prepared = statements.prepared_name(kind, body)
+        return None, StatementPlan(name, (), effects, prepared), unchanged
+    if kind in statements.DDL or kind in statements.HARMLESS_ON_PROTECTED:
+        return definition(run, kind, body, name, effects)
+    raise Refused(statements.not_supported(kind))
+
+
+def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
+    """EXPLAIN, PREPARE, DECLARE CURSOR, CREATE TABLE AS, CREATE VIEW: the query inside is rewritten in its place."""
+    field = _INNER.get(kind, "query")
+    ((inner_kind, inner),) = body[field].items()
+    if inner_kind in _INNER or inner_kind in ("CreateTableAsStmt", "ExecuteStmt"):
+        if kind == "ExplainStmt":
+            _explained(run, body, None)
+        if kind == "CreateTableAsStmt" and not writes.is_temporary(body["into"]["rel"]):
+            raise refuse(
+                "42501",
+                "a permanent table may not be filled from a prepared statement in a session with masked columns",
+                "create a temporary table, or write the query out",
+            )
+        rewriter, plan, inner_tree = _statement(run, Statement(inner_kind, inner, 0, 0))
+        tree_ = {kind: {**strip(body), field: inner_tree}}
+        effects |= plan.effects if kind == "ExplainStmt" else Effect.NONE
+        return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared), tree_
+    rewriter = query(run, inner_kind, inner)
+    if rewriter.survey.into:
+        raise Refused(statements.not_supported(kind))
+    if kind == "ExplainStmt":
+        _explained(run, body, rewriter)
+    if kind == "CreateTableAsStmt":
+        writes.into(rewriter, body["into"]["rel"])
+        if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:
+            raise Refused(statements.not_supported("CreateMaterializedViewStmt"))
+    if kind == "ViewStmt" and rewriter.sources:
+        raise refuse(
+            "42501",
+            "a view over protected relations cannot be created in a session with masked columns",
+            "create a temporary table from the query instead",
+        )
+    prepared = statements.prepared_name(kind, body)
+    rewriter, plan, inner_tree = done(rewriter, name, effects, prepared)
+    return rewriter, plan, {kind: {**strip(body), field: inner_tree}}
+
+
+def _explained(run: Run, body: Node, rewriter: Rewriter | None) -> None:
+    """EXPLAIN VERBOSE of an INSERT prints the defaults of the columns left out; ANALYZE tells which partition rows came from.
+
+    Without a rewriter the statement explained is not known (EXECUTE): anything protected may be in it.
+    """
+    options = {o["DefElem"].get("defname", "").lower() for o in body.get("options", ())}
+    known = run.context.catalog.relations
+    relations = [known[o] for o in run.book.protected] if rewriter is None else list(rewriter.relations.values())
+    targets = rewriter is None or bool(rewriter.survey.targets)
+    if "verbose" in options and targets and any(r.literals and run.book.source(r) is not None for r in relations):
+        raise refuse("42501", "EXPLAIN VERBOSE of this statement could show defaults that hold data", "leave VERBOSE out")
+    if "analyze" in options and any(run.book.masked_partition_key(r) for r in relations):
+        raise refuse("42501", "EXPLAIN ANALYZE would show the partitions, which a masked column decides", "leave ANALYZE out")
