@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from rewrite import functions, placement, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
+from rewrite.grouping import add_keyed_columns
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
 from rewrite.plan import Edit, Need, Refusal, Touch
 from rewrite.resolve import Special, Unresolved, resolve
@@ -20,8 +21,6 @@ from rewrite.spans import Spans
 from rewrite.statements import DDL_NODES
 from rewrite.survey import Level, Site, Survey, Use
 from rewrite.verify import VerificationError
-
-_UNGROUPABLE = frozenset({"json", "xml", "point", "polygon", "path", "box", "line", "lseg"})
 
 
 class Refused(Exception):
@@ -184,7 +183,7 @@ class Rewriter:
             else:
                 self._pin(site)
         for level in self.survey.levels:
-            self._group_by_key(level)
+            add_keyed_columns(self, level)
         self._definitions()
 
     def pin_names(self) -> None:
@@ -281,60 +280,6 @@ class Rewriter:
             self.edit(start, self.spans.part_start(first, len(ref.fields) - 1), quote_ident(alias) + ".")
             self.replacements[id(ref.node)] = {"fields": [{"String": {"sval": alias}}, strip(keep)]}
 
-    def _group_by_key(self, level: Level) -> None:
-        """Grouping by a primary key lets a query use the other columns; a derived table has no key, so they are added."""
-        items = level.body.get("groupClause")
-        if not items or any("GroupingSet" in i for i in items):
-            return
-        grouped = [self._group_item(level, i) for i in items]
-        location = min((_leftmost(i) for i in items), default=-1)
-        for site in level.sites:
-            source = self.sources.get(site)
-            relation = self.relations.get(site)
-            if source is None or relation is None or not relation.primary_key or source.view is not None:
-                continue
-            usage = self.usage(site)
-            mine = [r for r in usage.refs if r.node in grouped]
-            have = {r.fields[-1] for r in mine}
-            key = {c.name for c in relation.columns if c.attnum in relation.primary_key}
-            if not key <= have or key & source.masked:
-                continue
-            wanted = [
-                c.name
-                for c in relation.columns
-                if c.name not in have | source.denied and usage.clauses(c.name) and c.base_type not in _UNGROUPABLE
-            ]
-            if not wanted:
-                continue
-            alias = self.aliases.get(site, site.alias)
-            self.reads_constants = True
-            at = self.spans.group_by(location)
-            names = [f"{quote_ident(alias)}.{quote_ident(usage.names[_index(relation, n)])}" for n in wanted]
-            self.edit(at, at, " " + ", ".join(names) + ",")
-            added = [
-                {"ColumnRef": {"fields": [{"String": {"sval": alias}}, {"String": {"sval": usage.names[_index(relation, n)]}}]}}
-                for n in wanted
-            ]
-            previous = self.replacements.get(id(level.body))
-            self.replacements[id(level.body)] = _grouping(added, previous)
-
-    def _group_item(self, level: Level, item: Node) -> Node:
-        constant = item.get("A_Const", {}).get("ival")
-        if constant is not None:
-            targets = level.body.get("targetList", [])
-            number = constant.get("ival", 0)
-            if 1 <= number <= len(targets):
-                return targets[number - 1]["ResTarget"].get("val", {}).get("ColumnRef")
-            return None
-        fields = item.get("ColumnRef", {}).get("fields", [])
-        if len(fields) == 1 and "String" in fields[0]:
-            name = fields[0]["String"].get("sval", "")
-            if not any(name in self.usage(s).names for s in level.sites if s in self.relations):
-                for target in level.body.get("targetList", []):  # the name of an output column
-                    if target["ResTarget"].get("name") == name:
-                        return target["ResTarget"].get("val", {}).get("ColumnRef")
-        return item.get("ColumnRef")
-
     def _definitions(self) -> None:
         """Functions that print an object's definition do not print those that embed data."""
         if not self.book.profile.masked:
@@ -380,33 +325,6 @@ def _within(level: Level | None, outer: Level) -> bool:
             return True
         level = level.parent
     return False
-
-
-def _index(relation: Relation, name: str) -> int:
-    return next(i for i, c in enumerate(relation.columns) if c.name == name)
-
-
-def _leftmost(node: Node) -> int:
-    """The smallest location in a node."""
-    best = 1 << 60
-    if isinstance(node, dict):
-        location = node.get("location")
-        if isinstance(location, int) and location >= 0:
-            best = location
-        for value in node.values():
-            best = min(best, _leftmost(value))
-    elif isinstance(node, list):
-        for value in node:
-            best = min(best, _leftmost(value))
-    return best
-
-
-def _grouping(added: list[Node], previous: Node | Callable[[Node], Node] | None) -> Callable[[Node], Node]:
-    def apply(copy: Node) -> Node:
-        copy = {**copy, "groupClause": [*added, *copy["groupClause"]]}
-        return previous(copy) if callable(previous) else copy
-
-    return apply
 
 
 def _argument(template: Node) -> Callable[[Node], Node]:
