@@ -91,8 +91,6 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
     field = _INNER.get(kind, "query")
     ((inner_kind, inner),) = body[field].items()
     if inner_kind in _INNER or inner_kind in ("CreateTableAsStmt", "ExecuteStmt"):
-        if kind == "ExplainStmt":
-            _explained(run, body, None)
         if kind == "CreateTableAsStmt" and not writes.is_temporary(body["into"]["rel"]):
             raise refuse(
                 "42501",
@@ -100,6 +98,8 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
                 "create a temporary table, or write the query out",
             )
         rewriter, plan, inner_tree = _statement(run, Statement(inner_kind, inner, 0, 0))
+        if kind == "ExplainStmt":
+            _explained(run, body, rewriter)
         tree_ = {kind: {**strip(body), field: inner_tree}}
         effects |= plan.effects if kind == "ExplainStmt" else Effect.NONE
         return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared), tree_

@@ -71,8 +71,9 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     new: Resolution | None = None
     if kind == "VariableSetStmt":
         new = _set_path(run, body)
-    elif kind in ("CreateStmt", "CreateTableAsStmt") and run.resolution is not None:
-        relation = body["relation"] if kind == "CreateStmt" else body["into"]["rel"]
+    elif (kind in ("CreateStmt", "CreateTableAsStmt") or "intoClause" in body) and run.resolution is not None:
+        into = body.get("into") or body.get("intoClause")
+        relation = into["rel"] if into else body["relation"]
         new = run.resolution
         if writes.is_temporary(relation):
             path = new.path if "pg_temp" in new.path else ("pg_temp", *new.path)
