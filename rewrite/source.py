@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from policies.model import Decision, Profile
@@ -94,11 +95,17 @@ class SourceBook:
             if oid in catalog.relations and any(not d.is_clear for d in columns.values())
         )
 
+    @cached_property
+    def _stored(self) -> frozenset[int]:
+        """Materialized views that may store masked columns."""
+        views = (r for r in self.catalog.relations.values() if r.kind == "m")
+        return frozenset(r.oid for r in views if r.view_sql is None or self.reaches_protected(r))
+
     def decisions(self, relation: Relation) -> Mapping[int, Decision]:
         own = self.profile.decisions.get(relation.oid, {})
         if own or not self.profile.masked:
             return own
-        return system.decisions(relation, self.catalog, self.protected)
+        return system.decisions(relation, self.catalog, self.protected | self._stored)
 
     def source(self, relation: Relation) -> Source | None:
         """None when the relation can be read as it is."""
