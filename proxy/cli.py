@@ -6,6 +6,7 @@ Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,10 @@ from proxy.config import Config, load_config
 from proxy.demo.command import demo
 from proxy.diagnose import check_live, explain_live
 from proxy.errors import PgveilError
-from proxy.logs import set_up_logging
+from proxy.logs import name_process, set_up_logging
+from proxy.supervise import Place
 from proxy.supervise import serve as run_server
+from proxy.workers import run_workers, worker_config, worker_name
 
 _CONFIG = click.option(
     "-c",
@@ -44,10 +47,31 @@ def cli(context: click.Context, debug: bool, log_format: str) -> None:
 
 @cli.command()
 @_CONFIG
-@click.pass_obj
-def serve(debug: bool, path: Path) -> None:
+@click.pass_context
+def serve(context: click.Context, path: Path) -> None:
     """Run the proxy in the foreground until SIGTERM."""
-    _for_people(debug, lambda: run_server(_read(path)))
+    debug: bool = context.obj
+    config = _for_people(debug, lambda: _read(path))
+    if config.workers == 1:
+        _for_people(debug, lambda: run_server(config))
+    else:
+        given = context.parent.params if context.parent is not None else {}
+        options = ["--log-format", str(given.get("log_format", "text")), *(["--debug"] if debug else [])]
+        sys.exit(_for_people(debug, lambda: run_workers(config, options)))
+
+
+@cli.command(hidden=True)
+@_CONFIG
+@click.option("--number", type=int, required=True)
+@click.option("--port", type=int, required=True)
+@click.option("--parent", type=int, required=True, help="File descriptor that leads to the parent process.")
+@click.pass_obj
+def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int) -> None:
+    """One of the workers of `serve`, which starts it."""
+    name = worker_name(number)
+    name_process(name)
+    place = Place(name, socket.socket(fileno=parent))
+    _for_people(debug, lambda: run_server(worker_config(_read(path), number, port), place))
 
 
 @cli.command()

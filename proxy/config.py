@@ -17,7 +17,8 @@ from policies.document import DocumentError, Entry, Section, read_document
 from proxy.errors import ConfigError
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
-SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "databases")
+SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "databases", "workers")
+MAX_WORKERS = 256
 LIMITS = ("connections", "login_timeout", "idle_timeout", "drain_timeout")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -80,6 +81,8 @@ class Config:
     tls: ClientTls | None = None
     http: Listen | None = None
     limits: Limits = field(default_factory=Limits)
+    workers: int = 1
+    """Processes that share the port."""
     databases: Mapping[str, str] | None = None
     """Database name at the client -> at the server, and nothing else is let in; None: every name, unchanged."""
 
@@ -106,15 +109,17 @@ class _Reader:
         top = read_document(self.path).mapping(allowed=SECTIONS)
         for needed in ("upstream", "control", "policy", "audit"):
             top.require(needed)
+        workers = self.workers(top)
         return Config(
             path=self.path,
             listen=self.listen(top, Listen()),
             upstream=self.upstream(top.require("upstream").mapping(("host", "port", "connect_timeout", "tls"))),
             control=self.control(top.require("control")),
             policy=tuple(self.file(e, "a policy file") for e in top.require("policy").items_or_one()),
+            workers=workers,
             audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
             tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "mode"))),
-            http=self.http(top),
+            http=self.http(top, workers),
             limits=self.limits(top.section("limits", LIMITS)),
             databases=self.databases(top.get("databases")),
         )
@@ -123,9 +128,25 @@ class _Reader:
         section = top.section("listen", ("host", "port"))
         return default if section is None else _address(section, default)
 
-    def http(self, top: Section) -> Listen | None:
+    def http(self, top: Section, workers: int) -> Listen | None:
         section = top.section("http", ("host", "port"))
-        return None if section is None else _address(section, Listen("127.0.0.1", 9630))
+        if section is None:
+            return None
+        address = _address(section, Listen("127.0.0.1", 9630))
+        if address.port + workers - 1 > 65535:
+            raise section.require("port").wrong(f"a port with {workers - 1} more above it, one for each worker")
+        return address
+
+    def workers(self, top: Section) -> int:
+        entry = top.get("workers")
+        if entry is None:
+            return 1
+        if entry.is_scalar and entry.node.value == "auto":
+            return min(available_cpus(), MAX_WORKERS)
+        try:
+            return entry.int(1, MAX_WORKERS)
+        except DocumentError:
+            raise entry.wrong(f"a whole number from 1 to {MAX_WORKERS}, or auto") from None
 
     def upstream(self, section: Section) -> UpstreamSettings:
         defaults = UpstreamSettings("")
@@ -237,6 +258,11 @@ class _Reader:
         if not path.is_file():
             raise entry.error(f"there is no file {path}", what)
         return path
+
+
+def available_cpus() -> int:
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _address(section: Section, default: Listen) -> Listen:

@@ -14,6 +14,7 @@ import time
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+\-]+")
 _FIELDS = "pgveil_fields"
+_common: dict[str, object] = {}
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, /, **fields: object) -> None:
@@ -22,12 +23,18 @@ def event(logger: logging.Logger, name: str, level: int = logging.INFO, /, **fie
         logger.log(level, name, extra={_FIELDS: {k: v for k, v in fields.items() if v is not None}})
 
 
+def name_process(name: str) -> None:
+    """Every event of this process names it as its `worker`."""
+    _common["worker"] = name
+
+
 class _Formatter(logging.Formatter):
     def fields(self, record: logging.LogRecord) -> dict[str, object]:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         found: dict[str, object] = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
+            **_common,
         }
         extra = getattr(record, _FIELDS, None)
         if extra is None:

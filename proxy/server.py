@@ -21,6 +21,8 @@ from proxy.control.plane import ControlPlane
 from proxy.errors import PgveilError, ShuttingDown, TooManyConnections
 from proxy.evidence import Evidence
 from proxy.greeting import Door, Greeting, Visitor
+from proxy.listen import bind, port_of
+from proxy.listen import start as listen
 from proxy.logs import event
 from proxy.metrics import Metrics
 from proxy.session.auth import startup_refusal
@@ -39,7 +41,6 @@ REFRESH_TRIES = 5
 CANCELS_AT_ONCE = 64
 SPARE_SOCKETS = 200
 """Sockets beyond the limit of sessions: clients at the door, cancel requests."""
-BACKLOG = 1024
 
 
 class StartupRefused(PgveilError):
@@ -67,7 +68,7 @@ class Server:
         self.draining = False
         self.finished_bytes = [0, 0]
         """From clients and from the server, of links that are closed."""
-        self._sock: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
         self._visits: set[asyncio.Task[None]] = set()
         self._chores: set[asyncio.Task[None]] = set()
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
@@ -76,34 +77,28 @@ class Server:
 
     @property
     def listening(self) -> bool:
-        return self._sock is not None
+        return bool(self._sockets)
 
     def listen(self, host: str, port: int, *, share: bool = False) -> int:
-        """Listen; returns the port. `share`: other processes may listen on it too. Raises OSError."""
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, proto)
+        """Listen on every address of the host; returns the port. `share`: other processes may, too. Raises OSError."""
+        sockets = bind(host, port, share=share)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if share:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.setblocking(False)
-            sock.bind(address)
-            sock.listen(BACKLOG)
+            listen(sockets)
         except BaseException:
-            sock.close()
+            for sock in sockets:
+                sock.close()
             raise
-        self._sock = sock
-        asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
+        self._sockets = sockets
+        for sock in sockets:
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
         self._chore(self._sweep())
-        return int(sock.getsockname()[1])
+        return port_of(sockets)
 
     def stop_listening(self) -> None:
-        if self._sock is not None:
-            asyncio.get_running_loop().remove_reader(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+            sock.close()
 
     # Arrivals.
 
@@ -133,7 +128,7 @@ class Server:
         loop.remove_reader(listener.fileno())
 
         def again() -> None:
-            if self._sock is listener:
+            if listener in self._sockets:
                 loop.add_reader(listener.fileno(), self._accept, listener)
 
         loop.call_later(0.5, again)

@@ -1,4 +1,4 @@
-"""One process of `pgveil serve`: everything started in order, signals, reload, everything stopped in reverse.
+"""One serving process: everything started in order, signals, reload, everything stopped in reverse.
 
 Start order is the order of trust: audit trail, policy, catalog, HTTP, and the listener last. A reload builds what is new
 before it swaps anything; what is bad is logged and audited, and the old stays in force.
@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import uvloop
@@ -67,14 +68,25 @@ def watched_databases(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(config.databases.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the serving processes this is: the only one, or one of the workers that `proxy.workers` keeps."""
+
+    name: str = "main"
+    """Name of its audit trail."""
+    parent: socket.socket | None = None
+    """Leads to the process that keeps the workers, which shares the port with them."""
+
+
 class Supervisor:
     """Made inside the running loop. `run` returns after a stop in good order; PgveilError when it cannot start."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, place: Place = Place()) -> None:
         self.config = config
+        self.place = place
         upstream = config.upstream
         self.door = Door(*_door_parts(config))
-        self.evidence = Evidence(config.audit)
+        self.evidence = Evidence(config.audit, place.name)
         self.metrics = Metrics(self._readings)
         self.planners = Planners(self.metrics.plan_seconds.observe)
         self.control = control_plane(config, self.planners, watched_databases(config), self._on_control)
@@ -113,6 +125,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         config = self.config
+        event(log, "starting", pid=os.getpid())
         try:
             await self.control.start()
         except (ValueError, OSError) as error:
@@ -125,7 +138,7 @@ class Supervisor:
                 raise ConfigError(f"cannot listen for HTTP on {config.http.host}:{config.http.port}: {_why(error)}") from None
             event(log, "http_listening", host=config.http.host, port=port)
         try:
-            port = self.server.listen(config.listen.host, config.listen.port)
+            port = self.server.listen(config.listen.host, config.listen.port, share=self.place.parent is not None)
         except OSError as error:
             raise ConfigError(f"cannot listen on {config.listen.host}:{config.listen.port}: {_why(error)}") from None
         listen = f"{config.listen.host}:{port}"
@@ -140,6 +153,23 @@ class Supervisor:
             },
         )
         event(log, "listening", host=config.listen.host, port=port, upstream=f"{config.upstream.host}:{config.upstream.port}")
+        if self.place.parent is not None:
+            self._stay_with(self.place.parent)
+
+    def _stay_with(self, parent: socket.socket) -> None:
+        """Tell it that we listen; when it is gone, stop at once, so that the ports and trails are free for the next."""
+
+        def gone() -> None:
+            asyncio.get_running_loop().remove_reader(parent.fileno())
+            self._on_stop("parent process gone")
+            self._stop_now.set()
+
+        parent.setblocking(False)
+        asyncio.get_running_loop().add_reader(parent.fileno(), gone)
+        try:
+            parent.send(b"listening")
+        except OSError:
+            gone()
 
     async def _drain(self) -> None:
         event(log, "draining", sessions=len(self.server.links), patience=self.config.limits.drain_timeout)
@@ -154,6 +184,7 @@ class Supervisor:
         (self._stop_now if self._stop.is_set() else self._stop).set()
 
     def _on_reload(self) -> None:
+        event(log, "reloading")
         task = asyncio.create_task(self._reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -233,11 +264,11 @@ def _why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, place: Place = Place()) -> None:
     """Run until a signal ends it. Raises PgveilError when it cannot start."""
 
     async def main() -> None:
-        await Supervisor(config).run()
+        await Supervisor(config, place).run()
 
     gc.freeze()  # what is loaded now stays
     gc.set_threshold(20_000, 20, 50)  # sessions free their objects by reference count; cycles are rare

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Listen, load_config
+from proxy.config import Listen, available_cpus, load_config
 from proxy.errors import ConfigError
 from proxy.tls import ClientMode, ServerMode
 
@@ -96,7 +96,7 @@ MISTAKES = {
     "unknown section": (
         MINIMAL + "lissen: { port: 1 }\n",
         "5:1: key 'lissen': found an unknown key (did you mean 'listen'?), expected one of "
-        "listen, upstream, control, tls, policy, audit, http, limits, databases",
+        "listen, upstream, control, tls, policy, audit, http, limits, databases, workers",
     ),
     "missing section": (
         MINIMAL.replace("audit: { directory: audit }\n", ""),
@@ -122,8 +122,7 @@ MISTAKES = {
     ),
     "variable": (
         MINIMAL.replace("user: pgveil_control", 'user: c, password: "${NOPE}"'),
-        "2:31: key 'control.password': the environment variable NOPE is not set, "
-        "expected a variable that holds the password",
+        "2:31: key 'control.password': the environment variable NOPE is not set, expected a variable that holds the password",
     ),
     "two passwords": (
         MINIMAL.replace("user: pgveil_control", "user: c, password: x, password_file: secret"),
@@ -143,8 +142,7 @@ MISTAKES = {
     ),
     "client certificates": (
         MINIMAL + "tls: { cert: cert.pem, key: key.pem, client_ca: ca.pem, mode: allow }\n",
-        "5:57: key 'tls.mode': found 'allow' with client_ca, which plain connections would evade, "
-        "expected mode: require",
+        "5:57: key 'tls.mode': found 'allow' with client_ca, which plain connections would evade, expected mode: require",
     ),
     "audit mode": (
         MINIMAL.replace("directory: audit", "directory: audit, mode: off"),
@@ -171,3 +169,20 @@ def test_no_file(home: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(home / "none.yaml", {})
     assert str(caught.value) == f"{home}/none.yaml:1:1: cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(("written", "count"), [("3", 3), ("1", 1), ("auto", available_cpus())])
+def test_workers(home: Path, written: str, count: int) -> None:
+    assert load_config(write(home, MINIMAL + f"workers: {written}\n"), {}).workers == count
+
+
+@pytest.mark.parametrize("written", ["0", "300", "many", "[2]", "1.5"])
+def test_bad_workers(home: Path, written: str) -> None:
+    with pytest.raises(ConfigError, match=r"pgveil.yaml:5:10: key 'workers'.* from 1 to 256, or auto"):
+        load_config(write(home, MINIMAL + f"workers: {written}\n"), {})
+
+
+def test_every_worker_has_an_http_port(home: Path) -> None:
+    assert load_config(write(home, MINIMAL + "http: { port: 65534 }\nworkers: 2\n"), {}).workers == 2
+    with pytest.raises(ConfigError, match="a port with 2 more above it"):
+        load_config(write(home, MINIMAL + "http: { port: 65534 }\nworkers: 3\n"), {})
