@@ -3,7 +3,8 @@
     python -m tests.bench [--quick] [--rounds N] [--seconds S] [--rows N] [--out FILE] [-q]
 
 Rounds are interleaved (every way once, then all again), so that noise from outside falls on all of them; medians are
-printed with their ratios, and everything goes to a JSON file. Nothing is asserted: times belong to machines.
+printed with their ratios, and everything goes to a JSON file. Nothing is asserted: times belong to machines. pgveil runs
+with `workers: auto`: as many processes as there are CPUs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from proxy.config import available_cpus
 from tests.bench.measure import CLIENTS, THREADS, Series, bulk_reads, point_reads
 from tests.bench.servers import running
 
@@ -46,7 +48,12 @@ def main() -> int:
     print(_table(points, "pgbouncer", higher=True))
     print(f"\nreading {options.rows:,} masked rows, seconds (median of {options.rounds})")
     print(_table(bulk, "direct, masks in the query", higher=False))
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    machine = {
+        "cpus": os.cpu_count(),
+        "workers": available_cpus(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
     everything = {"machine": machine, "rows": options.rows, "series": [asdict(s) for s in [*points, *bulk]]}
     options.out.write_text(json.dumps(everything, indent=1))
     print(f"\nall values: {options.out}")

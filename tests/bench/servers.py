@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.config import available_cpus
 from proxy.demo.embedded import PostgresServer, find_binaries, free_port
 from proxy.demo.launch import ProxyProcess
 
@@ -50,9 +51,11 @@ def running(home: Path, rows: int, scale: int) -> Iterator[Servers]:
         servers = Servers(postgres.bin_dir, postgres.port, None, free_port())
         _load(servers, rows, scale)
         bouncer = stack.enter_context(_pgbouncer(home, postgres.port))
-        http_port = free_port()
+        http_port = _free_run(available_cpus())
         config = _write_pgveil(home, postgres.port, servers.pgveil, http_port)
         stack.enter_context(ProxyProcess(config, http_port, home / "proxy.log"))
+        for number in range(available_cpus()):
+            _wait_for(http_port + number)
         yield Servers(postgres.bin_dir, postgres.port, bouncer, servers.pgveil)
 
 
@@ -122,14 +125,31 @@ def _unprivileged() -> pwd.struct_passwd | None:
         return pwd.getpwnam("nobody")
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _free_run(count: int) -> int:
+    """The first of `count` free ports in a row: every worker of pgveil has an HTTP port of its own."""
+    while True:
+        first = free_port()
+        sockets: list[socket.socket] = []
+        try:
+            for port in range(first, first + count):
+                sockets.append(socket.create_server(("127.0.0.1", port)))
+        except (OSError, OverflowError):
+            continue
+        else:
+            return first
+        finally:
+            for sock in sockets:
+                sock.close()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     deadline = time.monotonic() + 20
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("PgBouncer did not start") from None
+            if (process is not None and process.poll() is not None) or time.monotonic() > deadline:
+                raise RuntimeError(f"nothing listens on port {port}") from None
             time.sleep(0.02)
         else:
             return
@@ -157,5 +177,6 @@ policy: policy.yaml
 audit: {{ directory: audit }}
 http: {{ host: 127.0.0.1, port: {http_port} }}
 databases: [bench]
+workers: auto
 """)
     return config
