@@ -73,7 +73,7 @@ def parse(sql: str) -> list[Statement]:
     try:
         if result.error:
             error = result.error.contents
-            position = error.cursorpos - 1 if error.cursorpos > 0 else None
+            position = len(sql[: error.cursorpos - 1].encode()) if error.cursorpos > 0 else None  # it counts characters
             raise ParseError((error.message or b"syntax error").decode(errors="replace"), position)
         try:
             tree = json.loads(result.parse_tree)
