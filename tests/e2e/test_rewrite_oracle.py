@@ -111,10 +111,10 @@ def bank(postgres: TestServer) -> Iterator[Bank]:
     with psycopg.connect(postgres.dsn("postgres", "minibank")) as connection:
         canaries = frozenset((*_canaries(connection), *(v.encode() for v in minibank.LITERALS)))
     catalog = asyncio.run(_catalog(postgres))
-    connections = [psycopg.connect(postgres.dsn(ROLE, name, ROLE), autocommit=True, prepare_threshold=None) for name in names]
-    yield Bank(*connections, catalog, minibank.profile(catalog), Planner(), canaries)
-    for connection in connections:
-        connection.close()
+    raw, masked = (psycopg.connect(postgres.dsn(ROLE, name, ROLE), autocommit=True, prepare_threshold=None) for name in names)
+    yield Bank(raw, masked, catalog, minibank.profile(catalog), Planner(), canaries)
+    raw.close()
+    masked.close()
     for name in names:
         postgres.execute_sql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
     postgres.execute_sql("postgres", f"DROP ROLE {ROLE}; DROP ROLE {CONTROL}")
@@ -135,7 +135,7 @@ def execute(connection: psycopg.Connection, sql: str) -> Answer:
     pg.send_query(sql.encode())
     while (result := pg.get_result()) is not None:
         if result.status == pq.ExecStatus.COPY_OUT:
-            rows = []
+            rows: list[tuple[bytes | None, ...]] = []
             while True:
                 size, data = pg.get_copy_data(0)
                 if size <= 0:
