@@ -31,6 +31,8 @@ def add_keyed_columns(rewriter: Rewriter, level: Level) -> None:
         relation = rewriter.relations.get(site)
         if source is None or relation is None or not relation.primary_key or source.view is not None:
             continue
+        if any("A_Const" in i for i in items):
+            rewriter.reads_constants = True
         usage = rewriter.usage(site)
         mine = [r for r in usage.refs if r.node in grouped]
         have = {r.fields[-1] for r in mine}
@@ -45,7 +47,6 @@ def add_keyed_columns(rewriter: Rewriter, level: Level) -> None:
         if not wanted:
             continue
         alias = rewriter.aliases.get(site, site.alias)
-        rewriter.reads_constants = True
         at = rewriter.spans.group_by(location)
         names = [f"{quote_ident(alias)}.{quote_ident(usage.names[_index(relation, n)])}" for n in wanted]
         rewriter.edit(at, at, " " + ", ".join(names) + ",")
