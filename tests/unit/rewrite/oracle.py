@@ -65,7 +65,7 @@ def _names(node: Any) -> Iterator[Any]:
 
 
 def _is_mask(node: Any) -> bool:
-    """A SELECT, all names pinned, of expressions over one protected relation that names its masked columns inside expressions only."""
+    """A SELECT, all names pinned, over one protected relation, that names its masked columns inside expressions only."""
     items, sources = node.get("targetList", []), node.get("fromClause", [])
     if len(sources) != 1 or not set(node) <= {"targetList", "fromClause", "limitOption", "op"}:
         return False

@@ -1,0 +1,180 @@
+"""Which code a masked session may run, with and without a call in sight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rewrite.catalog import Catalog, Function, Operator
+from rewrite.plan import Verdict
+from tests.support.minibank import CATALOG, context, plan, profile
+
+BANK = ("pg_catalog", "bank")
+
+
+def verdict(text: str, path: tuple[str, ...] = ("pg_catalog", "public"), catalog: Catalog = CATALOG) -> str:
+    got = plan(text, context(catalog=catalog, of=profile(catalog, "f"), path=path))
+    return got.refusal.sqlstate if got.refusal is not None else got.verdict.value
+
+
+def with_function(schema: str, name: str, volatility: str = "s", extension: str | None = None) -> Catalog:
+    new = Function(5000, schema, name, "f", volatility, extension)
+    return replace(CATALOG, version=f"v-{schema}.{name}-{extension}", functions={**CATALOG.functions, 5000: new})
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT upper('a')", "SELECT bank.band(1)", "SELECT pg_catalog.now()", "SELECT nextval('s')", "SELECT int4('1')"]
+)
+def test_allowed(text: str) -> None:
+    assert verdict(text) == "pass"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT bank.get_phone(1)",
+        "SELECT 1 FROM bank.get_phone(1)",
+        'SELECT "bank"."get_phone"(1)',
+        "SELECT minibank.bank.get_phone(1)",
+        'SELECT bank.U&"\\0067et_phone"(1)',
+        "SELECT pg_read_file('x')",
+        "SELECT pg_catalog.lo_get(1)",
+        "SELECT ts_stat('select 1')",
+        "SELECT pg_temp.f(1)",
+        "CALL bank.get_phone(1)",
+        "SELECT 1 OPERATOR(bank.~>) 'a'",
+        "SELECT 1 OPERATOR(minibank.bank.~>) 'a'",
+        "SELECT 1::bank.hooked_t",
+        "SELECT bank.hooked_t(1)",
+        "SELECT (pg_class.oid).pg_get_indexdef FROM pg_catalog.pg_class",
+    ],
+)
+def test_refused(text: str) -> None:
+    assert verdict(text) == "42501"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT get_phone(1)",
+        "SELECT (1).get_phone",
+        "SELECT (ARRAY[1])[1].get_phone",
+        "SELECT x.get_phone FROM (SELECT 1) x",
+        "SELECT x.get_phone FROM generate_series(1, 2) x",
+        "SELECT b.get_phone FROM branches b",
+        "SELECT branches.get_phone FROM branches",
+        "SELECT bank.branches.get_phone FROM bank.branches",
+        "SELECT (SELECT c.get_phone FROM (SELECT 1) c) FROM public.customers AS c(get_phone)",
+        "SELECT 1 ~> 'a'",
+        "SELECT 1 ORDER BY 1 USING ~>",
+        "SELECT 1::hooked_t",
+    ],
+)
+def test_refused_where_the_path_leads_to_it(text: str) -> None:
+    assert verdict(text, BANK) == "42501"
+
+
+def test_a_column_of_that_name_is_a_column() -> None:
+    assert verdict("SELECT c.get_phone FROM public.customers AS c(get_phone)", BANK) in ("pass", "rewrite")
+
+
+def test_other_paths_do_not_matter() -> None:
+    assert verdict("SELECT 1 ~> 'a'") == "pass"
+
+
+def test_a_function_of_the_same_name_as_a_builtin() -> None:
+    evil = with_function("public", "upper")
+    assert verdict("SELECT upper('a')", catalog=evil) == "42501"
+    assert verdict("SELECT upper('a')", ("pg_catalog", "bank"), evil) == "pass"
+    assert verdict("SELECT pg_catalog.upper('a')", catalog=evil) == "pass"
+
+
+def test_the_masks_own_functions_are_pinned_against_it() -> None:
+    evil = with_function("public", "overlay")
+    got = plan("SELECT phone FROM bank.customers", context(catalog=evil, of=profile(evil, "g")))
+    assert got.verdict is Verdict.REWRITE
+    assert '"pg_catalog"."overlay"' in got.text
+
+
+def test_extensions() -> None:
+    assert verdict("SELECT f(1)", catalog=with_function("public", "f", extension="pgcrypto")) == "pass"
+    assert verdict("SELECT crosstab('x')", catalog=with_function("public", "crosstab", extension="tablefunc")) == "42501"
+    assert verdict("SELECT f(1)", catalog=with_function("public", "f", extension="dblink")) == "42501"
+
+
+def test_volatile_builtins_have_to_be_listed() -> None:
+    assert verdict("SELECT new_thing()", catalog=with_function("pg_catalog", "new_thing", "v")) == "42501"
+    assert verdict("SELECT new_thing()", catalog=with_function("pg_catalog", "new_thing", "s")) == "pass"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("SELECT JSON_SCALAR(1)", "json_scalar"), ("SELECT JSON_OBJECT('a': 1)", "json_object")]
+)
+def test_later_syntax_is_a_call_on_an_older_server(text: str, name: str) -> None:
+    evil = with_function("public", name)
+    assert verdict(text, catalog=evil) == "42501"
+    assert verdict(text, catalog=replace(evil, version="18", server_version=180000)) == "pass"
+
+
+def test_implicit_operators() -> None:
+    attr = next(f.oid for f in CATALOG.functions.values() if f.name == "attr")
+    evil = replace(CATALOG, version="eq", operators=(Operator("public", "=", attr),))
+    for text in (
+        "SELECT 1 = 1",
+        "SELECT 1 IN (1)",
+        "SELECT 1 IN (SELECT 1)",
+        "SELECT NULLIF(1, 1)",
+        "SELECT 1 IS DISTINCT FROM 1",
+        "SELECT CASE 1 WHEN 1 THEN 1 END",
+        "SELECT 1 FROM bank.branches JOIN bank.branches b USING (code)",
+        "SELECT 1 FROM bank.branches NATURAL JOIN bank.v_branches",
+    ):
+        assert verdict(text, catalog=evil) == "42501", text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT set_config('session_authorization', 'x', false)",
+        "SELECT pg_catalog.set_config('standard_conforming_strings', 'off', false)",
+        "SELECT minibank.pg_catalog.set_config('standard_conforming_strings', 'off', false)",
+        "SELECT set_config('standard_' || 'conforming_strings', 'off', false)",
+        "SELECT set_config(name, 'off', false) FROM (VALUES ('x')) v(name)",
+        "SELECT set_config(setting_name => 'x', new_value => 'y', is_local => false)",
+        "SET standard_conforming_strings = off",
+        "RESET standard_conforming_strings",
+        "SET SESSION AUTHORIZATION x",
+        "SET session_replication_role = replica",
+    ],
+)
+def test_settings_that_stay(text: str) -> None:
+    assert verdict(text) == "42501"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT pg_get_indexdef(30)",
+        "SELECT pg_catalog.pg_get_indexdef(30, 1, true)",
+        "SELECT minibank.pg_catalog.pg_get_indexdef(30)",
+        "SELECT obj_description(12, 'pg_class')",
+    ],
+)
+def test_printed_definitions_are_looked_at(text: str) -> None:
+    got = plan(text)
+    assert got.verdict is Verdict.REWRITE
+    assert "THEN NULL::pg_catalog.oid" in got.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TEMP TABLE t (a text DEFAULT pg_get_indexdef(30))",
+        "ALTER TABLE bank.branches ALTER name TYPE text USING obj_description(12)",
+        "EXECUTE p(pg_get_indexdef(30))",
+        "COPY bank.branches FROM STDIN WHERE pg_get_indexdef(30) LIKE '%1%'",
+    ],
+)
+def test_printed_definitions_are_refused_elsewhere(text: str) -> None:
+    assert verdict(text) == "42501"

@@ -1,0 +1,154 @@
+"""Writes: nothing masked is stored, nothing raw is read through a write, nothing masked is destroyed."""
+
+from __future__ import annotations
+
+import pytest
+
+from rewrite.plan import Verdict
+from tests.support.minibank import context, plan
+
+PASSES = [
+    "INSERT INTO bank.branches VALUES ('A', 'B') ON CONFLICT DO NOTHING",
+    "INSERT INTO bank.customers (id, name, email) VALUES (1, 'a', 'b')",
+    "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers",
+    "UPDATE bank.customers SET vip = true WHERE id = 1 RETURNING id, vip",
+    "UPDATE bank.customers c SET branch = b.code FROM bank.branches b WHERE c.branch = b.name",
+    "UPDATE bank.customers SET vip = true WHERE id IN (SELECT id FROM public.customers WHERE phone = 'x' AND name = 'y')",
+    "UPDATE bank.customers c SET vip = true FROM public.customers p WHERE p.phone = 'x' AND p.id = c.id",
+    "DELETE FROM bank.customers WHERE id = 1",
+    "DELETE FROM bank.accounts WHERE status = 'closed'",
+    "MERGE INTO bank.branches b USING public.customers p ON p.name = b.code WHEN NOT MATCHED THEN INSERT VALUES (p.phone, '')",
+    "INSERT INTO bank.watchlist (id, reason) VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET reason = excluded.reason",
+    "TRUNCATE bank.branches",
+    "CREATE TABLE public.t (a int)",
+    "CREATE TABLE public.t AS SELECT id, branch FROM bank.customers",
+    "CREATE TEMP TABLE t AS SELECT * FROM bank.customers",
+    "CREATE INDEX ON bank.branches (lower(name))",
+    "ALTER TABLE bank.branches ADD COLUMN x int DEFAULT 1",
+    "ALTER TABLE bank.branches RENAME TO offices",
+    "DROP TABLE IF EXISTS public.nothing, bank.branches CASCADE",
+    "DROP SCHEMA archive",
+    "COMMENT ON TABLE bank.branches IS 'x'",
+    "GRANT SELECT ON bank.branches TO public",
+    "LOCK TABLE bank.customers IN ACCESS SHARE MODE",
+    "ANALYZE bank.customers",
+]
+
+REFUSED = [
+    "INSERT INTO bank.customers (id, phone) VALUES (1, '13000000000')",
+    "INSERT INTO bank.customers VALUES (1)",
+    "INSERT INTO bank.branches SELECT name, phone FROM bank.customers",
+    "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers WHERE phone LIKE '13%'",
+    "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers ORDER BY balance LIMIT 1",
+    "INSERT INTO bank.branches SELECT label, label FROM bank.v_label",
+    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING hotline",
+    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING *",
+    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING watchlist",
+    "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = excluded.hotline",
+    "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = excluded::text",
+    "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = watchlist.hotline",
+    "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET hotline = 'x'",
+    "INSERT INTO bank.customers (id, name) VALUES (1, 'x') ON CONFLICT (phone) DO NOTHING",
+    "UPDATE bank.customers SET phone = '13000000000' WHERE id = 1",
+    "UPDATE bank.customers SET (vip, phone) = (true, 'x')",
+    "UPDATE bank.customers SET contact.phone = 'x'",
+    "UPDATE bank.customers SET branch = phone",
+    "UPDATE bank.customers SET vip = true WHERE phone = 'x'",
+    "UPDATE bank.customers SET vip = true RETURNING phone",
+    "UPDATE bank.customers SET vip = true RETURNING customers",
+    "UPDATE bank.customers SET vip = true RETURNING row_to_json(customers.*)",
+    "UPDATE bank.customers SET vip = true RETURNING bank.customers.phone",
+    "UPDATE bank.customers SET vip = true RETURNING (SELECT phone)",
+    "UPDATE bank.branches SET name = c.phone FROM bank.customers c",
+    "UPDATE bank.corporate SET phone = 'x'",
+    "UPDATE bank.transactions_1 SET memo = 'x'",
+    "DELETE FROM bank.customers WHERE balance > 1000",
+    "DELETE FROM bank.branches WHERE code IN (SELECT name FROM bank.customers)",
+    "DELETE FROM bank.customers RETURNING old.*",
+    "MERGE INTO bank.customers c USING bank.branches b ON c.phone = b.code WHEN MATCHED THEN DELETE",
+    "MERGE INTO bank.customers c USING bank.branches b ON c.branch = b.code WHEN MATCHED THEN UPDATE SET phone = 'x'",
+    "MERGE INTO bank.customers c USING bank.branches b ON c.branch = b.code WHEN MATCHED AND c.phone = 'x' THEN DELETE",
+    "MERGE INTO bank.branches b USING bank.customers c ON true WHEN NOT MATCHED THEN INSERT VALUES (c.phone, c.name)",
+    "WITH x AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * FROM x",
+    "CREATE TABLE public.t AS SELECT phone FROM bank.customers",
+    "CREATE TABLE public.t AS SELECT id FROM bank.customers WHERE phone LIKE '13%'",
+    "CREATE TABLE public.t AS EXECUTE p",
+    "CREATE MATERIALIZED VIEW public.m AS SELECT phone FROM bank.customers",
+    "CREATE VIEW public.v AS SELECT phone FROM bank.customers",
+    "CREATE TABLE public.t (LIKE bank.watchlist INCLUDING ALL)",
+    "CREATE TABLE public.t () INHERITS (bank.customers)",
+    "CREATE TABLE public.t PARTITION OF bank.wealth DEFAULT",
+    "CREATE TABLE public.t (a text REFERENCES bank.accounts (number))",
+    "CREATE UNIQUE INDEX ON bank.customers (phone)",
+    "ALTER TABLE bank.customers ADD CHECK (phone <> 'x')",
+    "ALTER TABLE public.customers INHERIT bank.customers",
+    "ALTER TABLE bank.customers RENAME TO other",
+    "ALTER TABLE bank.v_contact RENAME TO other",
+    "ALTER SCHEMA bank RENAME TO other",
+    "ALTER TYPE bank.contact_t RENAME TO other",
+    "ALTER TYPE bank.contact_t DROP ATTRIBUTE phone",
+    "ALTER FUNCTION bank.get_phone(int) RENAME TO band",
+    "ALTER ROLE a RENAME TO b",
+    "DROP TABLE bank.customers",
+    "DROP VIEW bank.v_contact",
+    "DROP SCHEMA bank CASCADE",
+    "DROP TYPE bank.contact_t CASCADE",
+    "DROP DOMAIN bank.phone_t CASCADE",
+    "DROP OWNED BY owner",
+    "TRUNCATE bank.customers",
+    "TRUNCATE bank.branches CASCADE",
+    "COMMENT ON COLUMN bank.customers.phone IS 'x'",
+    "GRANT SELECT ON bank.customers TO public",
+    "GRANT owner TO analyst",
+    "REFRESH MATERIALIZED VIEW bank.mv_phones",
+    "CREATE RULE r AS ON SELECT TO public.customers DO INSTEAD SELECT * FROM bank.customers",
+    "CREATE TRIGGER t BEFORE INSERT ON bank.branches EXECUTE FUNCTION f()",
+    "CREATE POLICY p ON bank.branches USING (true)",
+    "CREATE STATISTICS s ON phone, name FROM bank.customers",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE CAST (int AS text) WITH INOUT",
+    "CREATE AGGREGATE a (int) (SFUNC = bank.attr, STYPE = text)",
+    "CREATE DOMAIN d AS int CHECK (bank.get_phone(VALUE) <> '')",
+    "CREATE FOREIGN TABLE f (a int) SERVER s",
+    "IMPORT FOREIGN SCHEMA s FROM SERVER x INTO public",
+    "CREATE EXTENSION dblink",
+    "CREATE PUBLICATION p FOR TABLE bank.customers",
+    "SECURITY LABEL ON TABLE bank.customers IS 'x'",
+    "DO 'begin end'",
+    "LOAD 'x'",
+    "REASSIGN OWNED BY a TO b",
+    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO public",
+    "ALTER SYSTEM SET work_mem = '1MB'",
+    "ALTER DATABASE minibank SET search_path = bank",
+    "COPY bank.customers (id, phone) FROM STDIN",
+    "INSERT INTO pg_catalog.pg_class (oid) VALUES (1)",
+    "CREATE TABLE pg_catalog.x (a int)",
+]
+
+
+@pytest.mark.parametrize("text", PASSES)
+def test_goes_on(text: str) -> None:
+    got = plan(text)
+    assert got.verdict in (Verdict.PASS, Verdict.REWRITE), got.refusal
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_refused(text: str) -> None:
+    got = plan(text)
+    assert got.verdict is Verdict.REFUSE
+    assert got.refusal is not None
+    assert got.refusal.sqlstate in ("42501", "0A000")
+
+
+def test_into_the_session_s_own_temporary_tables() -> None:
+    own = context(path=("pg_temp", "pg_catalog", "public"), temp=["t"])
+    for text in (
+        "INSERT INTO t SELECT phone FROM bank.customers",
+        "UPDATE t SET a = (SELECT phone FROM bank.customers LIMIT 1)",
+        "DELETE FROM pg_temp.t WHERE a IN (SELECT phone FROM bank.customers)",
+        "CREATE INDEX ON t (a)",
+    ):
+        assert plan(text, own).verdict is Verdict.REWRITE, text
+    assert plan(
+        "WITH x AS (INSERT INTO bank.branches VALUES ('a', 'b')) INSERT INTO t SELECT phone FROM bank.customers", own
+    ).verdict is (Verdict.REFUSE)
