@@ -50,10 +50,17 @@ def _is_guarded(run: Run, relation: Relation) -> bool:
 
 
 def no_definitions(rewriter: Rewriter, kind: str) -> None:
-    """Where a call cannot be rewritten, it may not print a definition that embeds data."""
+    """Where a call cannot be rewritten, it may not print a definition that embeds data, nor change name resolution unseen."""
+    no_settings(rewriter, kind)
     name = functions.prints_definition(rewriter.survey, rewriter.names.catalog)
     if name is not None:
         raise refuse("42501", f"{name}() may not be used in {statements.kind_name(kind)}", "use it in a SELECT")
+
+
+def no_settings(rewriter: Rewriter, kind: str) -> None:
+    """What runs later, or beside a query, may not change settings: the session would not notice when it happens."""
+    if functions.set_config_names(rewriter.survey):
+        raise refuse("42501", f"set_config() may not be used in {statements.kind_name(kind)}", "use it in a SELECT, or SET")
 
 
 def dropped(run: Run, body: Node) -> tuple[Relation, ...]:

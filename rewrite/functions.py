@@ -23,16 +23,16 @@ _BUILTIN_CASTS = frozenset(
 """Builtin types: `type(value)` is a cast when no function of that name exists."""
 
 _KEYWORD_FUNCTIONS = {
-    "JsonObjectConstructor": ("json_object", 160000),
-    "JsonArrayConstructor": ("json_array", 160000),
-    "JsonArrayQueryConstructor": ("json_array", 160000),
-    "JsonObjectAgg": ("json_objectagg", 160000),
-    "JsonArrayAgg": ("json_arrayagg", 160000),
-    "JsonParseExpr": ("json", 170000),
-    "JsonScalarExpr": ("json_scalar", 170000),
-    "JsonSerializeExpr": ("json_serialize", 170000),
-    "JsonFuncExpr": ("json_value", 170000),
-    "MergeSupportFunc": ("merge_action", 170000),
+    "JsonObjectConstructor": (("json_object",), 160000),
+    "JsonArrayConstructor": (("json_array",), 160000),
+    "JsonArrayQueryConstructor": (("json_array",), 160000),
+    "JsonObjectAgg": (("json_objectagg",), 160000),
+    "JsonArrayAgg": (("json_arrayagg",), 160000),
+    "JsonParseExpr": (("json",), 170000),
+    "JsonScalarExpr": (("json_scalar",), 170000),
+    "JsonSerializeExpr": (("json_serialize",), 170000),
+    "JsonFuncExpr": (("json_value", "json_query", "json_exists"), 170000),
+    "MergeSupportFunc": (("merge_action",), 170000),
 }
 """SQL/JSON syntax of later versions that an older server reads as a call of a function of that name."""
 
@@ -78,8 +78,8 @@ def check(survey: Survey, names: Names) -> Finding | None:
             return Finding(forbidden("sampling method", ".".join(sample)))
     for keyword in survey.keywords:
         if keyword in _KEYWORD_FUNCTIONS:
-            name, since = _KEYWORD_FUNCTIONS[keyword]
-            if names.catalog.server_version < since:
+            possible, since = _KEYWORD_FUNCTIONS[keyword]
+            for name in possible if names.catalog.server_version < since else ():
                 finding = _candidates((name,), names, must_exist=False)
                 if finding is not None:
                     return finding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rewrite import statements, writes
 from rewrite.copy import copy
-from rewrite.definitions import definition, no_definitions
+from rewrite.definitions import definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strip
 from rewrite.plan import Effect, Plan, PlanContext, StatementPlan, Verdict
 from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
@@ -65,6 +65,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
         rewriter = query(run, kind, body)
         for select in rewriter.survey.into:
             writes.into(rewriter, select["intoClause"]["rel"])
+            no_settings(rewriter, kind)
             effects |= Effect.RESOLUTION | Effect.DDL
         return done(rewriter, name, effects)
     if kind in _INNER or kind == "CreateTableAsStmt":
@@ -108,6 +109,8 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         raise Refused(statements.not_supported(kind))
     if kind == "ExplainStmt":
         _explained(run, body, rewriter)
+    if kind in ("PrepareStmt", "DeclareCursorStmt", "ViewStmt", "CreateTableAsStmt"):
+        no_settings(rewriter, kind)
     if kind == "CreateTableAsStmt":
         writes.into(rewriter, body["into"]["rel"])
         if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:

@@ -104,6 +104,8 @@ class Rewriter:
             if source.refusal is not None:
                 raise Refused(source.refusal)
             self.sources[site] = source
+            if source.view is not None:
+                self._check_view(source.view)
             usage = self.columns.usages[site]
             for name in source.denied:
                 if usage.clauses(name):
@@ -122,6 +124,13 @@ class Rewriter:
             finding = functions.attribute(name, self.names)
             if finding is not None:
                 raise Refused(finding.refusal, finding.need)
+
+    def _check_view(self, text: str) -> None:
+        """The definition of a view put in its place is read with the session's search_path: its names are checked for that."""
+        (statement,) = parse(text)
+        finding = functions.check(Survey(statement.kind, statement.body), self.names)
+        if finding is not None:
+            raise Refused(finding.refusal, finding.need)
 
     def _may_show_new_columns(self, site: Site, relation: Relation) -> bool:
         """A star or whole row shows whatever columns the relation has by now, classified or not."""

@@ -100,7 +100,7 @@ def _path(run: Run, names: list[str], temp: frozenset[str] | None) -> Resolution
     if temp is None:
         # Whether there are temporary relations is not known; without them unqualified names would be read wrongly.
         raise Refused(None, Need.RESOLUTION)
-    path = [n for n in names if n in run.context.catalog.schemas]
+    path = [n for n in names if n == "pg_temp" or n in run.context.catalog.schemas]
     if "pg_catalog" not in path:
         path.insert(0, "pg_catalog")
     if temp and "pg_temp" not in path:

@@ -38,7 +38,7 @@ DDL: dict[str, Effect] = {
     "AlterSeqStmt": Effect.DDL,
     "CreateSchemaStmt": Effect.RESOLUTION | Effect.DDL,
     "CommentStmt": Effect.DDL,
-    "GrantStmt": Effect.DDL,
+    "GrantStmt": Effect.RESOLUTION | Effect.DDL,
     "ViewStmt": Effect.RESOLUTION | Effect.DDL,
     "ReindexStmt": Effect.NONE,
     "ClusterStmt": Effect.NONE,

@@ -109,7 +109,12 @@ def test_volatile_builtins_have_to_be_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "name"), [("SELECT JSON_SCALAR(1)", "json_scalar"), ("SELECT JSON_OBJECT('a': 1)", "json_object")]
+    ("text", "name"),
+    [
+        ("SELECT JSON_SCALAR(1)", "json_scalar"),
+        ("SELECT JSON_OBJECT('a': 1)", "json_object"),
+        ("SELECT JSON_EXISTS('{}', '$')", "json_exists"),
+    ],
 )
 def test_later_syntax_is_a_call_on_an_older_server(text: str, name: str) -> None:
     evil = with_function("public", name)
@@ -150,6 +155,35 @@ def test_implicit_operators() -> None:
 )
 def test_settings_that_stay(text: str) -> None:
     assert verdict(text) == "42501"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TEMP TABLE t (a text DEFAULT set_config('search_path', 'bank', false))",
+        "CREATE TEMP TABLE t (a text CHECK (set_config('search_path', 'bank', false) <> ''))",
+        "ALTER TABLE bank.branches ALTER name SET DEFAULT set_config('search_path', 'bank', false)",
+        "CREATE TEMP VIEW v AS SELECT set_config('search_path', 'bank', false)",
+        "CREATE TEMP TABLE t AS SELECT set_config('search_path', 'bank', false)",
+        "SELECT set_config('search_path', 'bank', false) AS a INTO TEMP t",
+        "DECLARE c CURSOR FOR SELECT set_config('search_path', 'bank', false)",
+        "PREPARE p AS SELECT set_config('search_path', 'bank', false)",
+        "EXECUTE p(set_config('search_path', 'bank', false))",
+        "COPY bank.branches FROM STDIN WHERE set_config('search_path', 'bank', false) <> ''",
+        "SELECT (SELECT 1 FROM set_config(name, 'bank', true) f, (SELECT 'x'::text AS name) g WHERE name = 'x') "
+        "FROM (VALUES ('search_path')) o(name)",
+    ],
+)
+def test_settings_do_not_change_unseen(text: str) -> None:
+    assert verdict(text) == "42501"
+
+
+def test_names_of_a_view_s_definition_are_looked_up_in_the_session_s_path() -> None:
+    assert verdict("SELECT label FROM bank.v_label") == "rewrite"
+    attr = next(f.oid for f in CATALOG.functions.values() if f.name == "attr")
+    evil = replace(CATALOG, version="||", operators=(Operator("public", "||", attr),))
+    assert verdict("SELECT label FROM bank.v_label", catalog=evil) == "42501"
+    assert verdict("SELECT label FROM bank.v_label", BANK, evil) == "rewrite"
 
 
 @pytest.mark.parametrize(
