@@ -154,7 +154,7 @@ class SourceBook:
             return self._refuse(relation, "it shows data of all tables")
         decisions = self.decisions(relation)
         if any(not d.is_clear for d in decisions.values()):
-            if relation.kind in "vm" and not system.is_system(relation):
+            if relation.kind in "vm" and relation.oid in self.profile.decisions:
                 named = {c.name for c in relation.columns if c.attnum in decisions}
                 left = self._views.masked_columns(relation, self) - named
                 if left:
