@@ -1,0 +1,74 @@
+"""Compiles the wire scanner with mypyc where that is possible. Everything else is in pyproject.toml.
+
+Possible means: mypy is among the build requirements that could be installed, and there is a C compiler with Python's
+headers. Otherwise, and whenever anything about it goes wrong, the same source is installed as plain Python: an
+installation never fails because of this. PGVEIL_PURE=1 asks for plain Python; editable installs always are, so that an
+extension cannot outlive a change of its source.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCES = ["proxy/wire/_scan.py"]
+
+
+def extensions() -> list[Extension]:
+    """The compiled modules, or none."""
+    if os.environ.get("PGVEIL_PURE", "0") not in ("", "0"):
+        return []
+    try:
+        from mypyc.build import mypycify
+
+        if not _can_compile():
+            raise RuntimeError("there is no C compiler with Python's headers")
+        return list(mypycify(["--config-file=", *SOURCES], opt_level="3", debug_level="0", target_dir="build/mypyc"))
+    except (Exception, SystemExit) as reason:  # mypyc exits when it does not like something
+        _say(reason)
+        return []
+
+
+def _can_compile() -> bool:
+    from distutils.ccompiler import new_compiler
+    from distutils.errors import CompileError, DistutilsPlatformError
+    from distutils.sysconfig import customize_compiler, get_python_inc
+
+    with tempfile.TemporaryDirectory() as home:
+        source = Path(home, "probe.c")
+        source.write_text("#include <Python.h>\n")
+        try:
+            compiler = new_compiler()
+            customize_compiler(compiler)
+            places = {get_python_inc(), get_python_inc(plat_specific=True)}
+            compiler.compile([str(source)], output_dir=home, include_dirs=sorted(places))
+        except (CompileError, DistutilsPlatformError, OSError):
+            return False
+    return True
+
+
+def _say(reason: object) -> None:
+    print(f"pgveil: installing as plain Python ({type(reason).__name__}: {reason})", file=sys.stderr)
+
+
+class OptionalBuild(build_ext):
+    """All extensions or none: half of them would not import."""
+
+    def run(self) -> None:
+        if self.editable_mode:
+            self.extensions = []
+        try:
+            super().run()
+        except Exception as reason:
+            _say(reason)
+            for path in map(Path, self.get_outputs()):
+                path.unlink(missing_ok=True)
+            self.extensions = []
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
