@@ -1,15 +1,32 @@
-"""The little that is ours before the session is ready: channel binding and replication.
+"""Pure rules for the time before the session is ready: channel binding and replication.
 
-Authentication is relayed: the server decides, pgveil never sees a password it could use. Channel binding ties SCRAM to
-the TLS connection it runs in; ours ends at the proxy, so SCRAM-SHA-256-PLUS is not offered. Manual:
-sasl-authentication.
+Authentication is relayed: the server decides, pgveil never sees a password it could use. SCRAM's channel binding
+(tls-server-end-point, RFC 5929) is a hash of the certificate that the client was shown, signed together with the
+client's proof (RFC 5802 section 6): a relay can neither make it fit another certificate nor change the flag by which a
+client says that it could have bound its channel. So it holds across pgveil only if both TLS connections show the same
+certificate; otherwise SCRAM-SHA-256-PLUS is not offered. A client on TLS that could have used it then says so (flag
+`y`, libpq's channel_binding=prefer), and a server on TLS refuses that as a downgrade: src/backend/libpq/auth-scram.c,
+read_client_first_message. The client must be told not to say so. Manual: sasl-authentication.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.session.effects import Identity, View
 from proxy.wire import codec, startup
 from rewrite.plan import Refusal
+
+PLAIN_SCRAM: Final = b"SCRAM-SHA-256"
+BINDING_MESSAGE: Final = "SCRAM channel binding is not possible through pgveil"
+BINDING_DETAIL: Final = (
+    "TLS ends at pgveil, so the server's SCRAM-SHA-256-PLUS was not offered to the client. The client said that it "
+    "supports channel binding, and the server takes this for an attack."
+)
+BINDING_HINT: Final = (
+    "Connect with channel_binding=disable (libpq, psql, psycopg; or PGCHANNELBINDING=disable in the environment; "
+    "pgjdbc: channelBinding=disable)."
+)
 
 
 def strip_channel_binding(body: bytes) -> bytes | None:
@@ -20,6 +37,19 @@ def strip_channel_binding(body: bytes) -> bytes | None:
     offered = codec.decode_sasl(data)
     kept = [m for m in offered if not m.endswith(b"-PLUS")]
     return codec.encode_sasl(kept) if kept and len(kept) < len(offered) else None
+
+
+def could_have_bound(body: bytes) -> bool:
+    """A SASLInitialResponse of a client that supports channel binding and believes that the server does not."""
+    mechanism, _, rest = body.partition(b"\0")
+    return mechanism == PLAIN_SCRAM and rest[4:6] == b"y,"
+
+
+def explain_binding(fields: codec.Fields, encoding: str | None) -> codec.Fields:
+    """The server's refusal of such a client, with what to do about it."""
+    texts = {"M": BINDING_MESSAGE, "D": BINDING_DETAIL, "H": BINDING_HINT}
+    kept = tuple((code, value) for code, value in fields if code in "SVC")
+    return kept + tuple((code, text.encode(encoding or "ascii")) for code, text in texts.items())
 
 
 def is_authenticated(body: bytes) -> bool:

@@ -58,7 +58,9 @@ class Authority(Protocol):
     def epoch(self) -> int:
         """Changes whenever any view may be out of date; compared before every statement."""
 
-    def current(self, identity: Identity, now: float) -> View: ...
+    def current(self, identity: Identity, now: float) -> View:
+        """May raise when there is no view to be had. If the exception has `sqlstate` and `message` (and `hint`), the client
+        is told these; the session ends either way."""
 
 
 class AuditSink(Protocol):
@@ -86,8 +88,6 @@ class AuditSink(Protocol):
 class SessionOptions:
     sid: str = ""
     """Session id for the records."""
-    strip_channel_binding: bool = True
-    """Take SCRAM-SHA-256-PLUS out of the server's offer; TLS ends at the proxy, so it could never succeed."""
     max_statement: int = 64 * MIB
     """Longest Query or Parse message, in bytes."""
     max_backlog: int = 16 * MIB

@@ -70,6 +70,8 @@ class Expected:
     """A Sync that a running copy-in may have swallowed."""
     changes: int = 0
     """Effect bits, see `session.plans`."""
+    renews: bool = False
+    """A Close of ours before a statement is prepared again."""
     slot: Slot | None = None
     record: Record | None = None
     prepares: tuple[tuple[int, Slot, Record], ...] = ()

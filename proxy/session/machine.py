@@ -28,7 +28,9 @@ table ends the session.
 * Evidence comes first: the decision is recorded when a statement goes upstream, so before any byte of its result can
   exist. The transport flushes the audit writer when `evidence` is set, before it writes `to_client`.
 * The policy view is asked for again when the authority's epoch changes, the application name changes or the profile
-  expires. A prepared statement or portal planned under another view runs only if today's plan sends the same text.
+  expires. A prepared statement planned under another view is prepared again in front of the client's message if today's
+  plan sends another text (`renewal`); a portal then gives no more rows.
+* Terminate goes to the server in its place, behind whatever was sent before; the server ends the session (`leaving`).
 
 Sessions that see everything in clear take the same way; plans are recorded, their verdicts do not block, bytes are not
 changed.
@@ -38,8 +40,9 @@ Manual: protocol-flow. The server's side of the story: src/backend/tcop/postgres
 
 from __future__ import annotations
 
-from proxy.session import backend, frontend
+from proxy.session import backend, frontend, gates, login
 from proxy.session import state as st
+from proxy.session.asides import ServerViolation
 from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions
 from proxy.session.state import State
 from proxy.wire import codec, tags
@@ -82,7 +85,7 @@ class Session(State):
         return self.client.held + self.server.held + self.backlog_size + len(self.probe_answer)
 
     def client_data(self, data: bytes) -> None:
-        if self.close or not data:
+        if self.close or self.leaving or not data:
             return
         if self.phase == st.RAW:
             self.to_server.append(data)
@@ -122,12 +125,29 @@ class Session(State):
             self._fail(error, from_client=False)
 
     def client_eof(self) -> None:
-        """The client is gone."""
-        self.end(None)
+        """The client is gone, without Terminate unless it is `leaving`.
+
+        The session does not end as long as input that the client sent before is held, or the server has a Terminate to
+        come to: what has been sent is executed, as it would be without us. `close` is set when there is nothing to wait for.
+        """
+        if self.close:
+            return
+        self.client_gone = True
+        if self.leaving:
+            self.to_server.append(codec.TERMINATE)  # a COPY takes the first one for a wrong message, and nothing more
+        elif not (self.held and self.phase == st.READY):
+            self.end(None)
 
     def server_eof(self) -> None:
-        """The server is gone; when it has not said why, the client is told."""
-        self.end(None if self.fatal else _SERVER_GONE, server_gone=True)
+        """The server is gone; when it has not said why and was not asked to go, the client is told."""
+        self.end(None if self.fatal or self.leaving else _SERVER_GONE, server_gone=True)
+
+    def certificates(self, ours: bytes | None, servers: bytes | None) -> None:
+        """The certificates (DER) shown to the client by us and to us by the server, None without TLS; before any data.
+
+        SCRAM's channel binding is a hash of the certificate: it holds across us only when both are the same.
+        """
+        self.same_certificate = ours is not None and ours == servers
 
     def catalog_refreshed(self) -> None:
         """The catalog has been read since `wants_catalog` or `ddl` was set."""
@@ -153,9 +173,9 @@ class Session(State):
         """Server messages until the session is ready."""
         scan = self.server
         while self.phase == st.AUTHENTICATING and (tag := scan.next()):
-            handler = backend.LOGIN.get(tag)
+            handler = login.SERVER.get(tag)
             if handler is None:
-                raise backend.ServerViolation(f"unexpected {tags.SERVER_NAMES[tag]} before the session is ready")
+                raise ServerViolation(f"unexpected {tags.SERVER_NAMES[tag]} before the session is ready")
             handler(self)
         if self.phase == st.RAW:
             self.flush_server()
@@ -183,23 +203,37 @@ class Session(State):
                         self.client_mark = 0
                         continue
                     scan.release()
+                    if self.client_gone:
+                        self.end(None)
                     return
-                hold = frontend.on_login_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
+                hold = login.on_client_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
                 if hold:
                     scan.rewind()
                     self.flush_client()
                     self.held = True
+                    return
+                if self.leaving:
+                    self._left()
                     return
                 if self.close:
                     return
         except Exception as error:
             self._fail(error, from_client=True)
 
+    def _left(self) -> None:
+        """The client's Terminate has been decided: forward everything up to it, forget what may follow."""
+        self.flush_client()
+        self.client.take()
+        self.backlog.clear()
+        self.backlog_size = 0
+        if self.client_gone:
+            self.to_server.append(codec.TERMINATE)
+
     def _resume(self) -> None:
         """Go on with held input if what it waits for has come."""
         wait = self.wait
         if wait == st.DRAIN:
-            if self.queue:
+            if self.queue and not self.gate & st.COPY_IN:
                 return
         elif wait == st.DDL_DONE:
             if self.gate & st.DDL and not self.gate & st.SKIPPING:
@@ -227,15 +261,16 @@ class Session(State):
                 refusal = Refusal("08P01", "invalid message length")
             else:
                 refusal = Refusal("08P01", f"invalid frontend message type {error.tag}")
-        elif isinstance(error, frontend.Violation):
+        elif isinstance(error, gates.Violation):
             refusal = Refusal("08P01", str(error))
-        elif isinstance(error, ScanError | backend.ServerViolation | codec.CodecError):
+        elif isinstance(error, ScanError | ServerViolation | codec.CodecError):
             refusal = Refusal("08P01", f"protocol error of the server: {error}")
+        elif isinstance(error, st.Unavailable):
+            refusal = error.refusal
         else:
             refusal = _INTERNAL
+        kind = "unavailable" if isinstance(error, st.Unavailable) else "protocol_error"
         what = type(error).__name__
-        self.audit.event(
-            "protocol_error", {"sid": self.sid, "client": from_client, "error": what, "message": refusal.message}
-        )  # fmt: skip
+        self.audit.event(kind, {"sid": self.sid, "client": from_client, "error": what, "message": refusal.message})
         self.evidence = True
         self.end(refusal)

@@ -51,6 +51,5 @@ def error(refusal: Refusal, encoding: str | None, severity: bytes = b"ERROR") ->
     return codec.encode_error(tuple(fields))
 
 
-_SERVER_STATES: Final = frozenset({"25P02", "26000", "08P01", "08006", "57P01", "57P05"})
+_SERVER_STATES: Final = frozenset({"25P02", "26000", "08P01", "08006", "57P01", "57P03", "57P05", "3D000"})
 """States under which we speak in the server's stead, in its words."""
-

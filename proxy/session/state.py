@@ -47,7 +47,22 @@ DDL_DONE: Final = 5
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="QPDECSHXcfp", head="BF")
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
-JUDGED_MAX: Final = 512
+
+
+class Unavailable(Exception):
+    """The authority has no view at the moment: nothing can be judged, the session has to end."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+def _refusal_of(error: Exception) -> Refusal | None:
+    """What an exception of the authority says to the client; None when it is not made for clients."""
+    sqlstate, message, hint = (getattr(error, name, None) for name in ("sqlstate", "message", "hint"))
+    if isinstance(sqlstate, str) and isinstance(message, str):
+        return Refusal(sqlstate, message, hint if isinstance(hint, str) else None)
+    return None
 
 
 class State:
@@ -94,8 +109,20 @@ class State:
         """ReadyForQuery messages that may come on top, for Syncs that a failed copy-in may have left."""
         self.fatal = False
         """The server has said why it goes."""
+        self.leaving = False
+        """The client has said Terminate; nothing more is read from it, the server ends the session."""
+        self.client_gone = False
+        """The client has gone while its input was held; the session ends behind it."""
         self.tripped_batch = False
         """The guard has stopped a result in a batch whose Sync has not been sent."""
+
+        # The login.
+        self.same_certificate = False
+        """Both TLS connections show one certificate, so channel binding holds across us."""
+        self.stripped = False
+        """SCRAM-SHA-256-PLUS has been taken out of the server's offer."""
+        self.unbound = False
+        """The client has just said that it could have bound its channel."""
 
         # Reading the client's texts.
         self.codec: str | None = "utf-8"
@@ -106,8 +133,8 @@ class State:
         self.view_until: float | None = None
         self.masked = True
         self.stamp = 0
-        self.judged: set[bytes] = set()
-        """RowDescriptions that the guard has passed under this stamp."""
+        self.judged: dict[bytes, bytes] = {}
+        """RowDescriptions that the guard has passed under this stamp, and the shape of each."""
         self.resolution: Resolution | None = None
         self.temp_oids: set[int] = set()
         self.contexts: list[PlanContext | None] = [None, None]
@@ -173,6 +200,21 @@ class State:
             self.to_client.append(buf if mark == 0 and end == len(buf) else buf[mark:end])
         self.server_mark = end
 
+    # The queue.
+
+    def pop(self) -> None:
+        """The head has been answered."""
+        queue = self.queue
+        queue.popleft()
+        if queue and queue[0].kind == expect.COPY_END:
+            self.trim()
+
+    def trim(self) -> None:
+        """CopyDone and CopyFail that no copy has taken are ignored by the server."""
+        queue = self.queue
+        while queue and queue[0].kind == expect.COPY_END:
+            queue.popleft()
+
     # The policy view.
 
     def refresh_view(self) -> View:
@@ -186,7 +228,13 @@ class State:
 
     def renew_view(self) -> View:
         old = self.view
-        view = self.authority.current(self.identity, self.options.clock())
+        try:
+            view = self.authority.current(self.identity, self.options.clock())
+        except Exception as error:
+            refusal = _refusal_of(error)
+            if refusal is None:
+                raise
+            raise Unavailable(refusal) from error
         self.view = view
         profile = view.profile
         self.view_until = profile.valid_until
@@ -297,7 +345,7 @@ class State:
         self.close = True
         if refusal is not None and not self.server.inside:
             self.to_client.append(poison.error(refusal, self.codec, b"FATAL"))
-        if not (server_gone or self.client.inside or self.phase == AUTHENTICATING):
+        if not (server_gone or self.leaving or self.client.inside or self.phase == AUTHENTICATING):
             self.to_server.append(codec.TERMINATE)
         state = refusal.sqlstate if refusal is not None else "08006"
         for entry in self.queue:

@@ -2,7 +2,8 @@
 
 The server has one name space for Parse and for SQL's PREPARE, cut to 63 bytes. What a name stands for at the server is
 known for certain only when the reply has come; until then a slot keeps every candidate (a Parse may fail, a Close may
-be skipped), and a Bind must be right for all of them. Manual: protocol-flow "Extended Query", sql-prepare.
+be skipped), and a Bind must be right for all of them. Within one batch the latest Parse is the only candidate: had it
+failed, the server would skip the Bind too. Manual: protocol-flow "Extended Query", sql-prepare.
 """
 
 from __future__ import annotations
@@ -10,36 +11,64 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from rewrite.plan import Plan
+from rewrite.plan import Plan, Refusal
 
 NAME_LENGTH = 63
 MIXED = -1
+"""A stamp that is never today's."""
 
 
 class Record:
-    """A client text and its plan, valid for one stamp (profile and catalog) of the session."""
+    """A client text and its plan, valid for one stamp (profile and catalog) of the session.
 
-    __slots__ = ("described_in", "effects", "extended", "judged", "plan", "sent", "stamp", "text")
+    Defaults live on the class: one is made for every Parse, and most need only what `__init__` sets.
+    """
 
-    def __init__(self, text: str, sent: str, plan: Plan, stamp: int, extended: bool, effects: int = 0) -> None:
+    types: bytes = b"\0\0"
+    """Parameter types as the client's Parse gave them, in the message's own form."""
+    from_sql: bool = False
+    """Made by SQL's PREPARE, not by Parse."""
+    unreadable: Refusal | None = None
+    """Why `text` is only an approximation; such a statement runs in clear sessions only."""
+    standard_strings: bool = True
+    """standard_conforming_strings when the server read the text."""
+    judged: bool = False
+    """Its RowDescription has passed the guard under this stamp."""
+    described_in: int = 0
+    """Number of the batch in which a Describe for it has been sent."""
+    shape: bytes | None = None
+    """Digest of the column types that the client has been told; None: it has not asked."""
+    inputs: bytes | None = None
+    """The ParameterDescription that the client has been given."""
+    misfit: bool = False
+    """Prepared again under another policy, and its result no longer has the shape that the client knows."""
+
+    def __init__(self, text: str, sent: str | None, plan: Plan, stamp: int, extended: bool, effects: int = 0) -> None:
         self.text = text
         self.sent = sent
-        """What the server was given."""
+        """What the server was given; None: it does not have the statement any more."""
         self.plan = plan
         self.stamp = stamp
         self.extended = extended
+        """The text came in a Parse message."""
         self.effects = effects
         """Effect bits of running it."""
-        self.judged = False
-        """Its RowDescription has passed the guard under this stamp."""
-        self.described_in = 0
-        """Number of the batch in which a Describe for it has been sent."""
+
+    def successor(self, sent: str | None, plan: Plan, stamp: int) -> Record:
+        """The client's statement under another plan."""
+        record = Record(self.text, sent, plan, stamp, self.extended, self.effects)
+        record.types = self.types
+        record.from_sql = self.from_sql
+        record.standard_strings = self.standard_strings
+        record.shape = self.shape
+        record.inputs = self.inputs
+        return record
 
 
 class Slot:
     """One name: the statement that the server has confirmed, and those that are on their way."""
 
-    __slots__ = ("confirmed", "latest", "name", "pending", "stamp")
+    __slots__ = ("batch", "confirmed", "latest", "name", "pending", "stamp")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -48,6 +77,8 @@ class Slot:
         self.latest: Record | None = None
         self.stamp = MIXED
         """The stamp that all candidates share."""
+        self.batch = 0
+        """Number of the batch in which `latest` was sent as a Parse."""
 
     def add(self, record: Record) -> None:
         self.stamp = record.stamp if self.latest is None or self.stamp == record.stamp else MIXED
@@ -71,6 +102,13 @@ class Slot:
         """The server has dropped the confirmed statement."""
         self.confirmed = None
         self.refresh()
+
+    def lose(self) -> None:
+        """The server has dropped it because it is being prepared again; until that has worked only the client has it."""
+        old = self.confirmed
+        if old is not None:
+            self.confirmed = old.successor(None, old.plan, MIXED)
+            self.refresh()
 
     def candidates(self) -> list[Record]:
         return ([self.confirmed] if self.confirmed else []) + list(self.pending)

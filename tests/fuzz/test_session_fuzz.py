@@ -35,6 +35,7 @@ client_message = st.one_of(
     st.just(codec.encode_copy_data(b"row")),
     st.just(codec.encode_copy_done()),
     st.just(codec.encode_function_call(codec.FunctionCall(1))),
+    st.just(codec.TERMINATE),
     st.builds(codec.message, st.sampled_from(sorted(tags.CLIENT_NAMES)), st.binary(max_size=12)),
     st.binary(max_size=8),
 )
@@ -47,9 +48,7 @@ server_message = st.one_of(
     st.sampled_from(b"ITE").map(codec.encode_ready),
     st.just(codec.encode_data_row([b"x"])),
     st.sampled_from([b"SELECT 1", b"SET", b"PREPARE", b"COPY 1"]).map(codec.encode_command_complete),
-    st.sampled_from([0, 16400, 99999]).map(
-        lambda oid: codec.encode_row_description([codec.Field(b"c", oid, 2, 25, -1, -1, 0)])
-    ),
+    st.sampled_from([0, 16400, 99999]).map(lambda oid: codec.encode_row_description([codec.Field(b"c", oid, 2, 25, -1, -1, 0)])),
     st.just(codec.encode_copy(tags.COPY_IN_RESPONSE, codec.Copy(0, ()))),
     error,
     st.builds(codec.message, st.sampled_from(sorted(tags.SERVER_NAMES)), st.binary(max_size=12)),
@@ -77,6 +76,7 @@ def test_any_conversation(steps: list[tuple[str, bytes]], profile: str, login: b
         assert session.buffered <= 2 * MIB
         assert "internal error" not in str(session.to_client)
     session.client_eof()
+    session.server_eof()
     assert session.close
     assert not audit.open
 
@@ -89,7 +89,12 @@ class Backend:
         self.count = 0
         self.skipping = False
         self.status = tags.IDLE
-        self.statements: set[bytes] = set()
+        self.statements: dict[bytes, bytes] = {}
+        self.portals: dict[bytes, bytes] = {}
+        self.profile = "masked"
+        """Under which what is being read was sent."""
+        self.executed: list[tuple[str, bytes]] = []
+        """Profile and text of what clients have executed, in the extended protocol."""
         self.raw = b"13812345678"
         self.stream = b""
 
@@ -112,6 +117,7 @@ class Backend:
     def one(self, tag: int, body: bytes) -> bytes:
         if tag == tags.SYNC:
             self.skipping = False
+            self.portals.clear()
             return codec.encode_ready(self.status)
         if self.skipping:
             return b""
@@ -130,17 +136,17 @@ class Backend:
                 return self.error(b"42601", True)
             if parse.name and parse.name in self.statements:
                 return self.error(b"42P05", True)
-            self.statements.add(parse.name)
-            self.probing = parse.name == b"pgveil.probe"
+            self.statements[parse.name] = parse.text
             return codec.message(tags.PARSE_COMPLETE)
         if tag == tags.BIND:
             bind = codec.decode_bind(body)
             if bind.statement not in self.statements:
                 return self.error(b"26000", True)
-            self.probing = bind.statement == b"pgveil.probe"
+            self.portals[bind.portal] = self.statements[bind.statement]
             return codec.message(tags.BIND_COMPLETE)
         if tag == tags.DESCRIBE:
-            if codec.decode_target(body).name == b"pgveil.refused":
+            target = codec.decode_target(body)
+            if target.name not in (self.statements if target.kind == ord("S") else self.portals):
                 return self.error(b"26000", True)
             extra = codec.encode_parameter_description(()) if body[:1] == b"S" else b""
             return extra + codec.encode_row_description([codec.Field(b"c", 0, 0, 25, -1, -1, 0)])
@@ -151,11 +157,13 @@ class Backend:
             if portal == b"pgveil.probe":
                 answer = playbook.encode('ProbeAnswer ["app"]', False)
                 return b"".join(m for m in playbook.trace.split(answer) if m[0] in b"DC")
+            if portal not in self.portals:
+                return self.error(b"34000", True)
+            self.executed.append((self.profile, self.portals[portal]))
             return codec.encode_data_row([b"x"]) + codec.encode_command_complete(b"SELECT 1")
         if tag == tags.CLOSE:
             target = codec.decode_target(body)
-            if target.kind == ord("S"):
-                self.statements.discard(target.name)
+            (self.statements if target.kind == ord("S") else self.portals).pop(target.name, None)
             return codec.message(tags.CLOSE_COMPLETE)
         return b""
 
@@ -185,43 +193,102 @@ failures = st.sets(st.integers(1, 40), max_size=4)
 profiles = st.sampled_from(["masked", "clear"])
 
 
-@given(st.lists(good, max_size=25), failures, st.integers(0, 5), profiles)
-@settings(max_examples=400, deadline=None)
-def test_stays_in_step_with_a_server(messages: list[bytes], fail: set[int], burst: int, profile: str) -> None:
-    """Any client against a server that follows the rules: no violation is seen, nothing is left over, no raw value passes."""
-    session, _, audit = scripted.make_session(profile)
-    server = Backend(fail)
-    session.server_data(playbook.LOGIN)
-    session.to_client.clear()
-    received = b""
+class Conversation:
+    """A session and a server that follows the rules; what is on its way to the server is kept until `exchange`."""
 
-    def exchange() -> bytes:
-        out = b""
-        while session.to_server or session.wants_catalog or session.ddl or session.to_client:
+    def __init__(self, profile: str, fail: set[int]) -> None:
+        self.session, self.authority, self.audit = scripted.make_session(profile)
+        self.server = Backend(fail)
+        self.profile = profile
+        self.received = b""
+        self.under_way: list[tuple[str, bytes]] = []
+        self.session.server_data(playbook.LOGIN)
+        self.session.to_client.clear()
+
+    def policy(self, profile: str) -> None:
+        self.authority.change(profile=profile)
+        self.profile = profile
+
+    def send(self, message: bytes) -> None:
+        self.session.client_data(message)
+        self.collect()
+
+    def collect(self) -> None:
+        self.under_way += [(self.profile, data) for data in self.session.to_server]
+        self.session.to_server.clear()
+
+    def exchange(self) -> None:
+        session = self.session
+        while self.under_way or session.wants_catalog or session.ddl or session.to_client:
             session.ddl = False
-            data = b"".join(session.to_server)
-            session.to_server.clear()
-            session.server_data(server.answer(data))
+            under_way, self.under_way = self.under_way, []
+            for self.server.profile, data in under_way:
+                session.server_data(self.server.answer(data))
+                self.collect()
             if session.wants_catalog or session.held:
                 session.catalog_refreshed()
-            out += b"".join(session.to_client)
+                self.collect()
+            self.received += b"".join(session.to_client)
             session.to_client.clear()
-        return out
 
-    messages = [*messages, codec.SYNC]
-    for i, message in enumerate(messages):
-        session.client_data(message)
+    def finish(self) -> list[bytes]:
+        """Everything is in step and settled; the replies."""
+        self.exchange()
+        assert not self.session.close, trace_of(self.received)
+        assert not self.session.queue
+        assert not self.session.held
+        assert not self.audit.open
+        for profile, text in self.server.executed:
+            assert profile != "masked" or b"phone" not in text or b"mask(phone)" in text
+        return playbook.trace.split(self.received)
+
+
+@given(st.lists(st.one_of(good, good, profiles), max_size=30), failures, st.integers(0, 5), profiles)
+@settings(max_examples=400, deadline=None)
+def test_stays_in_step_with_a_server(steps: list[bytes | str], fail: set[int], burst: int, profile: str) -> None:
+    """Any client, any change of policy: no violation is seen, nothing is left over, nothing runs that may not."""
+    c = Conversation(profile, fail)
+    for i, step in enumerate([*steps, codec.SYNC]):
+        if isinstance(step, str):
+            c.policy(step)
+        else:
+            c.send(step)
         if burst == 0 or i % (burst + 1) == burst:
-            received += exchange()
-    received += exchange()
-    assert not session.close, trace_of(received)
-    assert not session.queue
-    assert not session.held
-    if profile == "masked":
-        assert server.raw not in received
-    replies = playbook.trace.split(received)
+            c.exchange()
+    replies = c.finish()
     assert replies[-1][0] == tags.READY_FOR_QUERY
-    assert not audit.open
+    if profile == "masked" and "clear" not in steps:
+        assert c.server.raw not in c.received
+
+
+use = st.tuples(st.sampled_from([b"", b"one", b"phone"]), st.sampled_from(["", "S", "P"]))
+"""A statement by name, and what is described when it is used."""
+
+
+@given(st.lists(st.one_of(use, use, profiles, st.just(codec.SYNC)), max_size=30), st.integers(0, 5), profiles)
+@settings(max_examples=400, deadline=None)
+def test_no_use_of_a_prepared_statement_is_lost(steps: list[object], burst: int, profile: str) -> None:
+    """However the policy changes between uses, and however late the server answers, every use succeeds."""
+    c = Conversation(profile, set())
+    for name, text in ((b"", b"select phone, 1"), (b"one", b"select 1"), (b"phone", b"select phone")):
+        c.send(codec.encode_parse(codec.Parse(name, text)) + codec.encode_describe(codec.Target(ord("S"), name)) + codec.SYNC)
+    expected = []
+    for i, step in enumerate([*steps, codec.SYNC]):
+        if isinstance(step, str):
+            c.policy(step)
+        elif isinstance(step, tuple):
+            name, describe = step
+            before = codec.encode_describe(codec.Target(ord("S"), name)) if describe == "S" else b""
+            after = codec.encode_describe(codec.Target(ord("P"), b"")) if describe == "P" else b""
+            c.send(before + codec.encode_bind(codec.Bind(b"", name)) + after + codec.encode_execute(codec.Execute(b"")))
+            expected.append(name)
+        elif isinstance(step, bytes):
+            c.send(step)
+        if burst == 0 or i % (burst + 1) == burst:
+            c.exchange()
+    replies = c.finish()
+    assert not any(r[0] == tags.ERROR_RESPONSE for r in replies), trace_of(c.received)
+    assert [b"phone" in text for _, text in c.server.executed] == [name != b"one" for name in expected]
 
 
 def trace_of(stream: bytes) -> str:

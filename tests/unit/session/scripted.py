@@ -1,10 +1,10 @@
 """A scripted world: a planner whose verdicts can be read off the text, one policy, one catalog, a list of evidence.
 
-    secret      refused with 42501                    phone       rewritten to mask(phone)
-    local_t     needs the resolution, then becomes <first schema of the path>.local_t, or pg_temp.local_t
-    fresh_t     needs a catalog that knows it (`DO catalog fresh`)
-    SET, RESET, CREATE TEMP   effect RESOLUTION       other CREATE, ALTER, DROP   effect DDL
-    COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as in SQL
+secret      refused with 42501                    phone       rewritten to mask(phone); profile lax: not, strict: refused
+local_t     needs the resolution, then becomes <first schema of the path>.local_t, or pg_temp.local_t
+fresh_t     needs a catalog that knows it (`DO catalog fresh`)
+SET, RESET, CREATE TEMP   effect RESOLUTION       other CREATE, ALTER, DROP   effect DDL
+COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as in SQL
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class ScriptedPlanner:
         if "secret" in text:
             refusal = Refusal("42501", "secret is not for you", "Ask for access.", text.index("secret") + 1)
             return Plan(Verdict.REFUSE, "", refusal=refusal)
+        if "phone" in text and context.profile.key == "strict":
+            return Plan(Verdict.REFUSE, "", refusal=Refusal("42501", "phone is not for you"))
         if "fresh_t" in text and "fresh_t" not in context.catalog.schemas:
             return Plan(Verdict.NEED, "", need=Need.CATALOG)
         edits = []

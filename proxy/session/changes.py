@@ -1,0 +1,91 @@
+"""What statements change in the session: noted when a statement is sent, settled when its end is reported.
+
+Name resolution, settings that reading depends on, the catalog, and the names of SQL-level prepared statements. The bits
+are those of `session.plans`.
+"""
+
+from __future__ import annotations
+
+from proxy.session import expect, plans, probe
+from proxy.session import state as st
+from proxy.session.expect import Expected
+from proxy.session.state import State
+from proxy.session.statements import Record
+from rewrite.plan import Plan, Refusal
+
+
+def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None = None) -> None:
+    """Note what the statement may change, at the moment it is sent."""
+    if bits & (plans.PREPARES | plans.EXECUTES):
+        prepares = []
+        for index, statement in enumerate(plan.statements):
+            if statement.prepared is None:
+                continue
+            slot = s.statements.slot(statement.prepared.encode(s.codec or "utf-8", "replace"))
+            if statement.effects.value & plans.PREPARES:
+                sent = plan.text if s.masked else text
+                record = Record(text, sent, plan, s.stamp, entry.kind == expect.EXECUTE, bits & ~plans.PREPARES)
+                record.from_sql = True
+                record.unreadable = unreadable
+                record.standard_strings = s.standard_strings
+                slot.add(record)
+                prepares.append((index, slot, record))
+            elif statement.effects.value & plans.EXECUTES and slot.latest is not None:
+                bits |= slot.latest.effects
+            s.statements.tidy(slot)
+        entry.prepares = tuple(prepares)
+    if bits & plans.TRANSACTION_END:
+        if s.dirty:
+            s.set_resolution(None)
+            s.gate |= st.UNSETTLED
+        if s.tx_ddl:
+            bits |= plans.DDL
+    if bits & plans.RESOLUTION:
+        s.set_resolution(None)
+        s.dirty = True
+        s.batch_dirty = entry.kind == expect.EXECUTE
+    if bits & plans.SETTINGS:
+        s.gate |= st.UNSETTLED
+        s.dirty = True
+        s.batch_dirty = entry.kind == expect.EXECUTE
+    if bits & plans.DDL:
+        s.tx_ddl = True
+        s.ddl_pending += 1
+        s.gate |= st.DDL
+    entry.changes = bits
+
+
+def settle(s: State, head: Expected, tag: str) -> None:
+    """A statement with changes has ended well; `tag` is its command tag."""
+    changes = head.changes
+    if changes & plans.PREPARES:
+        for index, slot, record in head.prepares:
+            if index == head.index:
+                slot.confirm(record)
+        head.prepares = tuple(p for p in head.prepares if p[0] != head.index)
+    if changes & plans.DEALLOCATES:
+        if tag in ("DEALLOCATE ALL", "DISCARD ALL"):
+            s.statements.close_all()
+        elif tag == "DEALLOCATE" and head.plan is not None and head.index < len(head.plan.statements):
+            name = head.plan.statements[head.index].prepared
+            found = s.statements.find(name.encode(s.codec or "utf-8", "replace")) if name else None
+            if found is not None:
+                found.close()
+                s.statements.tidy(found)
+    if changes & plans.DDL and head.kind == expect.EXECUTE:
+        s.ddl_over(head, True)
+
+
+def answered(s: State) -> bool:
+    """The probe's answer is complete: take it over. False when it cannot be read."""
+    answer = probe.read(bytes(s.probe_answer), s.codec)
+    s.probe_answer.clear()
+    if answer is None:
+        return False
+    s.on_parameter(b"client_encoding", answer.encoding.encode("ascii", "replace"))
+    if answer.standard_strings != s.standard_strings:
+        s.on_parameter(b"standard_conforming_strings", b"on" if answer.standard_strings else b"off")
+    s.temp_oids |= answer.temp_oids
+    s.set_resolution(answer.resolution)
+    s.gate &= ~st.UNSETTLED
+    return True

@@ -1,0 +1,240 @@
+"""The client's half for the extended protocol: Parse, Bind, Describe, Execute and Close.
+
+Handlers as in `frontend`. Manual: protocol-flow "Extended Query".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.session import changes, expect, gates, plans, poison, renewal
+from proxy.session import state as st
+from proxy.session.expect import Expected
+from proxy.session.refusing import MALFORMED, UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
+from proxy.session.state import State
+from proxy.session.statements import Record
+from proxy.wire import codec, encodings, tags
+from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
+
+_RESERVED: Final = Refusal("42939", "names that begin with pgveil. are reserved")
+_UNKNOWN_PORTAL: Final = Plan(Verdict.PASS, "", (StatementPlan("PORTAL"),))
+_STATEMENT: Final = ord("S")
+_PORTAL: Final = ord("P")
+
+
+def on_parse(s: State) -> bool:
+    if s.gate and (done := gates.before_text(s)) is not None:
+        return done
+    scan = s.client
+    s.refresh_view()
+    buf, body, end = scan.buf, scan.body, scan.end
+    middle = buf.find(0, body, end)
+    text_end = buf.find(0, middle + 1, end) if middle >= 0 else -1
+    if text_end < 0 or end - text_end < 3 or end - text_end - 3 != 4 * int.from_bytes(buf[text_end + 1 : text_end + 3]):
+        return malformed(s, expect.PARSE)
+    name = buf[body:middle]
+    data = buf[middle + 1 : text_end]
+    text: str | Refusal = encodings.decode(data, s.codec) or read(s, data)
+    unreadable = None
+    if s.masked:
+        if not isinstance(text, str):
+            return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
+        if name.startswith(poison.RESERVED):
+            return refuse(s, expect.PARSE, _RESERVED, None, text, name)
+        plan = s.plan(text, True)
+        verdict = plan.verdict
+        if verdict is Verdict.NEED:
+            refusal = gates.need(s, plan)
+            return True if refusal is None else refuse(s, expect.PARSE, refusal, plan, text, name)
+        if verdict is Verdict.REFUSE:
+            return refuse(s, expect.PARSE, plan.refusal or UNPLANNED, plan, text, name)
+    else:
+        if not isinstance(text, str):
+            unreadable, text = text, lenient(s, data)
+        plan = s.plan(text, True)
+        verdict = Verdict.PASS
+    if verdict is Verdict.REWRITE and plan.text != text:
+        out = encodings.encode(plan.text, s.codec)
+        if out is None:
+            return refuse(s, expect.PARSE, UNENCODABLE, plan, text, name)
+        s.drop()
+        s.to_server.append(codec.message(tags.PARSE, b"%b\0%b%b" % (name, out, buf[text_end:end])))
+    entry = Expected(expect.PARSE)
+    entry.plan = plan
+    record = Record(text, plan.text if s.masked else text, plan, s.stamp, True)
+    if end - text_end > 3:
+        record.types = buf[text_end + 1 : end]
+    if unreadable is not None:
+        record.unreadable = unreadable
+    if not s.standard_strings:
+        record.standard_strings = False
+    slot = s.statements.slot(name)
+    slot.add(record)
+    slot.batch = s.batch
+    entry.slot = slot
+    entry.record = record
+    s.queue.append(entry)
+    s.batch_open = True
+    if s.tried_catalog or s.probe_error is not None:
+        gates.decided(s)
+    return False
+
+
+def on_bind(s: State) -> bool:
+    scan = s.client
+    if not scan.count:  # more of a message that began in an earlier chunk
+        if s.drop_rest:
+            s.drop()
+        return False
+    s.drop_rest = False
+    if s.gate:
+        if (done := gates.before_extended(s)) is not None:
+            return done
+        if s.masked and s.gate & st.DDL:
+            return gates.wait_ddl(s)
+    s.refresh_view()
+    buf, body, end = scan.buf, scan.body, scan.end
+    middle = buf.find(0, body, end)
+    last = buf.find(0, middle + 1, end) if middle >= 0 else -1
+    if last < 0:
+        return malformed(s, expect.BIND)
+    portal, name = buf[body:middle], buf[middle + 1 : last]
+    slot = s.statements.find(name)
+    record = slot.latest if slot is not None else None
+    if s.masked:
+        if record is None:
+            return refuse(s, expect.BIND, _missing(s, name), None, "")
+        if portal.startswith(poison.RESERVED):
+            return refuse(s, expect.BIND, _RESERVED, None, record.text)
+    if slot is not None and slot.stamp != s.stamp:
+        answer = renewal.renew(s, slot, expect.BIND)
+        if answer is True:
+            return True
+        if answer is not False:
+            return refuse(s, expect.BIND, answer, None, record.text if record else "")
+        record = slot.latest
+    entry = Expected(expect.BIND)
+    if record is not None:
+        entry.plan = record.plan
+    s.statements.bind(portal, record, s.stamp)
+    s.queue.append(entry)
+    s.batch_open = True
+    if s.tried_catalog or s.probe_error is not None:
+        gates.decided(s)
+    return False
+
+
+def _missing(s: State, name: bytes) -> Refusal:
+    shown = name.decode(s.codec or "ascii", "replace")
+    what = f'prepared statement "{shown}"' if name else "unnamed prepared statement"
+    return Refusal("26000", f"{what} does not exist")
+
+
+def on_describe(s: State) -> bool:
+    if s.gate and (done := gates.before_extended(s)) is not None:
+        return done
+    try:
+        target = codec.decode_target(s.client.buf[s.client.body : s.client.end])
+    except codec.CodecError:
+        return malformed(s, expect.DESCRIBE_STATEMENT)
+    if target.kind == _STATEMENT:
+        return _describe_statement(s, target.name)
+    portal = s.statements.portals.get(target.name[:63])
+    entry = Expected(expect.DESCRIBE_PORTAL)
+    if portal is not None and (record := portal.record) is not None:
+        record.described_in = s.batch
+        entry.record = record
+        entry.plan = record.plan
+    s.queue.append(entry)
+    s.batch_open = True
+    return False
+
+
+def _describe_statement(s: State, name: bytes) -> bool:
+    if s.masked and s.gate & st.DDL:
+        return gates.wait_ddl(s)
+    s.refresh_view()
+    slot = s.statements.find(name)
+    record = slot.latest if slot is not None else None
+    if slot is None or record is None:
+        if s.masked:
+            return refuse(s, expect.DESCRIBE_STATEMENT, _missing(s, name), None, "")
+    elif slot.stamp != s.stamp:
+        answer = renewal.renew(s, slot, expect.DESCRIBE_STATEMENT)
+        if answer is True:
+            return True
+        if answer is not False:
+            return refuse(s, expect.DESCRIBE_STATEMENT, answer, None, record.text)
+        record = slot.latest
+    entry = Expected(expect.DESCRIBE_STATEMENT)
+    if record is not None:
+        record.described_in = s.batch
+        entry.record = record
+        entry.plan = record.plan
+    s.queue.append(entry)
+    s.batch_open = True
+    if s.tried_catalog or s.probe_error is not None:
+        gates.decided(s)
+    return False
+
+
+def on_execute(s: State) -> bool:
+    if s.gate and (done := gates.before_extended(s)) is not None:
+        return done
+    s.refresh_view()
+    scan = s.client
+    end = scan.buf.find(0, scan.body, scan.end)
+    if end < 0 or scan.end - end != 5:
+        return malformed(s, expect.EXECUTE)
+    name = scan.buf[scan.body : end]
+    portal = s.statements.portals.get(name[:63])
+    record = portal.record if portal is not None else None
+    if record is None:
+        plan, text = _UNKNOWN_PORTAL, ""
+    else:
+        plan, text = record.plan, record.text
+    entry = Expected(expect.EXECUTE)
+    if s.masked:
+        if portal is not None and portal.stamp != s.stamp:
+            answer = renewal.renew_portal(s, portal)
+            if answer is True:
+                return True
+            if answer is not False:
+                return refuse(s, expect.EXECUTE, answer, None, text)
+            if record is not None:
+                plan = record.plan
+        if record is not None and not record.judged and record.described_in != s.batch:
+            describe = Expected(expect.DESCRIBE_PORTAL)
+            describe.swallow = True
+            describe.record = record
+            record.described_in = s.batch
+            s.inject(codec.encode_describe(codec.Target(_PORTAL, name)))
+            s.queue.append(describe)
+    bits = s.bits(plan)
+    if bits:
+        if bits & plans.EXECUTES and (answer := renewal.check_sql_execute(s, plan)):
+            return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+        changes.apply(s, entry, plan, bits, text, record.unreadable if record is not None else None)
+    s.decide(entry, "statement", plan, text, "extended")
+    s.queue.append(entry)
+    s.batch_open = True
+    return False
+
+
+def on_close(s: State) -> bool:
+    if s.gate and (done := gates.before_extended(s)) is not None:
+        return done
+    try:
+        target = codec.decode_target(s.client.buf[s.client.body : s.client.end])
+    except codec.CodecError:
+        if s.masked:
+            return refuse(s, expect.BIND, MALFORMED, None, "")  # any extended message will do: it has to fail
+        return malformed(s, expect.CLOSE)
+    entry = Expected(expect.CLOSE)
+    if target.kind == _STATEMENT:
+        entry.slot = s.statements.find(target.name)
+    else:
+        s.statements.portals.pop(target.name[:63], None)
+    s.queue.append(entry)
+    s.batch_open = True
+    return False

@@ -1,0 +1,77 @@
+"""Errors of the server: whose they are, what the client may read of them, and which entries of the queue they cancel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.session import expect, scrub
+from proxy.session import state as st
+from proxy.session.asides import body
+from proxy.session.expect import Expected
+from proxy.session.state import State
+from proxy.wire import codec
+from rewrite.plan import Refusal
+
+_WHOLE: Final = frozenset({expect.QUERY, expect.FUNCTION, expect.SYNC, expect.REFUSED_QUERY})
+"""Their errors are followed by ReadyForQuery and cancel nothing."""
+
+
+def on_error(s: State, head: Expected | None) -> None:
+    fields = codec.decode_fields(body(s))
+    code = scrub.field(fields, "C")
+    state = code.decode("ascii", "replace")
+    severity = scrub.field(fields, "V") or scrub.field(fields, "S")
+    if severity in (b"FATAL", b"PANIC"):
+        s.fatal = True
+    if s.dirty:
+        s.set_resolution(None)
+    if head is None or s.fatal:
+        _relay_error(s, head, fields)
+        if head is not None:
+            s.abandon(head, state)
+        return
+    if head.replace is not None and code == head.provokes:
+        if head.align:
+            s.mute()
+        else:
+            s.instead(head.replace)
+        state = head.replace_state
+    elif head.alone:
+        s.mute()
+        message = scrub.field(scrub.clean_error(fields, None), "M").decode(s.codec or "ascii", "replace")
+        s.probe_error = Refusal(state, message)
+    elif head.tripped:
+        s.mute()
+    else:
+        _relay_error(s, head, fields)
+    s.abandon(head, state)
+    if head.kind in _WHOLE:
+        head.failed = True
+        s.gate &= ~st.COPY_IN
+        return
+    _skip_to_sync(s, head, state)
+
+
+def _relay_error(s: State, head: Expected | None, fields: codec.Fields) -> None:
+    plan = head.plan if head is not None else None
+    if s.masked:
+        s.instead(codec.encode_error(scrub.clean_error(fields, plan)))
+
+
+def _skip_to_sync(s: State, head: Expected, state: str) -> None:
+    """After an error in the extended protocol nothing up to the next Sync is answered."""
+    queue = s.queue
+    s.gate &= ~st.COPY_IN
+    while queue and queue[0].kind != expect.SYNC:
+        s.abandon(queue.popleft(), state)
+    maybe = 0
+    while queue and queue[0].maybe:
+        queue.popleft()
+        maybe += 1
+    s.spare = maybe
+    s.trim()
+    if not queue:
+        s.gate |= st.SKIPPING
+        s.wait = st.NOTHING if s.wait == st.PROBE else s.wait
+    elif s.wait == st.PROBE and not any(e.last for e in queue):
+        s.wait = st.NOTHING

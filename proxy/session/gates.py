@@ -1,0 +1,101 @@
+"""Before a message of the client is looked at: may it be, and is everything known that its decision needs?
+
+The functions that answer True hold the current message: it is kept, with all input behind it, and looked at again from
+the start when what it waits for has come (`machine.Session._resume`). Whatever is under way must be able to be answered
+meanwhile: in an open batch a Flush goes upstream.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.session import probe
+from proxy.session import state as st
+from proxy.session.state import State
+from proxy.wire import codec, tags
+from rewrite.plan import Need, Plan, Refusal
+
+_UNKNOWN_NAME: Final = Refusal("42501", "a name in the statement is not known", "Check its spelling and schema.")
+_UNRESOLVED: Final = Refusal("0A000", "cannot find out how names resolve in this session")
+_ABORTED: Final = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+
+
+class Violation(Exception):
+    """The client does not speak the protocol; the session ends as PostgreSQL would end it."""
+
+
+def wait(s: State, reason: int) -> bool:
+    """Hold the current message."""
+    s.wait = reason
+    if s.batch_open:
+        s.inject(codec.FLUSH)
+    return True
+
+
+def ask_server(s: State) -> bool:
+    """Hold the current message and put the probe before it."""
+    s.inject(probe.IN_BATCH if s.batch_open else probe.ALONE)
+    s.queue.extend(probe.expected(s.batch_open))
+    s.wait = st.PROBE
+    return True
+
+
+def before_text(s: State) -> bool | None:
+    """Before a text is read. None: go on; otherwise what the handler returns."""
+    gate = s.gate
+    if gate & st.SKIPPING:
+        s.drop()
+        return False
+    if gate & st.COPY_IN:
+        raise Violation("unexpected message during COPY from stdin")
+    if s.masked:
+        if gate & st.DDL:
+            return wait_ddl(s)
+        if gate & st.UNSETTLED:
+            if s.batch_open:
+                return ask_server(s)
+            if s.queue:
+                return wait(s, st.DRAIN)
+            s.gate &= ~st.UNSETTLED
+    return None
+
+
+def before_extended(s: State) -> bool | None:
+    """The same before an extended message without a text."""
+    if s.gate & st.SKIPPING:
+        s.drop()
+        return False
+    if s.gate & st.COPY_IN:
+        raise Violation("unexpected message during COPY from stdin")
+    return None
+
+
+def wait_ddl(s: State) -> bool:
+    if s.ddl_unread:
+        s.wants_catalog = True
+    return wait(s, st.DDL_DONE)
+
+
+def need(s: State, plan: Plan) -> Refusal | None:
+    """Get what the plan asks for. None: the message is held; otherwise why it cannot be had."""
+    if Need.RESOLUTION in plan.need and s.resolution is None:
+        if s.probe_error is not None:
+            return s.probe_error
+        if s.tx == tags.FAILED and not s.queue and not s.batch_open:
+            return _ABORTED
+        ask_server(s)
+        return None
+    if Need.CATALOG in plan.need:
+        if s.tried_catalog:
+            return plan.refusal or _UNKNOWN_NAME
+        s.tried_catalog = True
+        s.wants_catalog = True
+        wait(s, st.CATALOG)
+        return None
+    return _UNRESOLVED
+
+
+def decided(s: State) -> None:
+    """The message that was held has been decided: the next one may ask again."""
+    s.tried_catalog = False
+    s.probe_error = None

@@ -1,0 +1,82 @@
+"""Messages of both sides before the session is ready: authentication is relayed, everything else waits.
+
+The rules are in `auth`; here is what they do to the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from proxy.session import asides, auth
+from proxy.session import state as st
+from proxy.session.asides import ServerViolation
+from proxy.session.state import State
+from proxy.wire import codec, startup, tags
+
+
+def on_client_message(s: State, tag: int) -> bool:
+    """Only the answers to authentication requests pass; True: the message waits."""
+    if tag == tags.PASSWORD:
+        scan = s.client
+        s.unbound = s.stripped and auth.could_have_bound(scan.buf[scan.body : scan.end])
+        return False
+    if tag == tags.TERMINATE:
+        s.drop()
+        s.end(None)
+        return False
+    s.wait = st.AUTHENTICATION
+    return True
+
+
+def on_authentication(s: State) -> None:
+    body = asides.body(s)
+    s.unbound = False
+    if not s.same_certificate:
+        stripped = auth.strip_channel_binding(body)
+        if stripped is not None:
+            s.stripped = True
+            s.instead(stripped)
+            return
+    if auth.is_authenticated(body):
+        s.refresh_view()
+
+
+def on_error(s: State) -> None:
+    """The login has failed. An error right behind a SCRAM message that the relay has spoilt is explained."""
+    s.fatal = True
+    if s.unbound:
+        fields = codec.decode_fields(asides.body(s))
+        if dict(fields).get("C") in (b"28000", b"08P01"):
+            s.instead(codec.encode_error(auth.explain_binding(fields, s.codec)))
+
+
+def on_first_ready(s: State) -> None:
+    s.tx = codec.decode_ready(asides.body(s))
+    if startup.wants_replication(s.identity.startup):
+        view = s.refresh_view()
+        if view.profile.masked:
+            raise ServerViolation("replication is not allowed for a login that sees masked data")
+        s.audit.event("replication", {"sid": s.sid})
+        s.evidence = True
+        s.phase = st.RAW
+        return
+    s.refresh_view()
+    s.phase = st.READY
+    if s.wait == st.AUTHENTICATION:
+        s.wait = st.NOTHING
+
+
+def on_relayed(s: State) -> None:
+    """BackendKeyData, NegotiateProtocolVersion: as they are."""
+
+
+SERVER: Final[dict[int, Callable[[State], None]]] = {
+    tags.AUTHENTICATION: on_authentication,
+    tags.BACKEND_KEY_DATA: on_relayed,
+    tags.NEGOTIATE_PROTOCOL_VERSION: on_relayed,
+    tags.NOTICE_RESPONSE: asides.on_notice,
+    tags.PARAMETER_STATUS: asides.on_parameter_status,
+    tags.ERROR_RESPONSE: on_error,
+    tags.READY_FOR_QUERY: on_first_ready,
+}

@@ -1,0 +1,61 @@
+"""Refusing a message of the client, and reading its text, which is the first thing that may have to be refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.session import expect, gates, poison
+from proxy.session.expect import Expected
+from proxy.session.state import State
+from proxy.wire import encodings
+from rewrite.plan import Plan, Refusal, Verdict
+
+MALFORMED: Final = Refusal("08P01", "invalid message format")
+UNENCODABLE: Final = Refusal("22P05", "the rewritten statement has no equivalent in the session's client_encoding")
+UNPLANNED: Final = Refusal("0A000", "the statement cannot be judged")
+ENCODING: Final = Refusal("22021", "the text is not valid in the session's client_encoding")
+_NO_CODEC: Final = Refusal("0A000", "cannot read text in the session's client_encoding", "SET client_encoding TO 'UTF8'.")
+
+
+def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"") -> bool:
+    """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
+    whole = kind in (expect.QUERY, expect.FUNCTION)
+    data, provokes = poison.poison(kind, name)
+    entry = Expected(expect.REFUSED_QUERY if whole else expect.REFUSED)
+    entry.replace = poison.error(refusal, s.codec)
+    entry.replace_state = refusal.sqlstate
+    entry.provokes = provokes
+    protocol = "simple" if kind == expect.QUERY else "function" if kind == expect.FUNCTION else "extended"
+    if plan is None or plan.refusal is not refusal:
+        plan = Plan(Verdict.REFUSE, "", refusal=refusal)
+    entry.seqs = (s.audit.decision(s.sid, "refusal", plan, 0, text, protocol),)
+    entry.started = s.timer()
+    s.evidence = True
+    s.drop()
+    s.to_server.append(data)
+    s.queue.append(entry)
+    s.batch_open = not whole
+    gates.decided(s)
+    return False
+
+
+def malformed(s: State, kind: int) -> bool:
+    """The server will say what is wrong with it, unless it must not see it."""
+    if s.masked:
+        return refuse(s, kind, MALFORMED, None, "")
+    s.queue.append(Expected(kind))
+    s.batch_open = True
+    return False
+
+
+def read(s: State, data: bytes) -> str | Refusal:
+    """The client's text, or why it cannot be read."""
+    text = encodings.decode(data, s.codec)
+    if text is None:
+        return _NO_CODEC if s.codec is None else ENCODING
+    return text
+
+
+def lenient(s: State, data: bytes) -> str:
+    """For the record of a session that sees everything in clear."""
+    return data.decode(s.codec or "utf-8", "backslashreplace")

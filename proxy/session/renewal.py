@@ -1,0 +1,204 @@
+"""Statements planned under another policy or catalog, when the client uses them again.
+
+If today's plan sends the same text, nothing happens. If it sends another one, the statement is prepared again in front
+of the client's message: Close and Parse of ours under the client's name, replies swallowed. The client notices
+nothing, unless the Parse fails: then its error is the answer to the client's message, as PostgreSQL itself answers when
+a plan cannot be made again. A refusal of the new plan is a refusal in place.
+
+A client that has been told the types of the result or the parameters relies on them (binary formats). So if it has,
+the new statement is described before the client's Bind goes on, and other types give PostgreSQL's own `cached plan
+must not change result type`. So do portals (their parameters are the server's) and SQL's PREPARE.
+
+In the server: src/backend/utils/cache/plancache.c, RevalidateCachedQuery.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from proxy.session import expect, gates, plans
+from proxy.session import state as st
+from proxy.session.expect import Expected
+from proxy.session.refusing import UNENCODABLE
+from proxy.session.state import State
+from proxy.session.statements import MIXED, Portal, Record, Slot
+from proxy.wire import codec, encodings, tags
+from proxy.wire.codec import Field
+from rewrite.plan import Plan, Refusal, Verdict
+
+STALE: Final = Refusal(
+    "0A000", "cached plan must not change result type", "What you may see has changed; prepare the statement again."
+)
+STALE_SQL: Final = Refusal(
+    "0A000",
+    "cached plan must not change result type",
+    "What you may see has changed; DEALLOCATE the statement and PREPARE it again.",
+)
+NO_ROWS: Final = b""
+"""The shape of a statement that returns no rows."""
+_STATEMENT: Final = ord("S")
+
+
+def shape(fields: tuple[Field, ...]) -> bytes:
+    """What a client may rely on when it reads rows: number and types of the columns."""
+    types = b"".join(f.type_oid.to_bytes(4, "big") for f in fields)
+    return blake2b(b"%d " % len(fields) + types, digest_size=16).digest()
+
+
+def outdated(s: State, record: Record) -> bool | Refusal | Plan:
+    """A statement of an earlier stamp under today's policy and catalog.
+
+    False: it may run as the server has it. True: the current message is held. A refusal: it may not run. A plan: it
+    may, but the server has to be given another text.
+    """
+    if record.stamp == s.stamp:
+        return False
+    if s.gate & st.UNSETTLED and gates.before_text(s):
+        return True
+    if s.masked and record.unreadable is not None:
+        return record.unreadable
+    if record.standard_strings != s.standard_strings and "\\" in record.text:
+        return STALE  # the server would read the text differently today
+    plan = s.plan(record.text, record.extended)
+    sent = record.text
+    if s.masked:
+        if plan.verdict is Verdict.NEED:
+            refusal = gates.need(s, plan)
+            return True if refusal is None else refusal
+        if plan.verdict is Verdict.REFUSE:
+            return plan.refusal or STALE
+        sent = plan.text
+    if sent != record.sent:
+        return plan
+    if record.misfit:
+        return STALE
+    record.plan = plan
+    record.stamp = s.stamp
+    record.judged = False
+    record.described_in = 0
+    return False
+
+
+def renew(s: State, slot: Slot, message: int) -> bool | Refusal:
+    """Make the statement right before a message that uses it: a Bind or, of the statement, a Describe.
+
+    False: the message may go on. True: it is held. Otherwise why it is refused.
+    """
+    latest = slot.latest
+    if latest is not None and latest.stamp == s.stamp and slot.batch == s.batch:
+        return False
+    candidates = slot.candidates()
+    if len(candidates) > 1 or _is_changing(s, slot, candidates[0]):
+        return gates.wait(s, st.DRAIN) if s.queue else STALE
+    record = candidates[0]
+    answer = outdated(s, record)
+    if not isinstance(answer, Plan):
+        slot.refresh()
+        return answer
+    if record.from_sql:
+        return STALE_SQL
+    return _prepare_again(s, slot, record, answer, message)
+
+
+def _is_changing(s: State, slot: Slot, record: Record) -> bool:
+    """Replies are under way that decide what the name stands for, or what the client knows of it."""
+    return any(
+        (e.kind == expect.CLOSE and e.slot is slot)
+        or (e.kind in _DESCRIBES and e.record is record and not e.swallow)
+        or e.changes & plans.DEALLOCATES
+        for e in s.queue
+    )
+
+
+def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int) -> bool | Refusal:
+    sent = plan.text if s.masked else old.text
+    text = encodings.encode(sent, s.codec)
+    if text is None:
+        return UNENCODABLE
+    record = old.successor(sent, plan, s.stamp)
+    name = slot.name
+    target = codec.Target(_STATEMENT, name)
+    close = Expected(expect.CLOSE)
+    parse = Expected(expect.PARSE)
+    close.swallow = parse.swallow = True
+    close.renews = True
+    close.slot = parse.slot = slot
+    parse.record = record
+    parse.plan = plan
+    data = codec.encode_close(target) + codec.message(tags.PARSE, b"%b\0%b\0%b" % (name, text, old.types))
+    s.queue.append(close)
+    s.queue.append(parse)
+    slot.add(record)
+    slot.batch = s.batch
+    s.batch_open = True
+    known = old.shape is not None or old.inputs is not None
+    if message == expect.DESCRIBE_STATEMENT or not known:
+        s.inject(data)
+        return False
+    describe = Expected(expect.DESCRIBE_STATEMENT)
+    describe.swallow = describe.last = True
+    describe.slot = slot
+    describe.record = record
+    record.described_in = s.batch
+    s.queue.append(describe)
+    s.inject(data + codec.encode_describe(target) + codec.FLUSH)
+    s.wait = st.PROBE
+    return True
+
+
+def compare_inputs(head: Expected, body: bytes) -> None:
+    """The parameters of a statement that has been prepared again."""
+    record = head.record
+    if record is not None and record.inputs is not None and record.inputs != body:
+        record.misfit = True
+
+
+def compare(s: State, head: Expected, found: bytes) -> None:
+    """Its result, the last of the replies for which the client's message waits."""
+    s.wait = st.NOTHING
+    record, slot = head.record, head.slot
+    if record is None or slot is None:
+        return
+    if record.shape is not None and record.shape != found:
+        record.misfit = True
+    if record.misfit:
+        record.stamp = MIXED
+        slot.refresh()
+
+
+def renew_portal(s: State, portal: Portal) -> bool | Refusal:
+    """Before an Execute. The same answers; a portal cannot be made again, the server has its parameters."""
+    record = portal.record
+    if record is None or portal.stamp == MIXED:
+        return STALE
+    answer = outdated(s, record)
+    if answer is False:
+        portal.stamp = s.stamp
+    return STALE if isinstance(answer, Plan) else answer
+
+
+def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
+    """A statement that runs a SQL-level prepared statement must find it planned under today's policy. The same answers."""
+    made: set[str] = set()
+    for statement in plan.statements:
+        name = statement.prepared
+        if name is None:
+            continue
+        bits = statement.effects.value
+        if bits & plans.PREPARES:
+            made.add(name)
+        elif bits & plans.EXECUTES:
+            slot = s.statements.find(name.encode(s.codec or "utf-8", "replace"))
+            if name not in made and slot is not None and slot.stamp != s.stamp:
+                for record in slot.candidates():
+                    answer = outdated(s, record)
+                    if isinstance(answer, Plan) or answer is STALE:
+                        return STALE_SQL
+                    if answer is not False:
+                        return answer
+                slot.refresh()
+    return False
+
+
+_DESCRIBES: Final = (expect.DESCRIBE_STATEMENT, expect.DESCRIBE_PORTAL)
