@@ -45,6 +45,8 @@ def on_error(s: State, head: Expected | None) -> None:
     else:
         _relay_error(s, head, fields)
     s.abandon(head, state)
+    if head.copying and s.leaving:
+        s.to_server.append(codec.TERMINATE)  # the COPY has taken the client's for a wrong message
     if head.kind in _WHOLE:
         head.failed = True
         s.gate &= ~st.COPY_IN

@@ -51,6 +51,8 @@ from rewrite.plan import Refusal
 
 _INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
 _SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
+_DISCARD_MAX = 1024 * 1024
+"""Bytes that are taken from the server for a client that has gone."""
 _BACKLOG = Refusal("53200", "too much input is waiting")
 
 
@@ -123,19 +125,21 @@ class Session(State):
                 self._resume()
         except Exception as error:
             self._fail(error, from_client=False)
+        if self.client_gone:
+            self._discard(len(data))
 
     def client_eof(self) -> None:
         """The client is gone, without Terminate unless it is `leaving`.
 
         The session does not end as long as input that the client sent before is held, or the server has a Terminate to
-        come to: what has been sent is executed, as it would be without us. `close` is set when there is nothing to wait for.
+        come to: what has been sent is executed, as it would be without us. When there is nothing to wait for (any more),
+        `close` is set; the transport must not close the server's side before.
         """
         if self.close:
             return
         self.client_gone = True
-        if self.leaving:
-            self.to_server.append(codec.TERMINATE)  # a COPY takes the first one for a wrong message, and nothing more
-        elif not (self.held and self.phase == st.READY):
+        self.to_client.clear()
+        if not self.leaving and not (self.held and self.phase == st.READY):
             self.end(None)
 
     def server_eof(self) -> None:
@@ -220,14 +224,19 @@ class Session(State):
         except Exception as error:
             self._fail(error, from_client=True)
 
+    def _discard(self, size: int) -> None:
+        """Nobody is there to read the answer. A server that talked to the client itself would soon fail to write it."""
+        self.to_client.clear()
+        self.discarded += size
+        if self.discarded > _DISCARD_MAX:
+            self.end(None)
+
     def _left(self) -> None:
         """The client's Terminate has been decided: forward everything up to it, forget what may follow."""
         self.flush_client()
         self.client.take()
         self.backlog.clear()
         self.backlog_size = 0
-        if self.client_gone:
-            self.to_server.append(codec.TERMINATE)
 
     def _resume(self) -> None:
         """Go on with held input if what it waits for has come."""

@@ -112,7 +112,9 @@ class State:
         self.leaving = False
         """The client has said Terminate; nothing more is read from it, the server ends the session."""
         self.client_gone = False
-        """The client has gone while its input was held; the session ends behind it."""
+        """The client has gone; the session ends behind what it has sent."""
+        self.discarded = 0
+        """Bytes from the server since then."""
         self.tripped_batch = False
         """The guard has stopped a result in a batch whose Sync has not been sent."""
 

@@ -180,6 +180,81 @@ def test_a_bug_elsewhere_ends_the_session_and_says_nothing() -> None:
     assert session.to_server == [codec.TERMINATE]
 
 
+class Unavailable(Exception):
+    sqlstate = "57P03"
+    message = "cannot read the catalog at the moment"
+    hint = "Try again."
+
+
+@pytest.mark.parametrize("renew", ["statement", "catalog"])
+def test_what_the_authority_says_is_what_the_client_reads(renew: str) -> None:
+    class Gone(scripted.ScriptedAuthority):
+        def current(self, identity: Identity, now: float) -> scripted.FixedView:
+            if self.epoch > 1:
+                raise Unavailable
+            return super().current(identity, now)
+
+    authority, audit = Gone(), scripted.ListedAudit()
+    session = Session(scripted.IDENTITY, authority, audit, scripted.OPTIONS)
+    session.server_data(playbook.LOGIN)
+    session.to_client.clear()
+    authority.epoch += 1
+    if renew == "statement":
+        session.client_data(codec.encode_query(b"select 1"))
+    else:
+        session.catalog_refreshed()
+    assert session.close
+    assert audit.lines == ["event unavailable"]
+    (error,) = session.to_client
+    fields = dict(codec.decode_fields(error[5:]))
+    assert fields == {
+        "S": b"FATAL", "V": b"FATAL", "C": b"57P03", "M": b"cannot read the catalog at the moment", "H": b"Try again.",
+    }  # fmt: skip
+
+
+def test_a_result_for_nobody_is_not_read_to_its_end() -> None:
+    session = ready()
+    session.client_data(codec.encode_query(b"select 1") + codec.TERMINATE)
+    session.client_eof()
+    assert not session.close
+    session.server_data(codec.encode_row_description([FIELD]))
+    for _ in range(2000):
+        session.server_data(codec.encode_data_row([bytes(1000)]))
+        assert session.to_client == []
+        if session.close:
+            break
+    else:
+        pytest.fail("still reading")
+
+
+@pytest.mark.parametrize(
+    ("ours", "servers", "relayed"), [(b"a", b"a", True), (b"a", b"b", False), (None, b"a", False), (None, None, False)]
+)
+def test_channel_binding_is_offered_when_both_sides_show_one_certificate(
+    ours: bytes | None, servers: bytes | None, relayed: bool
+) -> None:
+    session, _, _ = scripted.make_session()
+    session.certificates(ours, servers)
+    offer = codec.encode_sasl([b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256"])
+    session.server_data(offer)
+    assert (b"".join(session.to_client) == offer) is relayed
+
+
+def test_backslashes_are_not_read_anew() -> None:
+    """The server read the text under another standard_conforming_strings: to give it again would change its meaning."""
+    for text, renewed in ((b"select phone, 'a\\b'", False), (b"select phone", True)):
+        session, authority, _ = scripted.make_session()
+        session.server_data(playbook.LOGIN)
+        session.client_data(codec.encode_parse(codec.Parse(b"s", text)) + codec.SYNC)
+        session.server_data(codec.message(tags.PARSE_COMPLETE) + codec.encode_ready(tags.IDLE))
+        session.server_data(codec.encode_parameter_status(b"standard_conforming_strings", b"off"))
+        session.to_server.clear()
+        authority.change(profile="lax")
+        session.client_data(codec.encode_bind(codec.Bind(b"", b"s")))
+        assert (codec.encode_close(codec.Target(ord("S"), b"s")) in b"".join(session.to_server)) is renewed
+        assert (b"pgveil.refused" in b"".join(session.to_server)) is not renewed
+
+
 def test_guard() -> None:
     catalog, profile = scripted.make_catalog(), scripted.make_profile("masked")
 
