@@ -246,6 +246,7 @@ class Server:
         session = link.session
         if session.ddl:
             session.ddl = False
+            self.control.doubt(session.identity.database)
             link.catalog_asked += 1
         if not link.refreshing:
             link.refreshing = True

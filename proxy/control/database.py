@@ -51,6 +51,7 @@ class DatabaseWatch:
         self.read: CatalogRead | None = None
         self.checked = float("-inf")
         """When (on `clock`) the last successful pass began: the picture was right then."""
+        self._doubted = float("-inf")
         self.reason = "not connected yet"
         """Why the last pass failed; empty when it did not."""
         self._target = target
@@ -68,6 +69,14 @@ class DatabaseWatch:
     @property
     def connected(self) -> bool:
         return self._connection is not None and not self._connection.is_closed()
+
+    def is_confirmed(self, max_age: float) -> bool:
+        """Whether a pass that began at most `max_age` seconds ago, and after the last `doubt`, has found the picture right."""
+        return self.checked > self._doubted and self._clock() - self.checked <= max_age
+
+    def doubt(self) -> None:
+        """The catalog has probably changed just now: nothing is confirmed before the next pass."""
+        self._doubted = self._clock()
 
     async def refresh(self) -> None:
         """Return when a pass that began after this call has succeeded; raise ControlUnavailable when it failed."""

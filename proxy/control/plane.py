@@ -78,6 +78,11 @@ class View:
     profile: Profile
     planner: Planner
     epoch: int
+    watch: DatabaseWatch
+
+    def is_confirmed(self, max_age: float) -> bool:
+        """Whether the catalog was found right by a look that began at most `max_age` seconds ago and after the last DDL we saw."""
+        return self.watch.is_confirmed(max_age)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,12 @@ class ControlPlane:
             served.sessions = max(0, served.sessions - 1)
             served.used = self._clock()
 
+    def doubt(self, database: str) -> None:
+        """DDL has passed: no view of the database is confirmed before the next look."""
+        served = self._served.get(database)
+        if served is not None:
+            served.watch.doubt()
+
     async def refresh(self, database: str) -> None:
         """Return when pictures of the database include all that was committed before this call."""
         await self._serve(database).watch.refresh()
@@ -207,7 +218,8 @@ class ControlPlane:
         if self._age(served) > self._options.max_stale:
             raise ControlUnavailable(identity.database, "out of date")
         picture = served.picture
-        return View(picture.catalog, self._profile(served, picture, identity, now), served.planner, self._epoch)
+        profile = self._profile(served, picture, identity, now)
+        return View(picture.catalog, profile, served.planner, self._epoch, served.watch)
 
     async def reload(self) -> bool:
         """Read the policy files now (SIGHUP). False when they were refused and the policy in force stays."""
