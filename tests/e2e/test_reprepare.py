@@ -203,3 +203,30 @@ def test_a_portal_from_before_gives_no_more_rows(proxy: ProxyProcess, change: Ch
         assert [codec.decode_data_row(body) for tag, body in replies if tag == tags.DATA_ROW] == [
             (phone.encode(),) for phone in SHOWN[MASKED]
         ]
+
+
+def is_known(witness: psycopg.Connection[tuple[object, ...]]) -> bool:
+    try:
+        return witness.execute("SELECT extra FROM shop.people WHERE id = 1").fetchall() == [(None,)]
+    except psycopg.errors.UndefinedColumn:
+        return False
+
+
+def test_a_new_column(proxy: ProxyProcess, server: TestServer, change: Change) -> None:
+    """It changes what is sent upstream, and for `SELECT *` the result, which PostgreSQL would not stand either."""
+    change(MASKED)
+    wire = Wire(proxy.port)
+    with wire.sock, connect(proxy, prepare_threshold=None) as witness:
+        for name, text in ((b"phone", b"SELECT phone FROM shop.people WHERE id = 1"), (b"star", b"SELECT * FROM shop.people")):
+            parse = codec.encode_parse(codec.Parse(name, text))
+            wire.ask(parse, codec.encode_describe(codec.Target(ord("S"), name)), codec.SYNC)
+        server.execute_sql("postgres", "ALTER TABLE shop.people ADD COLUMN extra text")
+        until(lambda: is_known(witness), "the new column is known")
+        answers = {}
+        for name in (b"phone", b"star"):
+            bind = codec.encode_bind(codec.Bind(b"", name))
+            answers[name] = wire.ask(bind, codec.encode_execute(codec.Execute(b"")), codec.SYNC)
+        assert codec.decode_data_row(answers[b"phone"][1][1]) == (SHOWN[MASKED][0].encode(),)
+        tag, body = answers[b"star"][0]
+        assert tag == tags.ERROR_RESPONSE
+        assert dict(codec.decode_fields(body))["C"] == b"0A000"
