@@ -52,6 +52,9 @@ class View(Protocol):
     def epoch(self) -> int:
         """The authority's epoch at which the view was made."""
 
+    def is_confirmed(self, max_age: float) -> bool:
+        """Whether the catalog was found right by a look that began at most `max_age` seconds ago, and after any DDL seen since."""
+
 
 class Authority(Protocol):
     @property
@@ -92,6 +95,11 @@ class SessionOptions:
     """Longest Query or Parse message, in bytes."""
     max_backlog: int = 16 * MIB
     """Most client input kept while the session is held, in bytes. Reading should stop long before (`Session.held`)."""
+    quiet: float = 0.003
+    """Seconds without a word from the server after which a session counts as having been quiet."""
+    confirmed: float = 0.25
+    """Oldest look at the catalog, in seconds, on which a masked session that has not been quiet may rely. After it has been quiet
+    the catalog must have been looked at since: somebody else may have changed it meanwhile."""
     clock: Callable[[], float] = time.time
     """Wall clock, for rules that depend on the time."""
     timer: Callable[[], float] = time.perf_counter

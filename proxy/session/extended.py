@@ -27,6 +27,8 @@ def on_parse(s: State) -> bool:
         return done
     scan = s.client
     s.refresh_view()
+    if s.masked and (done := gates.confirm(s)) is not None:
+        return done
     buf, body, end = scan.buf, scan.body, scan.end
     middle = buf.find(0, body, end)
     text_end = buf.find(0, middle + 1, end) if middle >= 0 else -1
@@ -93,6 +95,8 @@ def on_bind(s: State) -> bool:
         if s.masked and s.gate & st.DDL:
             return gates.wait_ddl(s)
     s.refresh_view()
+    if s.masked and (done := gates.confirm(s)) is not None:
+        return done
     buf, body, end = scan.buf, scan.body, scan.end
     middle = buf.find(0, body, end)
     last = buf.find(0, middle + 1, end) if middle >= 0 else -1

@@ -33,6 +33,8 @@ def on_query(s: State) -> bool:
         return done
     scan = s.client
     s.refresh_view()
+    if s.masked and (done := gates.confirm(s)) is not None:
+        return done
     end = scan.end - 1
     data = scan.buf[scan.body : end]
     text: str | Refusal

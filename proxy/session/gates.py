@@ -70,6 +70,20 @@ def before_extended(s: State) -> bool | None:
     return None
 
 
+def confirm(s: State) -> bool | None:
+    """Before a masked session's statement: is the picture of the catalog still right? None: go on; True: held until it is."""
+    view = s.view
+    if view is None or s.tried_catalog:
+        return None
+    options = s.options
+    age = s.timer() - s.heard
+    if view.is_confirmed(age if age > options.quiet else options.confirmed):
+        return None
+    s.tried_catalog = True
+    s.wants_catalog = True
+    return wait(s, st.CATALOG)
+
+
 def wait_ddl(s: State) -> bool:
     if s.ddl_unread:
         s.wants_catalog = True
@@ -86,7 +100,7 @@ def need(s: State, plan: Plan) -> Refusal | None:
         ask_server(s)
         return None
     if Need.CATALOG in plan.need:
-        if s.tried_catalog:
+        if s.tried_catalog:  # looked at since the message came
             return plan.refusal or _UNKNOWN_NAME
         s.tried_catalog = True
         s.wants_catalog = True

@@ -108,6 +108,7 @@ class Session(State):
         if self.phase == st.RAW:
             self.to_client.append(data)
             return
+        self.heard = self.timer()
         scan = self.server
         dispatch = backend.dispatch
         try:

@@ -148,6 +148,9 @@ class State:
         self.ddl_unread = False
         """DDL has completed and the catalog has not been read since."""
         self.tried_catalog = False
+        """The catalog has been read again for the current message."""
+        self.heard = options.timer()
+        """When the server last said something."""
         self.probe_answer = bytearray()
         self.probe_error: Refusal | None = None
         self.bits = plans.EffectBits()

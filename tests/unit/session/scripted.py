@@ -96,6 +96,10 @@ class FixedView:
     profile: Profile
     epoch: int
     planner: ScriptedPlanner = field(default_factory=ScriptedPlanner)
+    authority: ScriptedAuthority | None = None
+
+    def is_confirmed(self, max_age: float) -> bool:
+        return self.authority is None or self.authority.confirmed
 
 
 class ScriptedAuthority:
@@ -104,10 +108,11 @@ class ScriptedAuthority:
         self.profile = make_profile(profile)
         self.catalog = make_catalog()
         self.asked: list[Identity] = []
+        self.confirmed = True
 
     def current(self, identity: Identity, now: float) -> FixedView:
         self.asked.append(identity)
-        return FixedView(self.catalog, self.profile, self.epoch)
+        return FixedView(self.catalog, self.profile, self.epoch, authority=self)
 
     def change(self, profile: str | None = None, catalog: str | None = None) -> None:
         self.epoch += 1

@@ -134,6 +134,38 @@ def test_a_profile_that_expires_is_asked_for_again() -> None:
     assert len(authority.asked) == asked + 1
 
 
+def test_a_statement_waits_for_a_catalog_that_has_been_looked_at() -> None:
+    """Somebody else may have renamed a table while the session was quiet."""
+    session, authority, _ = scripted.make_session()
+    session.server_data(playbook.LOGIN)
+    authority.confirmed = False
+    query = codec.encode_query(b"select 1")
+    session.client_data(query)
+    assert session.held
+    assert session.wants_catalog
+    assert session.to_server == []
+    session.catalog_refreshed()  # goes on even when the look took long: it began after the statement came
+    assert not session.held
+    assert session.to_server == [query]
+
+
+def test_a_bind_waits_too_and_clear_sessions_do_not() -> None:
+    session = ready()
+    session.client_data(codec.encode_parse(codec.Parse(b"a", b"select 1")) + codec.SYNC)
+    session.server_data(codec.message(tags.PARSE_COMPLETE) + codec.encode_ready(tags.IDLE))
+    session.to_server.clear()
+    assert isinstance(session.view, scripted.FixedView)
+    assert session.view.authority is not None
+    session.view.authority.confirmed = False
+    session.client_data(codec.encode_bind(codec.Bind(b"", b"a")))
+    assert session.held
+    clear, authority, _ = scripted.make_session("clear")
+    clear.server_data(playbook.LOGIN)
+    authority.confirmed = False
+    clear.client_data(codec.encode_query(b"select 1"))
+    assert not clear.held
+
+
 def test_replication() -> None:
     walsender = replace(scripted.IDENTITY, startup=(("user", "ana"), ("replication", "database")))
     masked, clear = scripted.ScriptedAuthority("masked"), scripted.ScriptedAuthority("clear")
