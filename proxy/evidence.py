@@ -17,12 +17,26 @@ from proxy.audit.writer import AuditWriter, Mode
 from proxy.config import AuditSettings
 from proxy.logs import event
 from proxy.session.effects import Identity
-from rewrite.plan import Plan
+from rewrite.plan import Plan, Verdict
 
 log = logging.getLogger("pgveil.audit")
 
 HEAD_LAG = 0.05
 """Seconds the trail's head may stay behind its records while the proxy is busy (docs/audit.md, what it does not prove)."""
+
+
+class Tally:
+    """Statements by verdict, for the metrics."""
+
+    __slots__ = ("passed", "refusals", "refused", "rewritten")
+
+    def __init__(self) -> None:
+        self.passed = self.rewritten = self.refused = 0
+        self.refusals: Counter[str] = Counter()
+        """Refused statements by SQLSTATE."""
+
+    def verdicts(self) -> Mapping[str, int]:
+        return {"pass": self.passed, "rewrite": self.rewritten, "refuse": self.refused}
 
 
 class Evidence:
@@ -31,9 +45,7 @@ class Evidence:
     def __init__(self, settings: AuditSettings, worker: str = "main") -> None:
         key = load_or_create_key(settings.key_file)
         self.errors = 0
-        self.verdicts: Counter[str] = Counter()
-        self.refusals: Counter[str] = Counter()
-        """Refused statements by SQLSTATE."""
+        self.tally = Tally()
         mode = Mode(settings.mode)
         lag = 0.0 if mode is Mode.STRICT else HEAD_LAG
         self.writer = AuditWriter(settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag)
@@ -83,8 +95,7 @@ class CountingAudit(SessionAudit):
 
     def __init__(self, evidence: Evidence, encoder: DecisionEncoder, sid: str, identity: Identity) -> None:
         super().__init__(evidence.writer, encoder, sid, identity)
-        self._verdicts = evidence.verdicts
-        self._refusals = evidence.refusals
+        self._tally = evidence.tally
         self._let_in = False
         self._turned_away = False
 
@@ -107,8 +118,13 @@ class CountingAudit(SessionAudit):
             self.turned_away(None, reason)
 
     def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
-        refused = kind == "refusal"
-        self._verdicts["refuse" if refused else plan.verdict.value] += 1
-        if refused and plan.refusal is not None:
-            self._refusals[plan.refusal.sqlstate] += 1
+        if kind == "statement":
+            if plan.verdict is Verdict.REWRITE:
+                self._tally.rewritten += 1
+            else:
+                self._tally.passed += 1
+        else:
+            self._tally.refused += 1
+            if plan.refusal is not None:
+                self._tally.refusals[plan.refusal.sqlstate] += 1
         return super().decision(sid, kind, plan, index, text, protocol)
