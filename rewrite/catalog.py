@@ -63,6 +63,8 @@ class Relation:
     """Role names (and 'public') that hold SELECT on the whole relation; the owner included."""
     literals: bool = False
     """A default, index predicate or expression, check constraint or comment of this relation embeds a literal value."""
+    foreign: frozenset[int] = frozenset()
+    """attnums that take part in any foreign key: a value is accepted only when it exists elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

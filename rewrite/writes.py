@@ -93,14 +93,16 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
 
 def inserted(relation: Relation, source: Source, columns: list[str]) -> None:
     """The columns that new rows of a protected relation bring values for."""
-    unique = {c.name for c in relation.columns if c.attnum in relation.unique}
-    if 0 in relation.unique:
-        unique |= source.masked | source.denied
-    for column in sorted((source.masked | source.denied) & unique & set(columns)):
-        raise _refuse(
-            f"column {relation.schema}.{relation.name}.{column} is masked and unique: inserting into it would tell whether a "
-            "value exists"
-        )
+    hidden = source.masked | source.denied
+    telling = relation.unique | relation.foreign
+    for column in relation.columns:
+        if column.name not in hidden or column.name not in columns:
+            continue
+        if column.attnum in telling or 0 in relation.unique:  # 0: an expression in a unique index may use any column
+            raise _refuse(
+                f"column {relation.schema}.{relation.name}.{column.name} is masked and part of a unique index or foreign key: "
+                "inserting into it would tell whether a value exists"
+            )
 
 
 def _assigned(name: str, targets: list[Node], hidden: frozenset[str]) -> None:

@@ -53,6 +53,7 @@ class Raw:
     relations: Rows = field(default_factory=list)
     attributes: Rows = field(default_factory=list)
     inherits: Rows = field(default_factory=list)
+    foreign_keys: Rows = field(default_factory=list)
     indexes: Rows = field(default_factory=list)
     partitioned: Rows = field(default_factory=list)
     rules: Rows = field(default_factory=list)
@@ -133,6 +134,9 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
     for child, parent in raw.inherits:
         parents.setdefault(child, []).append(parent)
     primary: dict[int, tuple[int, ...]] = {}
+    foreign: dict[int, set[int]] = {}
+    for table, attnums in raw.foreign_keys:
+        foreign.setdefault(table, set()).update(attnums)
     unique: dict[int, set[int]] = {}
     for _, table, is_primary, _, keys, attnums in raw.indexes:
         if is_primary:
@@ -153,6 +157,7 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
             parents=tuple(parents.get(oid, ())),
             primary_key=primary.get(oid, ()),
             unique=frozenset(unique.get(oid, ())),
+            foreign=frozenset(foreign.get(oid, ())),
             partition_key=partition_key.get(oid, frozenset()),
             view_sql=view.sql if view else None,
             security_invoker=_is_on(options, "security_invoker"),
@@ -233,6 +238,7 @@ def _digest(raw: Raw) -> str:
         raw.relations,
         raw.attributes,
         raw.inherits,
+        raw.foreign_keys,
         raw.indexes,
         raw.partitioned,
         raw.rules,

@@ -71,6 +71,7 @@ class CatalogReader:
         raw.relations = await fetch(queries.RELATIONS)
         raw.attributes = await fetch(queries.ATTRIBUTES, [r[0] for r in raw.relations if r[3] not in ("i", "I")])
         raw.inherits = await fetch(queries.INHERITS)
+        raw.foreign_keys = await fetch(queries.FOREIGN_KEYS)
         raw.indexes = await fetch(queries.INDEXES)
         raw.partitioned = await fetch(queries.PARTITIONED)
         raw.rules = await fetch(queries.RULES)

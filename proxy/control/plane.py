@@ -81,7 +81,7 @@ class View:
     watch: DatabaseWatch
 
     def is_confirmed(self, max_age: float) -> bool:
-        """Whether the catalog was found right by a look that began at most `max_age` seconds ago and after the last DDL we saw."""
+        """Whether the catalog was found right by a look at most `max_age` seconds ago, after the last DDL we saw."""
         return self.watch.is_confirmed(max_age)
 
 

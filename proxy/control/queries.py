@@ -57,6 +57,12 @@ WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid NOT IN {_TEMPORARY}
 ORDER BY i.indexrelid
 """
 
+FOREIGN_KEYS = f"""
+SELECT c.conrelid, c.conkey::int2[] FROM pg_catalog.pg_constraint c
+WHERE c.contype = 'f' AND c.conrelid NOT IN {_TEMPORARY}
+ORDER BY c.oid
+"""
+
 PARTITIONED = """
 SELECT p.partrelid, p.partattrs::int2[] FROM pg_catalog.pg_partitioned_table p ORDER BY 1
 """

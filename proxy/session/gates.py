@@ -45,6 +45,7 @@ def before_text(s: State) -> bool | None:
     gate = s.gate
     if gate & st.SKIPPING:
         s.drop()
+        decided(s)
         return False
     if gate & st.COPY_IN:
         raise Violation("unexpected message during COPY from stdin")
@@ -64,6 +65,7 @@ def before_extended(s: State) -> bool | None:
     """The same before an extended message without a text."""
     if s.gate & st.SKIPPING:
         s.drop()
+        decided(s)
         return False
     if s.gate & st.COPY_IN:
         raise Violation("unexpected message during COPY from stdin")
