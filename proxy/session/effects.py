@@ -53,7 +53,7 @@ class View(Protocol):
         """The authority's epoch at which the view was made."""
 
     def is_confirmed(self, max_age: float) -> bool:
-        """Whether the catalog was found right by a look that began at most `max_age` seconds ago, and after any DDL seen since."""
+        """Whether the catalog was found right by a look at most `max_age` seconds ago, after any DDL we saw."""
 
 
 class Authority(Protocol):
