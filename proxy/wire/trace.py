@@ -210,9 +210,7 @@ def _show_call(body: bytes) -> list[Arg]:
 
 
 def _show_rows(body: bytes) -> list[Arg]:
-    return [
-        [f.name, f.table, f.attnum, f.type_oid, f.size, f.typmod, f.format] for f in codec.decode_row_description(body)
-    ]
+    return [[f.name, f.table, f.attnum, f.type_oid, f.size, f.typmod, f.format] for f in codec.decode_row_description(body)]
 
 
 def _show_fields(body: bytes) -> list[Arg]:

@@ -19,9 +19,7 @@ class TestServer(PostgresServer):
 
     __test__ = False  # pytest: not a test class
 
-    def __init__(
-        self, settings: dict[str, str] | None = None, hba: str | None = None, bin_dir: Path | None = None
-    ) -> None:
+    def __init__(self, settings: dict[str, str] | None = None, hba: str | None = None, bin_dir: Path | None = None) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="pgveil-test-"))
         self._home.chmod(0o755)
         super().__init__(self._home / "data", bin_dir or binaries(), settings=settings or {}, hba=hba)
