@@ -44,8 +44,8 @@ class ControlSettings:
     user: str
     password: str | None = field(default=None, repr=False)
     database: str = "postgres"
-    interval: float = 10.0
-    max_stale: float = 60.0
+    interval: float = 1.0
+    max_stale: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ class Visitor(Protocol):
     @property
     def secure(self) -> bool: ...
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate (DER) that the client was shown; None without TLS."""
+
     async def read(self, size: int) -> bytes:
         """Exactly `size` bytes. Raises ConnectionError when the client leaves before."""
 
@@ -46,11 +50,13 @@ class Greeting:
 
 
 class Door:
-    """Receives visitors. One per listener; `context` and `mode` are swapped on reload."""
+    """Receives visitors. One per listener; what it is made of is swapped on reload."""
 
-    def __init__(self, context: ssl.SSLContext | None, mode: ClientMode) -> None:
+    def __init__(self, context: ssl.SSLContext | None, mode: ClientMode, certificate: bytes | None = None) -> None:
+        """`certificate`: the one in the context, as DER."""
         self.context = context
         self.mode = mode
+        self.certificate = certificate
 
     async def receive(self, sock: socket.socket, keep: Callable[[Visitor], None]) -> Greeting:
         """Answer what comes before the start-up packet. `keep` learns whom to answer or close when this raises.
@@ -98,7 +104,7 @@ class Door:
 
     async def _handshake(self, sock: socket.socket) -> SecureVisitor:
         loop = asyncio.get_running_loop()
-        visitor = SecureVisitor()
+        visitor = SecureVisitor(self.certificate)
         await loop.connect_accepted_socket(lambda: visitor, sock, ssl=self.context)
         return visitor
 
@@ -145,6 +151,7 @@ class BareVisitor:
     """Reads the socket directly, so that nothing beyond what was asked for leaves the kernel."""
 
     secure = False
+    certificate = None
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -176,7 +183,8 @@ class SecureVisitor(asyncio.Protocol):
 
     secure = True
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: bytes | None) -> None:
+        self.certificate = certificate
         self._buffer = b""
         self._gone = False
         self._more: asyncio.Future[None] | None = None

@@ -29,7 +29,7 @@ from proxy.session.auth import startup_refusal
 from proxy.session.effects import SessionOptions
 from proxy.session.machine import Session
 from proxy.transport import LINGER, WAITING, Link
-from proxy.upstream import Upstream, tune
+from proxy.upstream import Upstream, certificate_of, tune
 from proxy.wire.codec import encode_error
 from rewrite.plan import Refusal
 
@@ -180,19 +180,14 @@ class Server:
         sid = secrets.token_hex(8)
         audit = self.evidence.session(sid, arrival.identity)
         self._sessions += 1
-        attached = False
         joined = False
         try:
             if self._sessions > self.config.limits.connections:
                 raise TooManyConnections("sorry, too many clients already")
-            await self.control.attach(arrival.identity.database)
-            attached = True
-            refusal = startup_refusal(arrival.identity, self.control.current(arrival.identity, time.time()))
-            if refusal is not None:
-                raise StartupRefused(refusal)
             session = Session(arrival.identity, self.control, audit, SessionOptions(sid=sid))
             link = Link(session, self, audit)
-            await self.upstream.connect(link.server)
+            transport = await self.upstream.connect(link.server)
+            session.certificates(greeting.visitor.certificate, certificate_of(transport))
             self.links[link] = asyncio.get_running_loop().time()
             joined = True  # from here on, on_closed settles the accounts
             await self._join(link, greeting, arrival)
@@ -203,8 +198,6 @@ class Server:
         finally:
             if not joined:
                 self._sessions -= 1
-                if attached:
-                    self.control.detach(arrival.identity.database)
 
     async def _join(self, link: Link, greeting: Greeting, arrival: Arrival) -> None:
         """Give the client's side to the link. The server's answer waits until there is somebody to give it to."""
@@ -238,9 +231,38 @@ class Server:
             else:
                 link.withhold()
 
-    def on_entered(self, link: Link) -> None:
-        self.metrics.logins.labels("accepted").inc()
-        link.audit.logged_in()
+    def on_admitted(self, link: Link) -> None:
+        self._chore(self._admit(link))
+
+    async def _admit(self, link: Link) -> None:
+        """Let a client in whom the server has accepted, once we know the database; or tell it why not."""
+        identity = link.session.identity
+        try:
+            await self.control.attach(identity.database)
+            link.attached = True
+            refusal = startup_refusal(identity, self.control.current(identity, time.time()))
+            if refusal is not None:
+                raise StartupRefused(refusal)
+        except PgveilError as error:
+            self._turn_away(link, error)
+        except Exception:
+            log.exception("unexpected failure of an arrival")
+            self._turn_away(link, PgveilError("internal error of the proxy"))
+        else:
+            self.metrics.logins.labels("accepted").inc()
+            link.audit.logged_in()
+            link.enter()
+        finally:
+            if link.attached and link not in self.links:  # gone meanwhile
+                self.control.detach(identity.database)
+
+    def _turn_away(self, link: Link, error: PgveilError) -> None:
+        if link.closing:
+            return
+        self.metrics.logins.labels("refused").inc()
+        event(log, "login_refused", sqlstate=error.sqlstate, reason=error.message, client=link.session.identity.client_address)
+        link.audit.turned_away(error.sqlstate, error.message)
+        link.turn_away(error_response(error))
 
     def on_attention(self, link: Link) -> None:
         session = link.session
@@ -278,7 +300,8 @@ class Server:
         if began is None:
             return
         self._sessions -= 1
-        self.control.detach(link.session.identity.database)
+        if link.attached:
+            self.control.detach(link.session.identity.database)
         self.finished_bytes[0] += link.from_client
         self.finished_bytes[1] += link.from_server
         link.audit.ended(asyncio.get_running_loop().time() - began, link.reason)
@@ -338,7 +361,7 @@ class Server:
             for link, began in list(self.links.items()):
                 if link.closing:
                     continue
-                if link.entering:
+                if link.entrance is not None:
                     if now - began > limits.login_timeout:
                         link.audit.turned_away("08P01", "login timeout")
                         self.metrics.logins.labels("timeout").inc()

@@ -31,7 +31,7 @@ from proxy.http import HttpSide
 from proxy.logs import event
 from proxy.metrics import Metrics, Readings
 from proxy.server import Server
-from proxy.tls import ClientMode, client_context, server_context
+from proxy.tls import ClientMode, certificate_bytes, client_context, server_context
 from proxy.upstream import Upstream
 
 log = logging.getLogger("pgveil")
@@ -192,14 +192,14 @@ class Supervisor:
     async def _reload(self) -> None:
         """Policy and certificate, each on its own."""
         try:
-            self.door.context, self.door.mode = _door_parts(self.config)
+            self.door.context, self.door.mode, self.door.certificate = _door_parts(self.config)
         except ConfigError as error:
             event(log, "certificate_refused", logging.ERROR, problem=error.message)
         await self.control.reload()
 
     def _on_control(self, name: str, fields: Mapping[str, str | int | bool]) -> None:
         """What the control plane has to say goes to the log, and into the trail where it is about the policy."""
-        bad = name.endswith(("refused", "failed"))
+        bad = name.endswith(("refused", "failed", "unavailable", "stale"))
         event(log, name, logging.WARNING if bad else logging.INFO, **fields)
         if not name.startswith("policy_"):
             return
@@ -254,10 +254,10 @@ class Supervisor:
         )
 
 
-def _door_parts(config: Config) -> tuple[ssl.SSLContext | None, ClientMode]:
+def _door_parts(config: Config) -> tuple[ssl.SSLContext | None, ClientMode, bytes | None]:
     if config.tls is None:
-        return None, ClientMode.ALLOW
-    return client_context(config.tls), config.tls.mode
+        return None, ClientMode.ALLOW, None
+    return client_context(config.tls), config.tls.mode, certificate_bytes(config.tls)
 
 
 def _why(error: OSError) -> str:

@@ -17,6 +17,8 @@ from proxy.errors import ConfigError
 ALPN = "postgresql"
 """Registered protocol name; a client that starts TLS directly has to offer it (manual: protocol-flow)."""
 
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
 
 class ClientMode(enum.Enum):
     ALLOW = "allow"  # TLS for those who ask, plain text for the others
@@ -60,6 +62,16 @@ def client_context(settings: ClientTls) -> ssl.SSLContext:
         _load_ca(context, settings.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def certificate_bytes(settings: ClientTls) -> bytes:
+    """The certificate itself, as DER, without the chain behind it. Raises ConfigError."""
+    try:
+        text = settings.cert.read_text(encoding="ascii", errors="replace")
+        end = text.index(_END) + len(_END)
+        return ssl.PEM_cert_to_DER_cert(text[text.index(_BEGIN) : end])
+    except (OSError, ValueError):
+        raise ConfigError(f"{settings.cert}: not a PEM certificate") from None
 
 
 def server_context(settings: ServerTls) -> ssl.SSLContext | None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
+from proxy.entrance import Entrance, Stage
 from proxy.evidence import CountingAudit
 from proxy.session.machine import Session
-from proxy.session.state import AUTHENTICATING
+from proxy.wire.client import TERMINATE
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
@@ -34,8 +35,8 @@ class Keeper(Protocol):
     def on_evidence(self, link: Link) -> None:
         """There is data that needs its evidence written first: call `deliver` or `withhold` soon. Idempotent."""
 
-    def on_entered(self, link: Link) -> None:
-        """The server has accepted the login; called once, before anything of the session reaches the client."""
+    def on_admitted(self, link: Link) -> None:
+        """The server has accepted the login and is ready; called once. Call `enter` or `turn_away` when that is decided."""
 
     def on_attention(self, link: Link) -> None:
         """The session wants its catalog read anew, or has seen DDL."""
@@ -52,11 +53,12 @@ class Link:
         "_linger",
         "_whole",
         "active",
+        "attached",
         "audit",
         "catalog_asked",
         "client",
         "closing",
-        "entering",
+        "entrance",
         "from_client",
         "from_server",
         "held",
@@ -83,8 +85,10 @@ class Link:
         self.waiting = False
         """Known to the keeper as waiting for evidence."""
         self._linger: asyncio.TimerHandle | None = None
-        self.entering = True
-        """The server has not accepted the login yet."""
+        self.entrance: Entrance | None = Entrance()
+        """Until the login is over."""
+        self.attached = False
+        """The keeper's mark: the control plane counts this session."""
         self.reason = "client left"
         """Why the session ended, for the audit trail."""
         self._whole = True
@@ -141,6 +145,33 @@ class Link:
         self.server.write(session.to_server)
         if self._whole:
             self.client.write(session.to_client)
+        self.close()
+
+    def arrive(self, entrance: Entrance, data: bytes) -> None:
+        """The server's bytes before the client has been let in."""
+        passed = entrance.feed(data)
+        if passed:
+            self.session.server_data(passed)
+            self.pump()
+        if entrance.stage is Stage.ENTERED and not self.server.is_paused(WAITING):
+            self.server.pause(WAITING)
+            self.keeper.on_admitted(self)
+
+    def enter(self) -> None:
+        """Let the client in: from here on the session has all."""
+        if self.closing or self.entrance is None:
+            return
+        kept, self.entrance = self.entrance.kept, None
+        self.session.server_data(kept)
+        self.pump()
+        self.server.resume(WAITING)
+
+    def turn_away(self, answer: bytes) -> None:
+        """Neither the client nor its bytes get further; it is told why."""
+        if self.closing:
+            return
+        self.server.write([TERMINATE])
+        self.client.write([answer])
         self.close()
 
     def _set_held(self, held: bool) -> None:
@@ -207,6 +238,9 @@ class _Side(asyncio.Protocol):
             self.transport.pause_reading()
         self._pauses |= reason
 
+    def is_paused(self, reason: int) -> bool:
+        return bool(self._pauses & reason)
+
     def resume(self, reason: int) -> None:
         if not self._pauses & reason:
             return
@@ -250,11 +284,12 @@ class ClientSide(_Side):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """The session goes on for as long as what the client sent before has to be executed."""
         link = self.link
         if not link.closing:
             link.session.client_eof()
             link.pump()
-            link.close()
+            link.server.resume(_FULL)
         link.side_lost()
 
 
@@ -270,10 +305,10 @@ class ServerSide(_Side):
         if link.closing:
             return
         link.from_server += len(data)
+        if link.entrance is not None:
+            link.arrive(link.entrance, data)
+            return
         link.session.server_data(data)
-        if link.entering and link.session.phase != AUTHENTICATING:
-            link.entering = False
-            link.keeper.on_entered(link)
         link.pump()
 
     def eof_received(self) -> bool:
@@ -282,7 +317,8 @@ class ServerSide(_Side):
     def connection_lost(self, exc: Exception | None) -> None:
         link = self.link
         if not link.closing:
-            link.reason = "server closed the connection"
+            if not (link.session.leaving or link.session.client_gone):
+                link.reason = "server closed the connection"
             link.session.server_eof()
             link.pump()
         link.side_lost()

@@ -101,6 +101,12 @@ class Upstream:
         raise ConnectionError("no answer to the TLS request")
 
 
+def certificate_of(transport: asyncio.Transport) -> bytes | None:
+    """The certificate (DER) that the server has shown; None without TLS."""
+    secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return secured.getpeercert(binary_form=True) if secured is not None else None
+
+
 def tune(sock: socket.socket) -> None:
     """No delay for small messages, and probes that find a vanished peer within a few minutes."""
     sock.setblocking(False)

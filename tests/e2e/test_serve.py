@@ -60,7 +60,8 @@ def server() -> Iterator[TestServer]:
     with TestServer({"max_connections": "250"}, hba=HBA) as server:
         assert isinstance(server, TestServer)
         server.execute_sql("postgres", SETUP)
-        server.execute_sql("postgres", "CREATE DATABASE second")
+        for name in ("second", "untouched"):
+            server.execute_sql("postgres", f"CREATE DATABASE {name}")
         yield server
 
 
@@ -151,6 +152,55 @@ def test_the_last_user_in_the_packet_counts(proxy: ProxyProcess) -> None:
             answer += more
     assert b"138****5678" in answer
     assert b"13812345678" not in answer
+
+
+class TestStrangers:
+    """Nobody makes us connect anywhere, or learns what exists, before the server has let him in."""
+
+    @pytest.mark.parametrize("dbname", ["untouched", "there_is_none"])
+    def test_a_wrong_password_tells_nothing_about_databases(self, server: TestServer, tmp_path: Path, dbname: str) -> None:
+        with ProxyProcess(tmp_path / "home", server) as proxy:
+            with pytest.raises(psycopg.OperationalError) as error:
+                connect(proxy, password="wrong", dbname=dbname)
+            assert 'password authentication failed for user "serve_scram"' in str(error.value)
+            assert dbname not in proxy.text()
+            assert dbname not in proxy.get("/metrics")[1]
+            sql = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{CONTROL}' AND datname = '{dbname}'"
+            assert server.execute_sql("postgres", sql) == "0"
+
+    def test_an_unknown_database_is_told_by_the_server(self, proxy: ProxyProcess) -> None:
+        with pytest.raises(psycopg.OperationalError, match='database "there_is_none" does not exist'):
+            connect(proxy, dbname="there_is_none")
+        assert "there_is_none" not in proxy.text()
+        assert "there_is_none" not in proxy.get("/metrics")[1]
+
+    def test_a_database_that_we_may_not_read(self, server: TestServer, proxy: ProxyProcess) -> None:
+        """The server lets the client in, but not our control login: nobody can say what is to be masked."""
+        server.execute_sql("postgres", "CREATE DATABASE closed")
+        server.execute_sql("postgres", "REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+        server.execute_sql("postgres", "GRANT CONNECT ON DATABASE closed TO serve_scram")
+        with pytest.raises(psycopg.OperationalError, match='cannot read the catalog of database "closed"'):
+            connect(proxy, dbname="closed")
+        until(lambda: proxy.metric("pgveil_connections") == 0, "session gone")
+
+
+def test_what_was_sent_before_goodbye_is_executed(proxy: ProxyProcess, server: TestServer) -> None:
+    """A client that pipelines its work, says goodbye and hangs up without reading, as one that talks to the server may."""
+
+    def message(tag: bytes, body: bytes) -> bytes:
+        return tag + struct.pack("!i", len(body) + 4) + body
+
+    body = b"user\0serve_trust\0database\0postgres\0\0"
+    insert = b"INSERT INTO shop.blobs SELECT 4712, 'x' FROM pg_sleep(0.3), generate_series(1, 3)\0"
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as sock:
+        sock.sendall(struct.pack("!ii", len(body) + 8, 196608) + body)
+        answer = b""
+        while READY not in answer:
+            answer += sock.recv(65536)
+        sock.sendall(message(b"Q", insert) + message(b"X", b""))
+    until(lambda: server.execute_sql("postgres", "SELECT count(*) FROM shop.blobs WHERE id = 4712") == "3", "the rows")
+    until(lambda: proxy.metric("pgveil_connections") == 0, "session gone")
+    server.execute_sql("postgres", "DELETE FROM shop.blobs")
 
 
 def test_a_database_that_is_not_served(server: TestServer, tmp_path: Path) -> None:

@@ -141,3 +141,21 @@ def test_tls_on_both_sides_with_scram(server: TestServer, authority: Authority, 
             assert connection.execute(PHONES).fetchall() == [("138****5678",)]
         with pytest.raises(psycopg.OperationalError):
             connect(proxy, sslmode="require", channel_binding="require")
+        with pytest.raises(psycopg.OperationalError, match="SCRAM channel binding is not possible through pgveil"):
+            connect(proxy, sslmode="require")
+
+
+@pytest.mark.parametrize("binding", ["prefer", "require"])
+def test_channel_binding_with_the_servers_own_certificate(
+    server: TestServer, authority: Authority, tmp_path: Path, binding: str
+) -> None:
+    """The binding is a hash of the certificate: it holds across two connections that show the same one."""
+    for name in ("server.crt", "server.key"):
+        (tmp_path / name).write_bytes((server.data_dir / name).read_bytes())
+    tls = f"{{ mode: verify-full, ca: {authority.certificate} }}"
+    extra = f"tls: {{ cert: {tmp_path / 'server.crt'}, key: {tmp_path / 'server.key'} }}"
+    with (
+        ProxyProcess(tmp_path / "home", server, server_tls=tls, extra=extra) as proxy,
+        connect(proxy, sslmode="verify-full", sslrootcert=str(authority.certificate), channel_binding=binding) as connection,
+    ):
+        assert connection.execute(PHONES).fetchall() == [("138****5678",)]

@@ -63,8 +63,8 @@ def worker_of(connection: Connection, proxy: ProxyProcess) -> int:
     """The process at the other end of a connection."""
     ours = os.readlink(f"/proc/self/fd/{connection.pgconn.socket}").strip("socket:[]")
     rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-    local = next(row[1] for row in rows if row[9] == ours)
-    theirs = next(row[9] for row in rows if row[2] == local)
+    ends = next(row[1:3] for row in rows if row[9] == ours)
+    theirs = next(row[9] for row in rows if row[1:3] == ends[::-1])
     for pids in workers(proxy).values():
         if is_alive(pids[-1]) and f"socket:[{theirs}]" in sockets(pids[-1]):
             return pids[-1]

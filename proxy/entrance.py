@@ -1,0 +1,92 @@
+"""Between the server's yes to a login and the session: nothing of ours is touched before.
+
+Whoever connects is led to the server as he is, and the server decides about password, database and privileges. Only
+after its first ReadyForQuery do we look at the database ourselves, so that a stranger cannot make us connect to names
+of his choice, nor learn from our answers or our haste which of them exist. So AuthenticationOk and what follows it is
+kept until the catalog is at hand. The server says little there (ParameterStatus, BackendKeyData), and the client has
+nothing to say before it has got it. Pure. Manual: protocol-flow "Start-up".
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+MAX_KEPT: Final = 1 << 20
+"""Bytes that a server may say between AuthenticationOk and ReadyForQuery; login triggers may raise notices."""
+_AUTHENTICATION: Final = ord("R")
+_OK: Final = b"\0\0\0\0"
+_READY: Final = ord("Z")
+_ERROR: Final = ord("E")
+
+
+class Stage(enum.Enum):
+    ASKED = "asked"
+    """Authentication is under way: messages pass."""
+    ADMITTED = "admitted"
+    """AuthenticationOk has come: messages are kept until the server is ready, or says why it is not."""
+    ENTERED = "entered"
+    """The server is ready: `kept` holds everything from AuthenticationOk on."""
+    OVER = "over"
+    """The server has said no, or something we do not understand; the rest is for the session, which has not been admitted."""
+
+
+class Entrance:
+    """Feed the server's bytes; what comes back may go to the session at once."""
+
+    __slots__ = ("_buffer", "kept", "stage")
+
+    def __init__(self) -> None:
+        self.stage = Stage.ASKED
+        self.kept = b""
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Whole messages only, until it is over."""
+        if self.stage is Stage.OVER:
+            return data
+        self._buffer += data
+        passed: list[bytes] = []
+        while self.stage in (Stage.ASKED, Stage.ADMITTED) and (message := self._next()):
+            if self.stage is Stage.ASKED and not _is_ok(message):
+                passed.append(message)
+                continue
+            self.stage = Stage.ADMITTED
+            if message[0] == _ERROR:
+                passed.append(message)
+                self._give_up()
+                break
+            self.kept += message
+            if message[0] == _READY:
+                self.stage = Stage.ENTERED
+            elif len(self.kept) > MAX_KEPT:
+                self._give_up()
+        if self.stage is Stage.ENTERED:
+            self.kept += self._buffer
+            self._buffer = b""
+        elif self.stage is Stage.OVER:
+            passed.append(self._buffer)
+            self._buffer = b""
+        return b"".join(passed)
+
+    def _next(self) -> bytes:
+        """The next message, empty when it is not all there."""
+        buffer = self._buffer
+        if len(buffer) < 5:
+            return b""
+        length = int.from_bytes(buffer[1:5], "big")
+        if not 4 <= length <= MAX_KEPT:
+            self._give_up()  # the session has words for it
+            return b""
+        if len(buffer) <= length:
+            return b""
+        self._buffer = buffer[length + 1 :]
+        return buffer[: length + 1]
+
+    def _give_up(self) -> None:
+        self.stage = Stage.OVER
+        self.kept = b""
+
+
+def _is_ok(message: bytes) -> bool:
+    return message[0] == _AUTHENTICATION and message[5:9] == _OK
