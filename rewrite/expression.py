@@ -44,6 +44,28 @@ def pin(text: str, columns: Mapping[str, str], parameter: str | None = None) -> 
     return _Printer(columns, parameter).expr(body["targetList"][0]["ResTarget"]["val"])
 
 
+def columns_of(text: str) -> frozenset[str] | None:
+    """Names of the columns that an expression uses; None when it cannot be read."""
+    try:
+        (statement,) = parse(f"SELECT ({text}\n)")
+    except (ParseError, ValueError):
+        return None
+    found: set[str] = set()
+    _column_names(statement.body, found)
+    return frozenset(found)
+
+
+def _column_names(node: Node, found: set[str]) -> None:
+    if isinstance(node, dict):
+        for field in node.get("ColumnRef", {}).get("fields", ()):
+            found.add(field.get("String", {}).get("sval", ""))
+        for value in node.values():
+            _column_names(value, found)
+    elif isinstance(node, list):
+        for value in node:
+            _column_names(value, found)
+
+
 def operator(left: str, name: str, right: str) -> str:
     return f"({left} OPERATOR(pg_catalog.{name}) {right})"
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from policies.model import ColumnType, Decision, Mask, Show
 from rewrite.catalog import Column
 from rewrite.expression import ExpressionError, pin
-from rewrite.pgtree import quote_ident
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ def result_type(column: Column) -> str:
 
 def mask_sql(column: Column, mask: Mask, names: Mapping[str, str]) -> str:
     """The masked value of a column, or NULL when the mask cannot be used on it (the policy check reports that)."""
-    value = quote_ident(column.name)
+    value = names[column.name]
     if column.type_sql != column.base_sql:
         value = f"({value})::{column.base_sql}"
     if mask.accepts(column_type(column)) is not None:
@@ -59,14 +58,14 @@ def mask_sql(column: Column, mask: Mask, names: Mapping[str, str]) -> str:
 def decision_sql(column: Column, decision: Decision, names: Mapping[str, str]) -> str | None:
     """The expression for a column under a decision, cast to its type; None when the column is denied.
 
-    Row predicates become CASE branches; a predicate that is NULL for a row does not hold. When a predicate cannot be read, the
-    column is NULL (the policy check reports it).
+    `names` says how the relation's columns are written. Row predicates become CASE branches; a predicate that is NULL for a row
+    does not hold. When a predicate cannot be read, the column is NULL (the policy check reports it).
     """
     if decision.is_denied:
         return None
     out = "NULL"
     for branch in reversed(decision.branches):
-        value = quote_ident(column.name) if branch.show is Show.CLEAR else "NULL"
+        value = names[column.name] if branch.show is Show.CLEAR else "NULL"
         if branch.show is Show.MASK and branch.mask is not None:
             value = mask_sql(column, branch.mask, names)
         if branch.rows is None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rewrite import functions, placement, system
+from rewrite import functions, placement, returned, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.grouping import add_keyed_columns
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
 from rewrite.plan import Edit, Need, Refusal, Touch
 from rewrite.resolve import Special, Unresolved, resolve
+from rewrite.returned import ReturnedMask
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import Spans
 from rewrite.statements import DDL_NODES
@@ -63,6 +64,8 @@ class Rewriter:
     aliases: dict[Site, str] = field(default_factory=dict)
     derived: list[Node] = field(default_factory=list)
     """Trees of the derived tables put in."""
+    returning: list[ReturnedMask] = field(default_factory=list)
+    """Items of RETURNING that are masked in their place."""
     allow_ddl: bool = False
     reads_constants: bool = False
     """The value of a constant decided something: GROUP BY 2, set_config('search_path', ...)."""
@@ -89,6 +92,7 @@ class Rewriter:
                 self.temporary.add(site)
             else:
                 self.relations[site] = target
+        returned.choose(self)
         self.reads_constants = bool(functions.set_config_names(survey))
         finding = functions.check(survey, self.names)
         if finding is not None:
@@ -173,7 +177,8 @@ class Rewriter:
                 if decision is None:
                     continue
                 name = f"{relation.schema}.{relation.name}"
-                for use in sorted(usage.clauses(column.name)):
+                shown = {"output"} if any(r.site is site and column.name in r.columns for r in self.returning) else set()
+                for use in sorted(usage.clauses(column.name) | shown):
                     out[(name, column.name, use)] = Touch(
                         name, column.name, decision.data_class, decision.level, use, decision.show, decision.rule
                     )
@@ -193,6 +198,7 @@ class Rewriter:
                 self._pin(site)
         for level in self.survey.levels:
             add_keyed_columns(self, level)
+        returned.mask(self)
         self._definitions()
 
     def pin_names(self) -> None:

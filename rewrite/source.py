@@ -14,6 +14,7 @@ from typing import Protocol
 from policies.model import Decision, Profile
 from rewrite import system
 from rewrite.catalog import Catalog, Relation
+from rewrite.expression import columns_of
 from rewrite.masks import decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
 from rewrite.plan import Refusal, Touch
@@ -35,6 +36,8 @@ class Source:
     """Sensitive columns by name."""
     touches: tuple[Touch, ...] = ()
     """For a view: the sensitive columns its definition uses."""
+    deciding: frozenset[str] = frozenset()
+    """Columns whose values decide, by the row predicates of rules, what the session sees of a row."""
     refusal: Refusal | None = None
     """The relation cannot be read in this profile at all."""
 
@@ -174,11 +177,16 @@ class SourceBook:
         names = {c.name: quote_ident(c.name) for c in relation.columns}
         items: dict[str, str] = {}
         masked, denied = set(), set()
+        deciding: set[str] = set()
         by_name = {}
         for column in relation.columns:
             decision = decisions.get(column.attnum)
             if decision is not None:
                 by_name[column.name] = decision
+                for branch in decision.branches:
+                    if branch.rows is not None:
+                        used = columns_of(branch.rows)
+                        deciding |= names.keys() if used is None else used
             if decision is None or decision.is_clear:
                 items[column.name] = quote_ident(column.name)
                 continue
@@ -188,7 +196,9 @@ class SourceBook:
                 continue
             masked.add(column.name)
             items[column.name] = f"{expression} AS {quote_ident(column.name)}"
-        return Source(relation, items, None, frozenset(masked), frozenset(denied), by_name)
+        return Source(
+            relation, items, None, frozenset(masked), frozenset(denied), by_name, deciding=frozenset(deciding & names.keys())
+        )
 
     def masked_partition_key(self, relation: Relation) -> bool:
         """Whether a masked column decides in which partition a row of the relation (or of one behind the view) is."""
@@ -222,4 +232,4 @@ class SourceBook:
             f"{relation.schema}.{relation.name} cannot be read in a session with masked columns: {why}",
             "read the tables behind it, or ask a DBA to name its columns in the policy",
         )
-        return Source(relation, {}, None, frozenset(), frozenset(), {}, (), refusal)
+        return Source(relation, {}, None, frozenset(), frozenset(), {}, refusal=refusal)

@@ -92,6 +92,17 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Returned:
+    """An item of RETURNING that is nothing but a column or a star."""
+
+    level: Level
+    clause: Node
+    index: int
+    """Place in the clause's `exprs`."""
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Call:
     names: tuple[str, ...]
     node: Node
@@ -100,6 +111,9 @@ class Call:
     sure: bool = True
     """Everything in the level's range table is visible here, and the level's WHERE has been applied."""
 
+
+_MORE_RELATIONS = {"fromClause", "usingClause", "sourceRelation"}
+"""Fields of a write that bring relations besides its target into sight."""
 
 _CLAUSES = {
     "targetList": "output",
@@ -136,6 +150,8 @@ class Survey:
         """SelectStmt bodies that carry an INTO clause."""
         self.targets: list[tuple[str, Node]] = []
         """(kind, body) of every INSERT, UPDATE, DELETE and MERGE, the outermost first."""
+        self.returned: list[Returned] = []
+        """Plain columns and stars that a statement with no relation but its target returns; not in `refs`."""
         self.locks: bool = False
         self._sure = True
         self.root = Level(None, body)
@@ -221,6 +237,9 @@ class Survey:
                     for col in value:
                         self._any(col["ResTarget"].get("indirection", []), level, scope, "write")
                 continue
+            if key == "returningClause" and level.parent is self.root and not body.keys() & _MORE_RELATIONS:
+                self._returning(value, level, scope)
+                continue
             if key in ("returningClause", "returningList"):
                 clause = "output"
             elif key in ("targetList", "mergeWhenClauses", "onConflictClause", "selectStmt"):
@@ -228,6 +247,17 @@ class Survey:
             else:
                 clause = _CLAUSES.get(key, "unknown")
             self._any(value, level, scope, clause)
+
+    def _returning(self, clause: Node, level: Level, scope: frozenset[str]) -> None:
+        """RETURNING of a statement whose only relation is its target: plain columns and stars are kept apart in `returned`."""
+        self._any(clause.get("options", []), level, scope, "output")
+        for index, item in enumerate(clause["exprs"]):
+            target = item["ResTarget"]
+            reference = target.get("val", {}).get("ColumnRef")
+            if reference is None:
+                self._any(item, level, scope, "output")
+                continue
+            self.returned.append(Returned(level, clause, index, Ref(_fields(reference), level, "output", reference)))
 
     # -- range items ----------------------------------------------------------------------------------------------------
 
@@ -305,7 +335,7 @@ class Survey:
         elif kind == "RangeVar":
             self._site(body, Use.NAME, level, frozenset())
         elif kind == "ColumnRef":
-            fields = tuple("*" if "A_Star" in f else f["String"].get("sval", "") for f in body["fields"])
+            fields = _fields(body)
             self.refs.append(Ref(fields, level, clause, body, self._sure))
         elif top:
             self._any(body, level, ctes, clause)
@@ -331,3 +361,8 @@ class Survey:
             elif kind not in EXPRESSIONS:
                 self.unknown.append(kind)
             self._any(body, level, ctes, clause)
+
+
+def _fields(reference: Node) -> tuple[str, ...]:
+    """The parts of a ColumnRef as written, `*` for a star."""
+    return tuple("*" if "A_Star" in f else f["String"].get("sval", "") for f in reference["fields"])

@@ -68,7 +68,7 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
                 "name unmasked columns only, also in WHERE and RETURNING (RETURNING * names them all)",
             )
     if kind in ("UpdateStmt", "DeleteStmt"):
-        _assigned(name, body.get("targetList", []), hidden)
+        _assigned(name, body.get("targetList", []), source)
     elif kind == "InsertStmt":
         columns = [c["ResTarget"]["name"] for c in body.get("cols", [])]
         inserted(relation, source, columns or [c.name for c in relation.columns])
@@ -77,7 +77,7 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
                 f"excluded.{column} may be the default of masked column {name}.{column}", "write the value again instead"
             )
         conflict = body.get("onConflictClause", {})
-        _assigned(name, conflict.get("targetList", []), hidden)
+        _assigned(name, conflict.get("targetList", []), source)
         for element in conflict.get("infer", {}).get("indexElems", []):
             if element["IndexElem"].get("name") in hidden:
                 raise _refuse(f"ON CONFLICT on masked column {name}.{element['IndexElem']['name']} would tell its values")
@@ -88,7 +88,7 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
                 columns = [c["ResTarget"]["name"] for c in when.get("targetList", [])]
                 inserted(relation, source, columns or [c.name for c in relation.columns])
             else:
-                _assigned(name, when.get("targetList", []), hidden)
+                _assigned(name, when.get("targetList", []), source)
 
 
 def inserted(relation: Relation, source: Source, columns: list[str]) -> None:
@@ -105,10 +105,15 @@ def inserted(relation: Relation, source: Source, columns: list[str]) -> None:
             )
 
 
-def _assigned(name: str, targets: list[Node], hidden: frozenset[str]) -> None:
+def _assigned(name: str, targets: list[Node], source: Source) -> None:
     for target in targets:
         column = target["ResTarget"].get("name")
-        if column in hidden:
+        if column in source.deciding:
+            raise _refuse(
+                f"column {name}.{column} decides what this session may see of the row and cannot be changed by it",
+                "a session for which no row condition applies to this table can change it",
+            )
+        if column in source.masked | source.denied:
             raise _refuse(
                 f"masked column {name}.{column} cannot be changed by a session that does not see its real value",
                 "a session that sees the column in clear can change it",

@@ -8,6 +8,9 @@ from rewrite.plan import Verdict
 from tests.support.minibank import context, plan
 
 PASSES = [
+    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING hotline",
+    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING *",
+    "UPDATE bank.customers SET vip = true RETURNING phone",
     "INSERT INTO bank.branches VALUES ('A', 'B') ON CONFLICT DO NOTHING",
     "INSERT INTO bank.customers (id, name, email) VALUES (1, 'a', 'b')",
     "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers",
@@ -35,14 +38,20 @@ PASSES = [
 ]
 
 REFUSED = [
+    "UPDATE bank.transactions SET amount = 1 WHERE id = 7",  # amount < 100 would show the memo
+    "UPDATE bank.customers SET vip = true FROM generate_series(1, 2) RETURNING *",
+    "UPDATE bank.customers SET vip = true FROM bank.branches b RETURNING phone",
+    "UPDATE bank.customers SET vip = true RETURNING lower(phone)",
+    "UPDATE bank.customers SET vip = true RETURNING customers",
+    "UPDATE bank.customers SET vip = true RETURNING customers.*, customers",
+    "WITH u AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * FROM u",
+    "WITH u AS (UPDATE bank.customers SET vip = true RETURNING id) UPDATE bank.customers SET vip = false FROM u RETURNING phone",
     "INSERT INTO bank.customers (id, phone) VALUES (1, '13000000000')",
     "INSERT INTO bank.customers VALUES (1)",
     "INSERT INTO bank.branches SELECT name, phone FROM bank.customers",
     "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers WHERE phone LIKE '13%'",
     "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers ORDER BY balance LIMIT 1",
     "INSERT INTO bank.branches SELECT label, label FROM bank.v_label",
-    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING hotline",
-    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING *",
     "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING watchlist",
     "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = excluded.hotline",
     "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = excluded::text",
@@ -54,7 +63,6 @@ REFUSED = [
     "UPDATE bank.customers SET contact.phone = 'x'",
     "UPDATE bank.customers SET branch = phone",
     "UPDATE bank.customers SET vip = true WHERE phone = 'x'",
-    "UPDATE bank.customers SET vip = true RETURNING phone",
     "UPDATE bank.customers SET vip = true RETURNING customers",
     "UPDATE bank.customers SET vip = true RETURNING row_to_json(customers.*)",
     "UPDATE bank.customers SET vip = true RETURNING bank.customers.phone",
