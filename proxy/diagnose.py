@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from policies.check import problems
+import asyncpg
+
+from policies.check import Problem, problems
 from policies.decide import Context, compile_profile, explain
 from policies.dictionary import Classification, classify
 from policies.document import DocumentError
@@ -20,6 +23,7 @@ from proxy.control.connection import FAILURES, connect
 from proxy.control.roles import Roles
 from proxy.engine import context_of
 from proxy.errors import ConfigError, UpstreamUnavailable
+from proxy.expressions import expression_problems
 from proxy.session.effects import Identity
 from proxy.supervise import control_target, watched_databases
 from proxy.tls import client_context
@@ -44,16 +48,21 @@ def check_live(config: Config) -> Report:
     lines: list[str] = []
     ok = True
     for database in watched_databases(config):
-        read = asyncio.run(_read(config, database))
-        classification = classify(policy, read.catalog.relations)
-        found = problems(policy, classification, read.catalog.relations, read.roles.names)
+        relations, sensitive, found = asyncio.run(_check(config, policy, database))
         ok = ok and not any(p.severity == "error" for p in found)
         lines += [str(p) for p in found]
-        lines.append(
-            f"database {database}: {len(read.catalog.relations)} relations, "
-            f"{len(classification)} sensitive columns, {len(found)} findings"
-        )
+        lines.append(f"database {database}: {relations} relations, {sensitive} sensitive columns, {len(found)} findings")
     return Report(tuple(lines), ok)
+
+
+async def _check(config: Config, policy: Policy, database: str) -> tuple[int, int, list[Problem]]:
+    """(relations, sensitive columns, findings) of one database."""
+    async with _connected(config, database) as connection:
+        read = await CatalogReader().read(connection)
+        classification = classify(policy, read.catalog.relations)
+        found = problems(policy, classification, read.catalog.relations, read.roles.names)
+        found += await expression_problems(policy, classification, read.catalog, connection)
+        return len(read.catalog.relations), len(classification), found
 
 
 def explain_live(config: Config, user: str, database: str | None, application_name: str, address: str, sql: str) -> Report:
@@ -178,11 +187,18 @@ def _only_database(config: Config) -> str:
 
 
 async def _read(config: Config, database: str) -> CatalogRead:
-    """One look at the live catalog, on a connection of its own."""
+    """One look at the live catalog."""
+    async with _connected(config, database) as connection:
+        return await CatalogReader().read(connection)
+
+
+@asynccontextmanager
+async def _connected(config: Config, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A control connection of our own. What goes wrong with it is told as UpstreamUnavailable."""
     try:
         connection = await connect(control_target(config), database)
         try:
-            return await CatalogReader().read(connection)
+            yield connection
         finally:
             await connection.close()
     except FAILURES as error:
