@@ -60,10 +60,11 @@ class Evidence:
 
     def secure(self) -> bool:
         """Bring everything handed over to where the mode wants it; False when data must not flow."""
-        try:
-            self.writer.flush()
-        except AuditError:
-            return not self._must
+        if self._must:
+            try:
+                self.writer.flush()
+            except AuditError:
+                return False
         return True
 
     def settle(self) -> None:

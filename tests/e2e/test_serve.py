@@ -444,24 +444,60 @@ class TestDrain:
         assert "stopped cleanly" in done.stdout
 
 
-def test_no_evidence_no_data(server: TestServer, tmp_path: Path) -> None:
-    """The audit directory's file system refuses to take more: the client gets an error, never a row."""
-    proxy = ProxyProcess(tmp_path / "home", server, file_limit=64 * 1024)
-    with proxy, connect(proxy, autocommit=True) as connection:
-        seen: list[object] = []
-        states: list[str | None] = []
+@pytest.mark.parametrize("mode", ["strict", "before-result"])
+class TestEvidenceFirst:
+    def test_the_decision_is_in_the_file_when_the_result_arrives(self, server: TestServer, tmp_path: Path, mode: str) -> None:
+        audit = f"{{ directory: audit, mode: {mode} }}"
+        with ProxyProcess(tmp_path / "home", server, audit=audit) as proxy, connect(proxy, autocommit=True) as connection:
+            for number in range(20):
+                connection.execute(f"SELECT phone AS evidence_{number} FROM shop.people").fetchall()
+                assert f"evidence_{number}" in trail(proxy)
 
-        def lost() -> bool:
-            try:
-                seen.extend(connection.execute("SELECT 1 -- " + "x" * 2000).fetchall())
-            except psycopg.Error as error:
-                states.append(error.sqlstate)
-                return True
-            return False
+    def test_no_evidence_no_data(self, server: TestServer, tmp_path: Path, mode: str) -> None:
+        """The audit directory's file system refuses to take more: the client gets an error, never a row."""
+        audit = f"{{ directory: audit, mode: {mode} }}"
+        proxy = ProxyProcess(tmp_path / "home", server, file_limit=64 * 1024, audit=audit)
+        with proxy, connect(proxy, autocommit=True) as connection:
+            seen: list[object] = []
+            states: list[str | None] = []
 
-        until(lost, "the audit trail is full")
-        assert states == ["58030"]
-        assert connection.closed
-        assert set(seen) == {(1,)}
-        assert proxy.metric("pgveil_audit_errors_total") >= 1
-        assert proxy.get("/readyz")[0] == 503
+            def lost() -> bool:
+                try:
+                    seen.extend(connection.execute("SELECT 1 -- " + "x" * 2000).fetchall())
+                except psycopg.Error as error:
+                    states.append(error.sqlstate)
+                    return True
+                return False
+
+            until(lost, "the audit trail is full")
+            assert states == ["58030"]
+            assert connection.closed
+            assert set(seen) == {(1,)}
+            assert proxy.metric("pgveil_audit_errors_total") >= 1
+            assert proxy.get("/readyz")[0] == 503
+
+
+class TestEvidenceLater:
+    def test_the_decision_follows(self, server: TestServer, tmp_path: Path) -> None:
+        audit = "{ directory: audit, mode: async }"
+        with ProxyProcess(tmp_path / "home", server, audit=audit) as proxy, connect(proxy, autocommit=True) as connection:
+            connection.execute("SELECT phone AS evidence_later FROM shop.people").fetchall()
+            until(lambda: "evidence_later" in trail(proxy), "the record")
+
+    def test_data_goes_on_without(self, server: TestServer, tmp_path: Path) -> None:
+        """The choice of somebody to whom service is worth more than evidence; it is reported all the same."""
+        proxy = ProxyProcess(tmp_path / "home", server, file_limit=64 * 1024, audit="{ directory: audit, mode: async }")
+        with proxy, connect(proxy, autocommit=True) as connection:
+
+            def lost() -> bool:
+                assert connection.execute("SELECT 1 -- " + "x" * 2000).fetchall() == [(1,)]
+                return proxy.metric("pgveil_audit_errors_total") >= 1
+
+            until(lost, "the audit trail is full")
+            assert connection.execute(PHONES).fetchall() == MASKED
+            assert proxy.get("/readyz") == (503, "the audit trail cannot be written\n")
+
+
+def trail(proxy: ProxyProcess) -> str:
+    """The records that are in the files now."""
+    return "".join(p.read_text(encoding="utf-8") for p in sorted((proxy.home / "audit").glob("*.jsonl")))
