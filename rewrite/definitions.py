@@ -22,6 +22,7 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
         if not writes.is_temporary(created) and created.get("schemaname") in ("pg_catalog", "information_schema"):
             raise Refused(statements.not_supported(kind))
         surveyed = {k: v for k, v in body.items() if k != key}
+        effects = effects & ~Effect.DDL | writes.created(created)
     rewriter = rewriter_for(run, kind, surveyed)
     rewriter.allow_ddl = True
     analyse(run, rewriter)
@@ -36,6 +37,8 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
                 f"{statements.kind_name(kind)} on {relation.schema}.{relation.name} is not possible with masked columns",
                 "a definition could show or change masked data; run it from a session without masked columns",
             )
+    if rewriter.temporary and not rewriter.relations:
+        effects &= ~Effect.DDL  # about the session's own temporary relations only
     rewriter.pin_names()
     tree_ = {kind: {**strip(body), **rewriter.expected()[kind]}}
     return rewriter, StatementPlan(name, (), effects), tree_

@@ -66,7 +66,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
         for select in rewriter.survey.into:
             writes.into(rewriter, select["intoClause"]["rel"])
             no_settings(rewriter, kind)
-            effects |= Effect.RESOLUTION | Effect.DDL
+            effects |= writes.created(select["intoClause"]["rel"])
         return done(rewriter, name, effects)
     if kind in _INNER or kind == "CreateTableAsStmt":
         return _wrapper(run, kind, body, name, effects)
@@ -113,6 +113,7 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         no_settings(rewriter, kind)
     if kind == "CreateTableAsStmt":
         writes.into(rewriter, body["into"]["rel"])
+        effects = effects & ~Effect.DDL | writes.created(body["into"]["rel"])
         if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:
             raise Refused(statements.not_supported("CreateMaterializedViewStmt"))
     if kind == "ViewStmt" and rewriter.sources:

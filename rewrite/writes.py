@@ -9,7 +9,7 @@ from __future__ import annotations
 from rewrite import system
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
-from rewrite.plan import Refusal
+from rewrite.plan import Effect, Refusal
 from rewrite.rewriter import Refused, Rewriter
 from rewrite.source import Source
 from rewrite.survey import Site
@@ -43,6 +43,11 @@ def into(rewriter: Rewriter, relation: Node) -> None:
 def is_temporary(relation: Node) -> bool:
     """Whether a CREATE names a temporary relation."""
     return bool(relation.get("relpersistence") == "t" or relation.get("schemaname", "").startswith("pg_temp"))
+
+
+def created(relation: Node) -> Effect:
+    """What making a relation changes: a temporary one is no part of the catalog that sessions share."""
+    return Effect.RESOLUTION if is_temporary(relation) else Effect.RESOLUTION | Effect.DDL
 
 
 def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:

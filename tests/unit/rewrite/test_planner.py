@@ -157,7 +157,8 @@ def test_a_syntax_error_has_its_place() -> None:
         ("WITH x AS (DELETE FROM bank.branches RETURNING 1) SELECT 1", Effect.WRITES),
         ("COPY bank.branches FROM STDIN", Effect.COPY_IN | Effect.WRITES),
         ("COPY bank.branches TO STDOUT", Effect.COPY_OUT),
-        ("CREATE TEMP TABLE t (a int)", Effect.RESOLUTION | Effect.DDL),
+        ("CREATE TEMP TABLE t (a int)", Effect.RESOLUTION),
+        ("CREATE TABLE public.t (a int)", Effect.RESOLUTION | Effect.DDL),
         ("EXPLAIN ANALYZE DELETE FROM bank.branches", Effect.WRITES),
     ],
 )
