@@ -254,6 +254,36 @@ def test_upstream_down(server: TestServer, tmp_path: Path) -> None:
         proxy.stop()
 
 
+def test_the_catalog_cannot_be_read_any_more(server: TestServer, tmp_path: Path) -> None:
+    """Nobody can say what is to be masked: sessions that might see masked data end, and come back when it can be read."""
+    with ProxyProcess(tmp_path / "home", server) as proxy:
+        connection = connect(proxy, autocommit=True)
+        assert connection.execute(PHONES).fetchall() == MASKED
+        server.execute_sql("postgres", f"ALTER ROLE {CONTROL} NOLOGIN")
+        try:
+            server.execute_sql(
+                "postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{CONTROL}'"
+            )
+            proxy.wait_for("level=warning event=catalog_unavailable")
+            with pytest.raises(psycopg.OperationalError, match="cannot read the catalog"):
+                connect(proxy)
+            with pytest.raises(psycopg.OperationalError) as error:
+                connection.execute(PHONES)
+            assert error.value.sqlstate == "57P03"
+        finally:
+            server.execute_sql("postgres", f"ALTER ROLE {CONTROL} LOGIN")
+        connection.close()
+
+        def back() -> bool:
+            try:
+                with connect(proxy) as again:
+                    return again.execute(PHONES).fetchall() == MASKED
+            except psycopg.OperationalError:
+                return False
+
+        until(back, "new sessions")
+
+
 def test_http(proxy: ProxyProcess) -> None:
     with connect(proxy) as connection:
         connection.execute(PHONES).fetchall()
