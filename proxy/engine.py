@@ -58,12 +58,11 @@ class TimedPlanner(Planner):
         super().__init__()
         self._observe = observe
 
-    def plan(self, text: str, context: PlanContext) -> Plan:
-        misses = self.misses
+    def _plan(self, text: str, context: PlanContext) -> Plan:
+        """Only what the cache does not know comes here, so that a hit costs nothing more."""
         began = time.perf_counter()
-        plan = super().plan(text, context)
-        if self.misses != misses:
-            self._observe(time.perf_counter() - began)
+        plan = super()._plan(text, context)
+        self._observe(time.perf_counter() - began)
         return plan
 
 

@@ -292,6 +292,8 @@ def test_http(proxy: ProxyProcess) -> None:
         assert proxy.metric("pgveil_connections") >= 1
         assert proxy.metric('pgveil_statements_total{verdict="rewrite"}') >= 1
         assert proxy.metric('pgveil_bytes_total{sender="server"}') > 0
+        planned, misses = proxy.metric("pgveil_plan_seconds_count"), proxy.metric("pgveil_plan_cache_misses_total")
+        assert planned == misses >= 1
         assert proxy.metric('pgveil_logins_total{result="accepted"}') >= 1
         assert proxy.metric('pgveil_catalog_age_seconds{database="postgres"}') < 30
         assert proxy.metric("pgveil_audit_errors_total") == 0
