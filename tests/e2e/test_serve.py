@@ -261,9 +261,7 @@ def test_the_catalog_cannot_be_read_any_more(server: TestServer, tmp_path: Path)
         assert connection.execute(PHONES).fetchall() == MASKED
         server.execute_sql("postgres", f"ALTER ROLE {CONTROL} NOLOGIN")
         try:
-            server.execute_sql(
-                "postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{CONTROL}'"
-            )
+            server.execute_sql("postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{CONTROL}'")
             proxy.wait_for("level=warning event=catalog_unavailable")
             with pytest.raises(psycopg.OperationalError, match="cannot read the catalog"):
                 connect(proxy)
