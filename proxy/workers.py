@@ -66,7 +66,7 @@ def run_workers(config: Config, options: Sequence[str] = ()) -> int:
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     try:
-        command = [sys.executable, "-m", "proxy.cli", *options, "serve-worker", "-c", str(config.path), "--port", str(port)]
+        command = [sys.executable, "-P", "-m", "proxy.cli", *options, "serve-worker", "-c", str(config.path), "--port", str(port)]
         return _Parent(config.workers, command).run()
     finally:
         for sock in sockets:

@@ -50,7 +50,7 @@ class ProxyProcess:
         """Return when /readyz says ready; raise LaunchError when it never does."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "proxy.cli", "serve", "-c", str(self.config)],
+                [sys.executable, "-P", "-m", "proxy.cli", "serve", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -81,7 +81,7 @@ http: {{ port: 0 }}
     def start(self, *, ready: bool = True) -> ProxyProcess:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy.cli", "serve", "-c", str(self.config)],
+                [sys.executable, "-P", "-m", "proxy.cli", "serve", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
