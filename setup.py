@@ -1,4 +1,4 @@
-"""Compiles the wire scanner with mypyc where that is possible. Everything else is in pyproject.toml.
+"""Compiles the wire codec and the session core with mypyc where that is possible. Everything else is in pyproject.toml.
 
 Possible means: mypy is among the build requirements that could be installed, and there is a C compiler with Python's
 headers. Otherwise, and whenever anything about it goes wrong, the same source is installed as plain Python: an
@@ -16,7 +16,11 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-SOURCES = ["proxy/wire/_scan.py"]
+PURE = {"__init__.py", "trace.py"}
+"""Left as they are: nothing to compile, and the text form of messages, which no proxy needs."""
+SOURCES = [
+    str(path) for folder in ("proxy/wire", "proxy/session") for path in sorted(Path(folder).glob("*.py")) if path.name not in PURE
+]
 
 
 def extensions() -> list[Extension]:

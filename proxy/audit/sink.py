@@ -29,12 +29,20 @@ class DecisionEncoder:
             raise ValueError(f"audit text: redacted or none, not {text}")
         self._digest = Hmac(Hmac(key).digest(b"pgveil audit 1 text")).digest
         self._with_text = text == "redacted"
+        self._digests: dict[str, str] = {}
         self._kept: dict[tuple[int, int, str, str, str], tuple[Plan, str, str]] = {}
         self._shared: dict[tuple[int, int, str], tuple[Plan, str]] = {}
 
     def text_digest(self, text: str) -> str:
         """Names an exact statement text; equal texts have equal digests, and only the key's owner can compute them."""
-        return self._digest(text.encode("utf-8", "backslashreplace"))[:8].hex()
+        digest = self._digests.get(text)
+        if digest is None:
+            digest = self._digest(text.encode("utf-8", "backslashreplace"))[:8].hex()
+            if len(text) <= _TEXT_KEPT:
+                if len(self._digests) >= _PLANS_KEPT:
+                    self._digests.clear()
+                self._digests[text] = digest
+        return digest
 
     def encoded(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
         """(record kind, encoded fields). The plan is kept with the result, so its id stays its own."""
