@@ -22,6 +22,9 @@ SOURCES = [
     str(path) for folder in ("proxy/wire", "proxy/session") for path in sorted(Path(folder).glob("*.py")) if path.name not in PURE
 ]
 
+_MYPY = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--disable-error-code=import-untyped"]
+"""The stubs and libraries of the type check are not there when an installation builds in isolation."""
+
 
 def extensions() -> list[Extension]:
     """The compiled modules, or none."""
@@ -32,7 +35,7 @@ def extensions() -> list[Extension]:
 
         if not _can_compile():
             raise RuntimeError("there is no C compiler with Python's headers")
-        return list(mypycify(["--config-file=", *SOURCES], opt_level="3", debug_level="0", target_dir="build/mypyc"))
+        return list(mypycify([*_MYPY, *SOURCES], opt_level="3", debug_level="0", target_dir="build/mypyc"))
     except (Exception, SystemExit) as reason:  # mypyc exits when it does not like something
         _say(reason)
         return []
