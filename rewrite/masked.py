@@ -102,7 +102,7 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         if kind == "ExplainStmt":
             _explained(run, body, rewriter)
         tree_ = {kind: {**strip(body), field: inner_tree}}
-        effects |= plan.effects if kind == "ExplainStmt" else Effect.NONE
+        effects |= plan.effects if kind == "ExplainStmt" else plan.effects & Effect.EXECUTES
         return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared), tree_
     rewriter = query(run, inner_kind, inner)
     if rewriter.survey.into:

@@ -17,7 +17,7 @@ from rewrite.catalog import Catalog
 from rewrite.functions import Names
 from rewrite.masked import plan_masked
 from rewrite.pgtree import ParseError, parse
-from rewrite.plan import Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
+from rewrite.plan import Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
 from rewrite.rewriter import Refused, Rewriter
 from rewrite.source import SourceBook
 from rewrite.spans import SpanError, Spans
@@ -74,7 +74,8 @@ class Planner:
             if reusable is not None:
                 _remember(space.shapes, cut_text.key, reusable, self.cache_size)
                 return plan
-        if plan.verdict is not Verdict.NEED and len(text) <= 65536:
+        lasting = plan.verdict is not Verdict.NEED or (context.resolution is None and plan.need == Need.RESOLUTION)
+        if lasting and len(text) <= 65536:
             _remember(space.plans, text, plan, self.cache_size)
         return plan
 

@@ -21,8 +21,9 @@ SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.curren
 """
 
 SCHEMAS = f"""
-SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE {_LASTING} ORDER BY 1
+SELECT n.nspname::text, n.nspowner, n.nspacl::text FROM pg_catalog.pg_namespace n WHERE {_LASTING} ORDER BY 1
 """
+"""Who may use a schema decides which schemas of a search_path count: a change of that has to be a new catalog version."""
 
 EXTENSIONS = """
 SELECT e.extname::text FROM pg_catalog.pg_extension e ORDER BY 1

@@ -10,7 +10,7 @@ from proxy.session import expect, plans, probe
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.state import State
-from proxy.session.statements import Record
+from proxy.session.statements import MIXED, Record
 from rewrite.plan import Plan, Refusal
 
 
@@ -26,6 +26,9 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
                 sent = plan.text if s.masked else text
                 record = Record(text, sent, plan, s.stamp, entry.kind == expect.EXECUTE, bits & ~plans.PREPARES)
                 record.from_sql = True
+                if len(plan.statements) > 1 and bits & plans.RESOLUTION:
+                    record.tangled = True
+                    record.stamp = MIXED
                 record.unreadable = unreadable
                 record.standard_strings = s.standard_strings
                 slot.add(record)
@@ -86,6 +89,7 @@ def answered(s: State) -> bool:
     if answer.standard_strings != s.standard_strings:
         s.on_parameter(b"standard_conforming_strings", b"on" if answer.standard_strings else b"off")
     s.temp_oids |= answer.temp_oids
-    s.set_resolution(answer.resolution)
+    # What has changed since the question was sent may have changed the answer.
+    s.set_resolution(answer.resolution if s.probe_epoch == s.authority.epoch else None)
     s.gate &= ~st.UNSETTLED
     return True

@@ -120,7 +120,7 @@ def on_bind(s: State) -> bool:
     entry = Expected(expect.BIND)
     if record is not None:
         entry.plan = record.plan
-    s.statements.bind(portal, record, s.stamp)
+    s.statements.bind(portal, record, s.stamp, s.view_stamp)
     s.queue.append(entry)
     s.batch_open = True
     if s.tried_catalog or s.probe_error is not None:

@@ -36,6 +36,7 @@ def ask_server(s: State) -> bool:
     """Hold the current message and put the probe before it."""
     s.inject(probe.IN_BATCH if s.batch_open else probe.ALONE)
     s.queue.extend(probe.expected(s.batch_open))
+    s.probe_epoch = s.authority.epoch
     s.wait = st.PROBE
     return True
 

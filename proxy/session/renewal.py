@@ -1,4 +1,8 @@
-"""Statements planned under another policy or catalog, when the client uses them again.
+"""Statements planned under another policy, catalog or name resolution, when the client uses them again.
+
+The server reads a statement again when search_path has changed since it was prepared: relations, functions and
+operators may then be others. So a statement whose plan depends on name resolution is planned again here too, and when
+resolution is not known at that moment, the server is asked first.
 
 If today's plan sends the same text, nothing happens. If it sends another one, the statement is prepared again in front
 of the client's message: Close and Parse of ours under the client's name, replies swallowed. The client notices
@@ -35,6 +39,9 @@ STALE_SQL: Final = Refusal(
     "cached plan must not change result type",
     "What you may see has changed; DEALLOCATE the statement and PREPARE it again.",
 )
+_MOVED: Final = Refusal(
+    "0A000", "an earlier statement of the same query string changes what names mean", "Send the statements one by one."
+)
 NO_ROWS: Final = b""
 """The shape of a statement that returns no rows."""
 _STATEMENT: Final = ord("S")
@@ -54,10 +61,17 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     """
     if record.stamp == s.stamp:
         return False
+    if s.masked and record.stamp in s.stamps.values() and not record.misfit:  # nothing but name resolution has changed
+        plan = s.plan_anywhere(record.text, record.extended)
+        if plan.text == record.sent and plan.verdict in _GOES_UPSTREAM:
+            record.stamp = s.stamp
+            return False
     if s.gate & st.UNSETTLED and gates.before_text(s):
         return True
     if s.masked and record.unreadable is not None:
         return record.unreadable
+    if s.masked and record.tangled:
+        return STALE
     if record.standard_strings != s.standard_strings and "\\" in record.text:
         return STALE  # the server would read the text differently today
     plan = s.plan(record.text, record.extended)
@@ -172,6 +186,9 @@ def renew_portal(s: State, portal: Portal) -> bool | Refusal:
     record = portal.record
     if record is None or portal.stamp == MIXED:
         return STALE
+    if portal.view_stamp == s.view_stamp and all(x.kind in _READ_AT_BIND for x in record.plan.statements):
+        portal.stamp = s.stamp
+        return False
     answer = outdated(s, record)
     if answer is False:
         portal.stamp = s.stamp
@@ -179,26 +196,64 @@ def renew_portal(s: State, portal: Portal) -> bool | Refusal:
 
 
 def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
-    """A statement that runs a SQL-level prepared statement must find it planned under today's policy. The same answers."""
+    """A statement that runs a SQL-level prepared statement must find it planned under today's policy. The same answers.
+
+    What stands in front of it in the same query string may change name resolution; then the prepared statement must be one
+    that does not depend on it.
+    """
     made: set[str] = set()
+    moved = False
     for statement in plan.statements:
-        name = statement.prepared
-        if name is None:
-            continue
         bits = statement.effects.value
-        if bits & plans.PREPARES:
+        name = statement.prepared
+        if name is not None and bits & plans.PREPARES:
             made.add(name)
-        elif bits & plans.EXECUTES:
-            slot = s.statements.find(name.encode(s.codec or "utf-8", "replace"))
-            if name not in made and slot is not None and slot.stamp != s.stamp:
-                for record in slot.candidates():
-                    answer = outdated(s, record)
-                    if isinstance(answer, Plan) or answer is STALE:
-                        return STALE_SQL
+        elif name is not None and bits & plans.EXECUTES:
+            if name in made:
+                if moved:
+                    return _MOVED
+            else:
+                slot = s.statements.find(name.encode(s.codec or "utf-8", "replace"))
+                if slot is not None:
+                    answer = _runs_anywhere(s, slot) if moved else _runs_now(s, slot)
                     if answer is not False:
                         return answer
-                slot.refresh()
+                    bits |= slot.latest.effects if slot.latest is not None else 0
+        moved = moved or bool(bits & plans.RESOLUTION) or bool(bits & plans.TRANSACTION_END and s.dirty)
     return False
 
 
+def _runs_now(s: State, slot: Slot) -> bool | Refusal:
+    if slot.stamp == s.stamp:
+        return False
+    for record in slot.candidates():
+        answer = outdated(s, record)
+        if isinstance(answer, Plan) or answer is STALE:
+            return STALE_SQL
+        if answer is not False:
+            return answer
+    slot.refresh()
+    return False
+
+
+def _runs_anywhere(s: State, slot: Slot) -> bool | Refusal:
+    """Whether the statement may run however names resolve."""
+    for record in slot.candidates():
+        if not s.masked:
+            continue
+        if record.unreadable is not None or record.tangled or record.misfit or record.standard_strings != s.standard_strings:
+            return STALE_SQL
+        plan = s.plan_anywhere(record.text, record.extended)
+        if plan.verdict is Verdict.NEED:
+            return _MOVED
+        if plan.verdict is Verdict.REFUSE:
+            return plan.refusal or STALE_SQL
+        if plan.text != record.sent:
+            return STALE_SQL
+    return False
+
+
+_GOES_UPSTREAM: Final = (Verdict.PASS, Verdict.REWRITE)
+_READ_AT_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
+"""Statements that the server does not read again when their portal is executed."""
 _DESCRIBES: Final = (expect.DESCRIBE_STATEMENT, expect.DESCRIBE_PORTAL)

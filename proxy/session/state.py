@@ -49,6 +49,9 @@ CLIENT_CLASSES: Final = table(relay="d", inspect="QPDECSHXcfp", head="BF")
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
 
 
+_STAMPS_MAX: Final = 64
+
+
 class Unavailable(Exception):
     """The authority has no view at the moment: nothing can be judged, the session has to end."""
 
@@ -134,12 +137,19 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.view_stamp = 0
+        """Names one profile and catalog."""
         self.stamp = 0
+        """Names what plans depend on: profile, catalog and name resolution. The same combination has the same stamp again."""
+        self.last_stamp = 0
+        self.stamps: dict[Resolution | None, int] = {}
+        """The stamp of each name resolution that this view has seen."""
         self.judged: dict[bytes, bytes] = {}
-        """RowDescriptions that the guard has passed under this stamp, and the shape of each."""
+        """RowDescriptions that the guard has passed under this view, and the shape of each."""
         self.resolution: Resolution | None = None
         self.temp_oids: set[int] = set()
         self.contexts: list[PlanContext | None] = [None, None]
+        self.contexts_anywhere: list[PlanContext | None] = [None, None]
         self.dirty = False
         """A statement of this transaction may have changed name resolution: its end may change it back."""
         self.batch_dirty = False
@@ -153,6 +163,8 @@ class State:
         """When the server last said something."""
         self.probe_answer = bytearray()
         self.probe_error: Refusal | None = None
+        self.probe_epoch = 0
+        """The authority's epoch when the probe was sent."""
         self.bits = plans.EffectBits()
         self.statements = Statements()
 
@@ -245,10 +257,23 @@ class State:
         self.view_until = profile.valid_until
         self.masked = profile.masked
         self.contexts = [None, None]
+        self.contexts_anywhere = [None, None]
+        if old is None or old.epoch != view.epoch:
+            self.resolution = None  # which schemas are there and may be used is for the server to say again
         if old is None or old.profile.key != profile.key or old.catalog.version != view.catalog.version:
-            self.stamp += 1
+            self.view_stamp += 1
+            self.stamps.clear()
             self.judged.clear()
+        self._restamp()
         return view
+
+    def _restamp(self) -> None:
+        stamp = self.stamps.get(self.resolution)
+        if stamp is None:
+            if len(self.stamps) >= _STAMPS_MAX:
+                self.stamps.clear()
+            stamp = self.last_stamp = self.stamps[self.resolution] = self.last_stamp + 1
+        self.stamp = stamp
 
     def plan(self, text: str, extended: bool) -> Plan:
         """Under the view of `refresh_view`, which every handler calls first."""
@@ -259,10 +284,21 @@ class State:
             self.contexts[extended] = context
         return view.planner.plan(text, context)
 
+    def plan_anywhere(self, text: str, extended: bool) -> Plan:
+        """A plan that holds however names resolve; NEED when there is none."""
+        view = self.view or self.renew_view()
+        context = self.contexts_anywhere[extended]
+        if context is None:
+            context = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended)
+            self.contexts_anywhere[extended] = context
+        return view.planner.plan(text, context)
+
     def set_resolution(self, resolution: Resolution | None) -> None:
-        if resolution is not self.resolution:
+        """What the server has said, or None: it has to be asked before the next plan that depends on it."""
+        if resolution != self.resolution:
             self.resolution = resolution
             self.contexts = [None, None]
+            self._restamp()
 
     def on_parameter(self, name: bytes, value: bytes) -> None:
         """A ParameterStatus of the server, in any phase."""
@@ -271,6 +307,9 @@ class State:
         elif name == b"standard_conforming_strings":
             self.standard_strings = value == b"on"
             self.contexts = [None, None]
+            self.contexts_anywhere = [None, None]
+        elif name == b"search_path":  # reported from PostgreSQL 18 on
+            self.set_resolution(None)
         elif name == b"application_name":
             application = value.decode(self.codec or "ascii", "replace")
             if application != self.identity.application_name:

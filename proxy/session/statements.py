@@ -1,4 +1,4 @@
-"""Prepared statements and portals: what the client meant by each name, and under which policy it was planned.
+"""Prepared statements and portals: what the client meant by each name, and under what it was planned.
 
 The server has one name space for Parse and for SQL's PREPARE, cut to 63 bytes. What a name stands for at the server is
 known for certain only when the reply has come; until then a slot keeps every candidate (a Parse may fail, a Close may
@@ -19,7 +19,7 @@ MIXED = -1
 
 
 class Record:
-    """A client text and its plan, valid for one stamp (profile and catalog) of the session.
+    """A client text and its plan, valid for one stamp (profile, catalog and name resolution) of the session.
 
     Defaults live on the class: one is made for every Parse, and most need only what `__init__` sets.
     """
@@ -32,6 +32,8 @@ class Record:
     """Why `text` is only an approximation; such a statement runs in clear sessions only."""
     standard_strings: bool = True
     """standard_conforming_strings when the server read the text."""
+    tangled: bool = False
+    """Made by a PREPARE behind a change of name resolution in one query string: it cannot be planned again by itself."""
     judged: bool = False
     """Its RowDescription has passed the guard under this stamp."""
     described_in: int = 0
@@ -59,6 +61,7 @@ class Record:
         record = Record(self.text, sent, plan, stamp, self.extended, self.effects)
         record.types = self.types
         record.from_sql = self.from_sql
+        record.tangled = self.tangled
         record.standard_strings = self.standard_strings
         record.shape = self.shape
         record.inputs = self.inputs
@@ -134,7 +137,8 @@ class Slot:
 class Portal:
     record: Record | None
     stamp: int
-    """MIXED: the name has been bound under two policies and we cannot know which one the server kept."""
+    """MIXED: the name has been bound under two stamps and we cannot know which one the server kept."""
+    view_stamp: int
 
 
 @dataclass(slots=True)
@@ -166,9 +170,9 @@ class Statements:
                 slot.close()
                 self.tidy(slot)
 
-    def bind(self, name: bytes, record: Record | None, stamp: int) -> None:
+    def bind(self, name: bytes, record: Record | None, stamp: int, view_stamp: int) -> None:
         name = name[:NAME_LENGTH]
         old = self.portals.get(name) if name else None
         if old is not None and old.stamp != stamp:
             stamp = MIXED  # a named portal is not replaced; the Bind may fail and leave the old one
-        self.portals[name] = Portal(record, stamp)
+        self.portals[name] = Portal(record, stamp, view_stamp)

@@ -2,6 +2,7 @@
 
 secret      refused with 42501                    phone       rewritten to mask(phone); profile lax: not, strict: refused
 local_t     needs the resolution, then becomes <first schema of the path>.local_t, or pg_temp.local_t
+shady()     needs the resolution, refused with 42501 when the path has the schema evil
 fresh_t     needs a catalog that knows it (`DO catalog fresh`)
 SET, RESET, CREATE TEMP   effect RESOLUTION       other CREATE, ALTER, DROP   effect DDL
 COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as in SQL
@@ -64,6 +65,11 @@ class ScriptedPlanner:
             return Plan(Verdict.REFUSE, "", refusal=Refusal("42501", "phone is not for you"))
         if "fresh_t" in text and "fresh_t" not in context.catalog.schemas:
             return Plan(Verdict.NEED, "", need=Need.CATALOG)
+        if "shady" in text:
+            if context.resolution is None:
+                return Plan(Verdict.NEED, "", need=Need.RESOLUTION)
+            if "evil" in context.resolution.path:
+                return Plan(Verdict.REFUSE, "", refusal=Refusal("42501", "evil.shady is not for you"))
         edits = []
         if "local_t" in text:
             if context.resolution is None:
