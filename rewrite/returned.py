@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rewrite.masks import decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
 from rewrite.survey import Returned, Site, Use
 
@@ -68,18 +67,17 @@ def mask(rewriter: Rewriter) -> None:
 
 def _texts(rewriter: Rewriter, chosen: ReturnedMask) -> list[str]:
     relation = rewriter.relations[chosen.site]
-    decisions = rewriter.book.decisions(relation)
+    source = rewriter.sources[chosen.site]
     prefix = quote_ident(chosen.site.alias) + "."
     names = {c.name: prefix + quote_ident(c.name) for c in relation.columns}
     out = []
     for column in relation.columns:
         if column.name not in chosen.columns:
             continue
-        decision = decisions.get(column.attnum)
-        if decision is None or decision.is_clear:
+        if column.name not in source.masked:
             out.append(names[column.name])
             continue
-        expression = decision_sql(column, decision, names) or "NULL"
+        expression = source.origins[column.name].sql(prefix) or "NULL"
         label = _label(chosen.item)
         out.append(expression if label is not None else f"{expression} AS {quote_ident(column.name)}")
     return out

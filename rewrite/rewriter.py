@@ -67,6 +67,8 @@ class Rewriter:
     returning: list[ReturnedMask] = field(default_factory=list)
     """Items of RETURNING that are masked in their place."""
     allow_ddl: bool = False
+    definition: bool = False
+    """The text is a view's definition: denied columns are looked at by what reads the view."""
     reads_constants: bool = False
     """The value of a constant decided something: GROUP BY 2, set_config('search_path', ...)."""
 
@@ -111,7 +113,14 @@ class Rewriter:
             if source.view is not None:
                 self._check_view(source.view)
             usage = self.columns.usages[site]
-            for name in source.denied:
+            for name in sorted(source.stored):
+                if usage.clauses(name):
+                    raise refuse(
+                        "42501",
+                        f"column {relation.schema}.{relation.name}.{name} stores what was computed from masked columns",
+                        "name the columns you need and leave this one out, or ask a DBA to name it in the policy",
+                    )
+            for name in source.denied if not self.definition else ():
                 if usage.clauses(name):
                     rule = source.decisions[name].rule
                     because = f" by rule '{rule}'" if rule else ""
@@ -162,7 +171,10 @@ class Rewriter:
 
     def reads_masked(self) -> bool:
         """Whether anything the statement reads may come from a masked column."""
-        return any(self.usage(site).clauses(name) for site, source in self.sources.items() for name in source.masked)
+        return any(
+            source.decides or any(self.usage(site).clauses(name) for name in source.masked | source.denied)
+            for site, source in self.sources.items()
+        )
 
     def touches(self) -> tuple[Touch, ...]:
         """Every sensitive column the statement uses, for the auditor, shown in clear or not."""
@@ -172,6 +184,13 @@ class Rewriter:
             source = self.sources.get(site)
             for touch in source.touches if source else ():
                 out[(touch.relation, touch.column, touch.use)] = touch
+            for seen, origin in source.origins.items() if source is not None and relation.kind in "vm" else ():
+                made = origin.decision
+                behind = f"{origin.relation.schema}.{origin.relation.name}"
+                for use in sorted(usage.clauses(seen)):
+                    out[(behind, origin.column.name, use)] = Touch(
+                        behind, origin.column.name, made.data_class, made.level, use, made.show, made.rule
+                    )
             for column in relation.columns:
                 decision = self.book.profile.decisions.get(relation.oid, {}).get(column.attnum)
                 if decision is None:
@@ -273,7 +292,7 @@ class Rewriter:
             return ()
         relation = self.relations[site]
         what = f"system columns of {relation.schema}.{relation.name}"
-        if source.view is not None or usage.whole:
+        if relation.kind == "v" or usage.whole:
             raise refuse("0A000", f"{what} cannot be used here", "name the columns you need instead of using *")
         if "tableoid" in usage.system and relation.kind == "p":
             hidden = {c.attnum for c in relation.columns if c.name in source.masked | source.denied}

@@ -1,24 +1,45 @@
 """What stands in for a protected relation: the derived table that a session reads instead of it.
 
-For a table it selects every column in order, the masked ones through their mask. For a view it is the view's own definition with
-the protected relations in it replaced in turn, so that the view shows what it would show over masked tables.
+For a table it selects every column in order, the masked ones through their mask; also for a view that only passes masked columns
+through. For any other view it is the view's own definition with the protected relations in it replaced in turn, so that the view
+shows what it would show over masked tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from policies.model import Decision, Profile
+from policies.model import ColumnType, Decision, Profile
 from rewrite import system
-from rewrite.catalog import Catalog, Relation
+from rewrite.catalog import Catalog, Column, Relation
 from rewrite.expression import columns_of
-from rewrite.masks import decision_sql
+from rewrite.masks import column_type, decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
 from rewrite.plan import Refusal, Touch
 from rewrite.survey import Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A sensitive column where it is decided upon, and how what the decision needs is named where the column is seen."""
+
+    relation: Relation
+    column: Column
+    decision: Decision
+    names: Mapping[str, str]
+    """Columns of `relation` whose stored values are seen -> their names there."""
+
+    @property
+    def column_type(self) -> ColumnType:
+        return column_type(self.column)
+
+    def sql(self, prefix: str = "") -> str | None:
+        """The expression that stands for the column; None when it is denied. `prefix` is put before each column's name."""
+        names = {own: prefix + quote_ident(here) for own, here in self.names.items()}
+        return decision_sql(self.column, self.decision, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +48,7 @@ class Source:
 
     relation: Relation
     items: Mapping[str, str]
-    """Select list of the derived table by column name; empty for a view, whose text is in `view`."""
+    """Select list of the derived table by column name; empty for a view that is opened: its text is in `view`."""
     view: str | None
     masked: frozenset[str]
     """Names of the columns whose values are not the stored ones."""
@@ -38,6 +59,12 @@ class Source:
     """For a view: the sensitive columns its definition uses."""
     deciding: frozenset[str] = frozenset()
     """Columns whose values decide, by the row predicates of rules, what the session sees of a row."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Sensitive columns that hold stored values, by name."""
+    decides: bool = False
+    """Which rows a view has may depend on masked columns."""
+    stored: frozenset[str] = frozenset()
+    """Columns of a materialized view that store what was computed from masked columns: they cannot be masked."""
     refusal: Refusal | None = None
     """The relation cannot be read in this profile at all."""
 
@@ -76,11 +103,8 @@ def tree(select: str) -> Node:
 class ViewReader(Protocol):
     """What the book needs to know about a view's definition (rewrite.views)."""
 
-    def read(self, relation: Relation, book: SourceBook) -> Source | None:
-        """How the view is read; None: as it is."""
-
-    def masked_columns(self, relation: Relation, book: SourceBook) -> frozenset[str]:
-        """Columns of the view whose values may come from masked columns."""
+    def read(self, relation: Relation, explicit: Mapping[int, Decision], book: SourceBook) -> Source:
+        """How the view is read and written; `explicit` are decisions on columns of its own that the policy names."""
 
 
 class SourceBook:
@@ -91,6 +115,7 @@ class SourceBook:
         self.profile = profile
         self._views = views
         self._sources: dict[int, Source | None] = {}
+        self._targets: dict[int, Source] = {}
         self._open: set[int] = set()
         self.protected = frozenset(
             oid
@@ -122,6 +147,16 @@ class SourceBook:
                 self._open.discard(relation.oid)
         return self._sources[relation.oid]
 
+    def target(self, relation: Relation) -> Source | None:
+        """How the relation is written; None when nothing of it, or behind it, is protected. Differs from `source` for views."""
+        source = self.source(relation)
+        return source if source is not None else self._targets.get(relation.oid)
+
+    def deciding(self, relation: Relation) -> frozenset[str]:
+        """Columns whose values decide what the session sees of a row."""
+        target = self.target(relation)
+        return target.deciding if target is not None else frozenset()
+
     def plain(self, relation: Relation) -> Source:
         """An unprotected relation with exactly the columns we know: one that was added meanwhile does not show."""
         items = {c.name: quote_ident(c.name) for c in relation.columns}
@@ -136,6 +171,10 @@ class SourceBook:
         if relation.view_sql is None:  # not known at the moment: a table behind it is locked
             return True
         return any(self.reaches_protected(r, seen | {relation.oid}) for r in self.bases(relation))
+
+    def has_rules(self, relation: Relation) -> bool:
+        """Whether writing to the relation, or to what is behind the view, runs rewrite rules."""
+        return relation.rules or (relation.kind == "v" and any(self.has_rules(r) for r in self.bases(relation)))
 
     def bases(self, relation: Relation) -> tuple[Relation, ...]:
         """The relations that a view's definition names."""
@@ -156,48 +195,67 @@ class SourceBook:
         if qualified in system.rules().refuse or relation.schema.startswith(("pg_toast", "pg_temp")):
             return self._refuse(relation, "it shows data of all tables")
         decisions = self.decisions(relation)
+        if relation.kind in "vm" and not system.is_system(relation):
+            found = self._views.read(relation, decisions, self)
+            if found.refusal is None and found.view is None and not (found.masked or found.denied or found.stored):
+                self._targets[relation.oid] = found
+                return None
+            return found
         if any(not d.is_clear for d in decisions.values()):
-            if relation.kind in "vm" and relation.oid in self.profile.decisions:
-                named = {c.name for c in relation.columns if c.attnum in decisions}
-                left = self._views.masked_columns(relation, self) - named
-                if left:
-                    return self._refuse(relation, f"the policy names some of its columns but not {', '.join(sorted(left))}")
-            return self._table(relation, decisions)
-        if relation.kind in ("v", "m") and not system.is_system(relation):
-            return self._views.read(relation, self)
+            return self.table(relation, decisions)
         ancestor = self._masked_partition_key(relation)
         if ancestor is not None:
             return self._refuse(relation, f"its rows are chosen by a masked column of {ancestor}")
         return None
 
-    def _table(self, relation: Relation, decisions: Mapping[int, Decision]) -> Source:
+    def table(self, relation: Relation, decisions: Mapping[int, Decision]) -> Source:
+        """A relation whose own columns have these decisions."""
         ancestor = self._masked_partition_key(relation)
         if ancestor is not None:
             return self._refuse(relation, f"its rows are chosen by a masked column of {ancestor}")
-        names = {c.name: quote_ident(c.name) for c in relation.columns}
+        names = {c.name: c.name for c in relation.columns}
+        origins = {c.name: Origin(relation, c, decisions[c.attnum], names) for c in relation.columns if c.attnum in decisions}
+        deciding: set[str] = set()
+        for origin in origins.values():
+            for branch in origin.decision.branches:
+                if branch.rows is not None:
+                    used = columns_of(branch.rows)
+                    deciding |= names.keys() if used is None else used
+        return self.masked_outputs(relation, origins, frozenset(deciding & names.keys()))
+
+    def masked_outputs(
+        self,
+        relation: Relation,
+        origins: Mapping[str, Origin],
+        deciding: frozenset[str],
+        stored: frozenset[str] = frozenset(),
+    ) -> Source:
+        """A relation that is read as it is, its sensitive columns through their decisions."""
         items: dict[str, str] = {}
         masked, denied = set(), set()
-        deciding: set[str] = set()
-        by_name = {}
-        for column in relation.columns:
-            decision = decisions.get(column.attnum)
-            if decision is not None:
-                by_name[column.name] = decision
-                for branch in decision.branches:
-                    if branch.rows is not None:
-                        used = columns_of(branch.rows)
-                        deciding |= names.keys() if used is None else used
-            if decision is None or decision.is_clear:
-                items[column.name] = quote_ident(column.name)
+        for name in (c.name for c in relation.columns):
+            origin = origins.get(name)
+            if name in stored:
                 continue
-            expression = decision_sql(column, decision, names)
+            if origin is None or origin.decision.is_clear:
+                items[name] = quote_ident(name)
+                continue
+            expression = origin.sql()
             if expression is None:
-                denied.add(column.name)
+                denied.add(name)
                 continue
-            masked.add(column.name)
-            items[column.name] = f"{expression} AS {quote_ident(column.name)}"
+            masked.add(name)
+            items[name] = f"{expression} AS {quote_ident(name)}"
         return Source(
-            relation, items, None, frozenset(masked), frozenset(denied), by_name, deciding=frozenset(deciding & names.keys())
+            relation,
+            items,
+            None,
+            frozenset(masked),
+            frozenset(denied),
+            {name: o.decision for name, o in origins.items()},
+            deciding=deciding,
+            origins=origins,
+            stored=stored,
         )
 
     def masked_partition_key(self, relation: Relation) -> bool:

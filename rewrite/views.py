@@ -1,17 +1,24 @@
-"""Views: read as they are when their definition uses nothing masked, else through their definition with its sources replaced.
+"""Views: read as they are, with their own columns masked, or through their definition with its sources replaced.
 
-The definition (pg_get_viewdef, every name qualified) goes through the same substitution and the same verification as a client's
-statement; so a view on a view, a join or an aggregate shows what it would show over masked tables.
+As it is when the definition uses nothing masked. With its columns masked when masked columns are only passed through
+(`rewrite.outputs`): the same answer, with the view's own rights and row security. Otherwise the definition (pg_get_viewdef, every
+name qualified) goes through the same substitution and the same verification as a client's statement; so a view on a view, a join
+or an aggregate shows what it would show over masked tables. A materialized view stores its rows, so it cannot be opened: what it
+computed from masked columns is not shown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from policies.model import Decision
 from rewrite.catalog import Relation
 from rewrite.functions import Names
-from rewrite.pgtree import Node, ParseError, parse
+from rewrite.outputs import Outputs, makes_rows, outputs
+from rewrite.pgtree import ParseError, parse, quote_ident
 from rewrite.plan import Resolution
-from rewrite.rewriter import Refused, Rewriter, apply_edits
-from rewrite.source import Source, SourceBook
+from rewrite.rewriter import Refused, Rewriter, apply_edits, refuse
+from rewrite.source import Origin, Source, SourceBook
 from rewrite.spans import SpanError, Spans
 from rewrite.verify import VerificationError, nothing_bare, same
 
@@ -19,67 +26,113 @@ from rewrite.verify import VerificationError, nothing_bare, same
 class ViewTexts:
     """Reads views by their definition texts."""
 
-    def read(self, relation: Relation, book: SourceBook) -> Source | None:
-        if not relation.view_sql:
-            return book.refused(relation, "its definition is not known")
+    def read(self, relation: Relation, explicit: Mapping[int, Decision], book: SourceBook) -> Source:
+        named = {c.name for c in relation.columns if c.attnum in explicit}
         try:
-            rewriter = _analysed(relation, book)
-            if not rewriter.reads_masked():
-                return None
-            if relation.kind == "m":
-                return book.refused(relation, "it stores values computed from masked columns")
-            if any(r.row_security for r in rewriter.relations.values()) and not relation.security_invoker:
-                return book.refused(relation, "tables behind it have row-level security")
-            rewriter.substitute()
-            text, _ = apply_edits(rewriter.text, rewriter.edits)
-            same(text, [rewriter.expected()])
-            nothing_bare(text, book, rewriter.derived)
-        except Refused as e:
-            return book.refused(relation, e.refusal.message if e.refusal else "its definition names something unknown")
-        except (ParseError, SpanError, VerificationError) as e:
-            return book.refused(relation, f"its definition cannot be rewritten ({e})")
-        columns = frozenset(c.name for c in relation.columns)
-        return Source(relation, {}, text, columns, frozenset(), {}, rewriter.touches())
-
-    def masked_columns(self, relation: Relation, book: SourceBook) -> frozenset[str]:
-        everything = frozenset(c.name for c in relation.columns)
-        try:
-            rewriter = _analysed(relation, book)
-        except (Refused, ParseError, SpanError):
-            return everything
-        if not rewriter.reads_masked():
-            return frozenset()
-        targets = rewriter.body.get("targetList", [])
-        if len(targets) != len(relation.columns) or "larg" in rewriter.body:
-            return everything
-        masked = {
-            id(ref.node)
-            for site, source in rewriter.sources.items()
-            for ref in rewriter.usage(site).refs
-            if source.masked & {ref.fields[-1]} or rewriter.usage(site).whole
-        }
-        return frozenset(
-            column.name
-            for column, target in zip(relation.columns, targets, strict=True)
-            if _mentions(target["ResTarget"].get("val"), masked)
-        )
+            rewriter = analysed(relation, book)
+        except (Refused, ParseError, SpanError) as e:
+            if len(named) == len(relation.columns):  # the policy says everything about it
+                return book.table(relation, explicit)
+            return book.refused(relation, _why(e))
+        found = outputs(relation, rewriter)
+        own = book.table(relation, explicit)
+        if own.refusal is not None:
+            return own
+        origins = {**found.passed, **own.origins}
+        deciding = found.deciding | own.deciding
+        if not rewriter.reads_masked() and not opened(rewriter):
+            return book.masked_outputs(relation, origins, deciding)
+        if relation.kind == "m":
+            return _materialized(relation, rewriter, found, origins, deciding, named, book)
+        if not opened(rewriter) and not found.decides and found.computed <= named:
+            return book.masked_outputs(relation, origins, deciding)
+        return _open(relation, rewriter, found, own, book)
 
 
-def _analysed(relation: Relation, book: SourceBook) -> Rewriter:
-    text = (relation.view_sql or "").rstrip().rstrip(";")
+def _materialized(
+    relation: Relation,
+    rewriter: Rewriter,
+    found: Outputs,
+    origins: Mapping[str, Origin],
+    deciding: frozenset[str],
+    named: set[str],
+    book: SourceBook,
+) -> Source:
+    stored = found.computed - named
+    if opened(rewriter):
+        return book.refused(relation, "it stores what a view over masked columns showed")
+    if found.decides and not named:
+        return book.refused(relation, "masked columns decided which rows it stores")
+    if found.decides and stored | (found.passed.keys() - named):
+        left = ", ".join(sorted(stored | (found.passed.keys() - named)))
+        return book.refused(relation, f"the policy names some of its columns but not {left}")
+    if makes_rows(relation, rewriter, stored):
+        return book.refused(relation, "masked columns decided which rows it stores")
+    return book.masked_outputs(relation, origins, deciding, stored)
+
+
+def _open(relation: Relation, rewriter: Rewriter, found: Outputs, own: Source, book: SourceBook) -> Source:
+    """The definition with its sources replaced; columns that the policy names are masked once more on top of it."""
+    if own.denied:
+        return book.refused(relation, "a column of it is denied, and others are computed from masked columns")
+    if not relation.security_invoker and any(_has_row_security(r, book) for r in rewriter.relations.values()):
+        return book.refused(relation, "tables behind it have row-level security, and it computes with masked columns")
+    denied = [n for s, source in rewriter.sources.items() for n in source.denied if rewriter.usage(s).clauses(n)]
+    if denied:
+        return book.refused(relation, f"it computes with denied column {sorted(denied)[0]}")
+    try:
+        rewriter.substitute()
+        text, _ = apply_edits(rewriter.text, rewriter.edits)
+        same(text, [rewriter.expected()])
+        nothing_bare(text, book, rewriter.derived)
+    except Refused as e:
+        return book.refused(relation, _why(e))
+    except (ParseError, SpanError, VerificationError) as e:
+        return book.refused(relation, f"its definition cannot be rewritten ({e})")
+    if own.masked:
+        items = ", ".join(own.items[c.name] for c in relation.columns)
+        text = f"SELECT {items} FROM ({text}) AS {quote_ident(relation.name)}"
+    columns = frozenset(c.name for c in relation.columns)
+    masked = columns if found.decides else (columns & (found.passed.keys() | found.computed | own.masked))
+    return Source(
+        relation,
+        {},
+        text,
+        masked,
+        frozenset(),
+        own.decisions,
+        rewriter.touches(),
+        deciding=columns,
+        decides=found.decides,
+    )
+
+
+def opened(rewriter: Rewriter) -> bool:
+    """Whether a view behind has to be read through its definition: then so has what reads it."""
+    return any(source.view is not None for source in rewriter.sources.values())
+
+
+def _why(error: Refused | ParseError | SpanError) -> str:
+    if isinstance(error, Refused):
+        return error.refusal.message if error.refusal else "its definition names something unknown"
+    return f"its definition cannot be read ({error})"
+
+
+def _has_row_security(relation: Relation, book: SourceBook) -> bool:
+    """Whether the rows that the relation shows depend on who reads it."""
+    if relation.row_security:
+        return True
+    return relation.kind == "v" and relation.security_invoker and any(_has_row_security(r, book) for r in book.bases(relation))
+
+
+def analysed(relation: Relation, book: SourceBook, resolution: Resolution | None = None) -> Rewriter:
+    """The definition of a view, understood; raises Refused. Names in it are qualified but for those of pg_catalog."""
+    if not relation.view_sql:
+        raise refuse("42501", "its definition is not known")
+    text = relation.view_sql.rstrip().rstrip(";")
     (statement,) = parse(text)
-    names = Names(book.catalog, Resolution(("pg_catalog",)), book.profile.functions, book.profile.extensions)
+    names = Names(book.catalog, resolution or Resolution(("pg_catalog",)), book.profile.functions, book.profile.extensions)
     rewriter = Rewriter(text, statement.kind, statement.body, book, names, Spans(text))
+    rewriter.definition = True
     rewriter.analyse()
     return rewriter
-
-
-def _mentions(node: Node, masked: set[int]) -> bool:
-    """Whether an expression refers to one of the nodes, or to something that cannot be followed (a star, a subquery)."""
-    if isinstance(node, dict):
-        if id(node) in masked or "SubLink" in node or "A_Star" in node:
-            return True
-        return any(_mentions(v, masked) for v in node.values())
-    if isinstance(node, list):
-        return any(_mentions(v, masked) for v in node)
-    return False

@@ -55,11 +55,13 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
     name = f"{relation.schema}.{relation.name}"
     if system.is_system(relation):
         raise _refuse(f"{name} is a system catalog and cannot be written in a session with masked columns")
-    if relation.rules:
+    if rewriter.book.has_rules(relation):
         raise _refuse(f"{name} has rewrite rules, which may read masked columns", "write to the table itself")
-    if relation.kind in ("v", "f") and rewriter.book.reaches_protected(relation):
+    if relation.kind == "f" and rewriter.book.reaches_protected(relation):
         raise _refuse(f"{name} leads to a table with masked columns", "write to the table itself")
-    source = rewriter.sources.get(site)
+    source = rewriter.book.target(relation)
+    if source is not None and source.view is not None:
+        raise _refuse(f"{name} computes with masked columns of the tables behind it", "write to the table itself")
     if source is None:
         return
     usage = rewriter.usage(site)
@@ -99,11 +101,15 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
 def inserted(relation: Relation, source: Source, columns: list[str]) -> None:
     """The columns that new rows of a protected relation bring values for."""
     hidden = source.masked | source.denied
-    telling = relation.unique | relation.foreign
     for column in relation.columns:
         if column.name not in hidden or column.name not in columns:
             continue
-        if column.attnum in telling or 0 in relation.unique:  # 0: an expression in a unique index may use any column
+        origin = source.origins[column.name]
+        table = origin.relation
+        if table.kind == "v":
+            raise _refuse(f"column {relation.schema}.{relation.name}.{column.name} is masked", "write to the table itself")
+        # 0: an expression in a unique index may use any column
+        if origin.column.attnum in table.unique | table.foreign or 0 in table.unique:
             raise _refuse(
                 f"column {relation.schema}.{relation.name}.{column.name} is masked and part of a unique index or foreign key: "
                 "inserting into it would tell whether a value exists"

@@ -72,6 +72,7 @@ def _mask_statements() -> Iterator[str]:
         # Partitions are masked through their parent; inheritance children on their own.
         if name not in ("wealth_low", "wealth_high", "transactions_1", "transactions_2"):
             yield f"UPDATE {'ONLY ' if relation.kind == 'r' else ''}{_quoted(schema, name)} SET {', '.join(items)}"
+    yield "REFRESH MATERIALIZED VIEW bank.mv_report"
 
 
 def _grants(database: str) -> str:

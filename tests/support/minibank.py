@@ -214,6 +214,85 @@ RELATIONS = (
         kind="m",
         view=" SELECT customers.id,\n    (customers.phone)::text AS phone\n   FROM bank.customers;",
     ),
+    _relation(
+        50,
+        "bank.v_join",
+        "id int4, no text, name text, Branch text",
+        kind="v",
+        view=' SELECT a.id,\n    a.number AS no,\n    c.name,\n    c.branch AS "Branch"\n   FROM (bank.accounts a\n'
+        "     JOIN bank.customers c ON ((c.id = a.customer_id)));",
+    ),
+    _relation(
+        51,
+        "bank.v_outer",
+        "code text, name text",
+        kind="v",
+        view=" SELECT b.code,\n    c.name\n   FROM (bank.branches b\n"
+        "     LEFT JOIN bank.customers c ON (((c.branch = b.code) AND c.vip)));",
+    ),
+    _relation(
+        52,
+        "bank.v_rich",
+        "id int4, branch text",
+        kind="v",
+        view=" SELECT customers.id,\n    customers.branch\n   FROM bank.customers\n"
+        "  WHERE (customers.balance > (500000)::numeric);",
+    ),
+    _relation(53, "bank.v_rich_count", "n int4", kind="v", view=" SELECT count(*) AS n\n   FROM bank.v_rich;"),
+    _relation(
+        54,
+        "bank.v_memo",
+        "tid int4, sum numeric12, note text",
+        kind="v",
+        view=" SELECT transactions.id AS tid,\n    transactions.amount AS sum,\n    transactions.memo AS note\n"
+        "   FROM bank.transactions;",
+    ),
+    _relation(
+        55,
+        "bank.v_memo_alone",
+        "id int4, memo text",
+        kind="v",
+        view=" SELECT transactions.id,\n    transactions.memo\n   FROM bank.transactions;",
+    ),
+    _relation(56, "bank.v_names", "name text", kind="v", view=" SELECT DISTINCT customers.name\n   FROM bank.customers;"),
+    _relation(
+        57,
+        "bank.v_pins",
+        "id int4, customer_id int4, status text, pin text",
+        kind="v",
+        view=" SELECT accounts.id,\n    accounts.customer_id,\n    accounts.status,\n    accounts.pin\n   FROM bank.accounts;",
+    ),
+    _relation(
+        58,
+        "bank.v_vip",
+        "id int4, name text, branch text, vip bool",
+        kind="v",
+        view=" SELECT customers.id,\n    customers.name,\n    customers.branch,\n    customers.vip\n   FROM bank.customers\n"
+        "  WHERE customers.vip;",
+    ),
+    _relation(
+        59,
+        "bank.v_probe",
+        "id int4, name text, x numeric18",
+        kind="v",
+        view=" SELECT DISTINCT ON (customers.id) customers.id,\n    customers.name,\n"
+        "    ((1)::numeric / (customers.balance - 55322.28)) AS x\n   FROM bank.customers\n  ORDER BY customers.id;",
+    ),
+    _relation(
+        60,
+        "bank.mv_report",
+        "id int4, name text, tel phone_t, accounts int4, total numeric18",
+        kind="m",
+        view=" SELECT c.id,\n    c.name,\n    c.phone AS tel,\n    count(a.id) AS accounts,\n    sum(a.balance) AS total\n"
+        "   FROM (bank.customers c\n     LEFT JOIN bank.accounts a ON ((a.customer_id = c.id)))\n  GROUP BY c.id;",
+    ),
+    _relation(
+        61,
+        "bank.mv_rich",
+        "id int4",
+        kind="m",
+        view=" SELECT customers.id\n   FROM bank.customers\n  WHERE (customers.balance > (500000)::numeric);",
+    ),
     _relation(30, "bank.watchlist_hot", "id int4", kind="i"),
     _relation(40, "pg_catalog.pg_class", "oid oid, relname name, relnamespace oid, relkind text"),
     _relation(41, "pg_catalog.pg_attribute", "attrelid oid, attname name, attmissingval anyarray"),

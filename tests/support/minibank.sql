@@ -39,6 +39,20 @@ CREATE VIEW bank.v_totals AS SELECT branch, count(*) AS n, max(balance) AS top F
 CREATE VIEW bank.v_by_key AS SELECT c.id, c.name, count(a.id) AS accounts
   FROM bank.customers c LEFT JOIN bank.accounts a ON a.customer_id = c.id GROUP BY c.id;
 CREATE VIEW bank.v_branches AS SELECT code FROM bank.branches;
+CREATE VIEW bank.v_join AS SELECT a.id, a.number AS no, c.name, c.branch AS "Branch"
+  FROM bank.accounts a JOIN bank.customers c ON c.id = a.customer_id;
+CREATE VIEW bank.v_outer AS SELECT b.code, c.name FROM bank.branches b LEFT JOIN bank.customers c ON c.branch = b.code AND c.vip;
+CREATE VIEW bank.v_rich AS SELECT id, branch FROM bank.customers WHERE balance > 500000;
+CREATE VIEW bank.v_rich_count AS SELECT count(*) AS n FROM bank.v_rich;
+CREATE VIEW bank.v_memo AS SELECT id AS tid, amount AS sum, memo AS note FROM bank.transactions;
+CREATE VIEW bank.v_memo_alone AS SELECT id, memo FROM bank.transactions;
+CREATE VIEW bank.v_names AS SELECT DISTINCT name FROM bank.customers;
+CREATE VIEW bank.v_pins AS SELECT id, customer_id, status, pin FROM bank.accounts;
+CREATE VIEW bank.v_vip AS SELECT id, name, branch, vip FROM bank.customers WHERE vip WITH CHECK OPTION;
+CREATE VIEW bank.v_probe AS SELECT DISTINCT ON (id) id, name, 1 / (balance - 55322.28) AS x FROM bank.customers ORDER BY id;
+CREATE MATERIALIZED VIEW bank.mv_report AS SELECT c.id, c.name, c.phone AS tel, count(a.id) AS accounts, sum(a.balance) AS total
+  FROM bank.customers c LEFT JOIN bank.accounts a ON a.customer_id = c.id GROUP BY c.id WITH NO DATA;
+CREATE MATERIALIZED VIEW bank.mv_rich AS SELECT id FROM bank.customers WHERE balance > 500000 WITH NO DATA;
 CREATE MATERIALIZED VIEW bank.mv_phones AS SELECT id, phone::text AS phone FROM bank.customers WITH NO DATA;
 
 CREATE FUNCTION bank.get_phone(int) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
@@ -73,4 +87,6 @@ INSERT INTO public.customers VALUES (1, 'Demo One', '100'), (2, 'Demo Two', '200
 INSERT INTO "零售"."客户 表" SELECT i, '零' || substr(md5('rn' || i), 1, 12), '1' || (9000000000 + i * 3001), 's' || i
 FROM generate_series(1, 5) i;
 REFRESH MATERIALIZED VIEW bank.mv_phones;
+REFRESH MATERIALIZED VIEW bank.mv_report;
+REFRESH MATERIALIZED VIEW bank.mv_rich;
 ANALYZE;
