@@ -126,6 +126,8 @@ class Catalog:
     """Objects whose definition text embeds a literal, by catalog: pg_index, pg_constraint, pg_statistic_ext, pg_attrdef (by
     relation OID), pg_description (by object OID)."""
     casts: tuple[Cast, ...] = ()
+    encoding: str = "UTF8"
+    """The database's own encoding, in which the server cuts and folds names."""
 
     @cached_property
     def by_name(self) -> Mapping[tuple[str, str], Relation]:

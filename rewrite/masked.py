@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite import statements, writes
+from rewrite import dialect, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strip
@@ -25,7 +25,11 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
             "SET standard_conforming_strings = on, or leave backslashes out",
         )
     parsed = parse(text)
-    run = Run(context, book, text, Spans(text), context.resolution)
+    spans = Spans(text)
+    otherwise = dialect.refusal(spans.tokens, context.catalog)
+    if otherwise is not None:
+        raise Refused(otherwise)
+    run = Run(context, book, text, spans, context.resolution)
     plans: list[StatementPlan] = []
     edits: list[ByteEdit] = []
     expected: list[Node] = []

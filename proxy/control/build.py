@@ -85,6 +85,7 @@ def build(raw: Raw) -> tuple[Catalog, Roles]:
         database=raw.server[1],
         version=_digest(raw),
         server_version=raw.server[0],
+        encoding=raw.server[2],
         relations=relations,
         functions=functions,
         operators=tuple(Operator(o[0], o[1], o[2]) for o in raw.operators),

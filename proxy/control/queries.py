@@ -17,7 +17,8 @@ _TEMPORARY = "(SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relpersistence = 
 _TEMP_SCHEMAS = "(SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp_|toast)')"
 
 SERVER = """
-SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.current_database()::text
+SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.current_database()::text,
+       pg_catalog.getdatabaseencoding()::text
 """
 
 SCHEMAS = f"""

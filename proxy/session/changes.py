@@ -81,7 +81,7 @@ def settle(s: State, head: Expected, tag: str) -> None:
 
 def answered(s: State) -> bool:
     """The probe's answer is complete: take it over. False when it cannot be read."""
-    answer = probe.read(bytes(s.probe_answer), s.codec)
+    answer = probe.read(bytes(s.probe_answer))
     s.probe_answer.clear()
     if answer is None:
         return False

@@ -36,7 +36,7 @@ def on_parse(s: State) -> bool:
         return malformed(s, expect.PARSE)
     name = buf[body:middle]
     data = buf[middle + 1 : text_end]
-    text: str | Refusal = encodings.decode(data, s.codec) or read(s, data)
+    text: str | Refusal = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = None
     if s.masked:
         if not isinstance(text, str):

@@ -43,7 +43,7 @@ def on_query(s: State) -> bool:
     elif 0 in data:
         text = ENCODING
     else:
-        text = encodings.decode(data, s.codec) or read(s, data)
+        text = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = None
     if s.masked:
         if not isinstance(text, str):

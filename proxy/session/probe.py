@@ -3,7 +3,8 @@
 Search path, temporary relations, client_encoding and standard_conforming_strings can change in ways that no text shows
 (a function with SET, ROLLBACK, set_config). They are read at the very place in the stream where the answer is needed.
 The question names everything in full, runs as a named statement and portal, and closes both: the client's unnamed ones
-stay as they are.
+stay as they are. The answer is in hexadecimal digits: client_encoding may be among what has changed, and there are encodings that
+have none of ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rewrite.plan import Resolution
 
 NAME: Final = b"pgveil.probe"
 TEXT: Final = (
-    "SELECT pg_catalog.json_build_object("
+    "SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.json_build_object("
     "'path', pg_catalog.current_schemas(true), "
     "'temp', (SELECT pg_catalog.json_object_agg(c.relname, c.oid::pg_catalog.text) FROM pg_catalog.pg_class c "
     "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
@@ -27,9 +28,9 @@ TEXT: Final = (
     "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
     "'encoding', pg_catalog.current_setting('client_encoding'), "
     "'strings', pg_catalog.current_setting('standard_conforming_strings')"
-    ")::pg_catalog.text"
+    ")::pg_catalog.text, 'UTF8'), 'hex')"
 )
-MAX_ANSWER: Final = 1024 * 1024
+MAX_ANSWER: Final = 2 * 1024 * 1024
 
 _QUESTION: Final = b"".join(
     (
@@ -67,14 +68,14 @@ def expected(in_batch: bool) -> list[Expected]:
     return out
 
 
-def read(messages: bytes, encoding: str | None) -> Answer | None:
+def read(messages: bytes) -> Answer | None:
     """The answer from the DataRow message the probe returned; None when it is not what we asked for."""
     try:
         length = int.from_bytes(messages[1:5], "big")
         if messages[:1] != b"D" or length + 1 != len(messages):
             return None
         (value,) = codec.decode_data_row(messages[5:])
-        answer = json.loads((value or b"").decode(encoding or "ascii"))
+        answer = json.loads(bytes.fromhex((value or b"").decode("ascii")))
         own = answer["temp_schema"]
         path = tuple("pg_temp" if name == own else str(name) for name in answer["path"])
         temp = {str(name): int(oid) for name, oid in (answer["temp"] or {}).items()}

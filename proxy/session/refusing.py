@@ -14,7 +14,17 @@ MALFORMED: Final = Refusal("08P01", "invalid message format")
 UNENCODABLE: Final = Refusal("22P05", "the rewritten statement has no equivalent in the session's client_encoding")
 UNPLANNED: Final = Refusal("0A000", "the statement cannot be judged")
 ENCODING: Final = Refusal("22021", "the text is not valid in the session's client_encoding")
-_NO_CODEC: Final = Refusal("0A000", "cannot read text in the session's client_encoding", "SET client_encoding TO 'UTF8'.")
+_NO_CODEC: Final = Refusal(
+    "0A000",
+    "text beyond ASCII cannot be read with certainty in the session's client_encoding",
+    "Use ASCII only, or SET client_encoding TO 'UTF8'.",
+)
+_UNSURE: Final = Refusal(
+    "22021",
+    "the text has bytes that are not valid, or mean different characters to different programs, in the session's client_encoding",
+    "Leave these characters out, or SET client_encoding TO 'UTF8'.",
+)
+_NOT_IN_DATABASE: Final = Refusal("22P05", "the text has a character without a certain equivalent in the database's encoding")
 
 
 def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"") -> bool:
@@ -50,10 +60,14 @@ def malformed(s: State, kind: int) -> bool:
 
 def read(s: State, data: bytes) -> str | Refusal:
     """The client's text, or why it cannot be read."""
-    text = encodings.decode(data, s.codec)
-    if text is None:
-        return _NO_CODEC if s.codec is None else ENCODING
-    return text
+    text = encodings.decode(data, s.codec, s.within)
+    if text is not None:
+        return text
+    if s.codec is None:
+        return _NO_CODEC
+    if s.within is not None and encodings.decode(data, s.codec) is not None:
+        return _NOT_IN_DATABASE
+    return ENCODING if s.codec == "utf-8" else _UNSURE
 
 
 def lenient(s: State, data: bytes) -> str:

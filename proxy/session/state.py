@@ -130,7 +130,10 @@ class State:
         """The client has just said that it could have bound its channel."""
 
         # Reading the client's texts.
+        self.client_encoding = self.server_encoding = "UTF8"
         self.codec: str | None = "utf-8"
+        self.within: str | None = None
+        """The codec of the database's own encoding where that limits what a text may hold."""
         self.standard_strings = True
 
         # What the client may see.
@@ -303,7 +306,12 @@ class State:
     def on_parameter(self, name: bytes, value: bytes) -> None:
         """A ParameterStatus of the server, in any phase."""
         if name == b"client_encoding":
-            self.codec = encodings.codec(value.decode("ascii", "replace"))
+            self.client_encoding = value.decode("ascii", "replace")
+            self.codec = encodings.codec(self.client_encoding, self.server_encoding)
+        elif name == b"server_encoding":
+            self.server_encoding = value.decode("ascii", "replace")
+            self.codec = encodings.codec(self.client_encoding, self.server_encoding)
+            self.within = encodings.narrow(self.server_encoding)
         elif name == b"standard_conforming_strings":
             self.standard_strings = value == b"on"
             self.contexts = [None, None]

@@ -26,7 +26,9 @@ class TestServer(PostgresServer):
 
     @property
     def psql_path(self) -> Path:
-        return self.bin_dir / "psql"
+        """psql of the server's own version, or any where the binaries come without."""
+        own = self.bin_dir / "psql"
+        return own if own.exists() else Path(shutil.which("psql") or own)
 
     def execute_sql(self, dbname: str, sql: str, user: str = "postgres") -> str:
         """Run a script with psql, stopping at the first error; return its output, unaligned and without headers."""

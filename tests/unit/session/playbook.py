@@ -124,7 +124,7 @@ def _probe_answer(text: str) -> bytes:
         (
             codec.message(tags.PARSE_COMPLETE),
             codec.message(tags.BIND_COMPLETE),
-            codec.encode_data_row([json.dumps(answer).encode()]),
+            codec.encode_data_row([json.dumps(answer).encode().hex().encode()]),
             codec.encode_command_complete(b"SELECT 1"),
             codec.message(tags.CLOSE_COMPLETE),
             codec.message(tags.CLOSE_COMPLETE),

@@ -339,18 +339,19 @@ def test_close_all_keeps_what_is_on_its_way() -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"[]", b"{}", b'{"path": 1}', b"\xff", b'{"path": ["a"], "temp": {"t": "x"}}'])
 def test_probe_answers_that_are_none(value: bytes | None) -> None:
-    assert probe.read(codec.encode_data_row([value]), "utf-8") is None
-    assert probe.read(b"", "utf-8") is None
+    assert probe.read(codec.encode_data_row([value])) is None
+    assert probe.read(codec.encode_data_row([None if value is None else value.hex().encode()])) is None
+    assert probe.read(b"") is None
 
 
 def test_probe_answer() -> None:
     row = next(m for m in playbook.trace.split(playbook.encode('ProbeAnswer ["pg_temp_3" "a"] ["t" 17000]', False)) if m[0] == 68)
-    answer = probe.read(row, "utf-8")
+    answer = probe.read(row)
     assert answer is not None
     assert answer.resolution.path == ("pg_temp", "a")
     assert answer.resolution.temp == {"t"}
     assert answer.temp_oids == {17000}
-    assert probe.read(row[:-1], "utf-8") is None
+    assert probe.read(row[:-1]) is None
 
 
 def test_scrubbing_keeps_what_clients_need() -> None:
