@@ -20,11 +20,9 @@ _NEW_NUMBER = re.compile(r"\.?[0-9].*_|0[xXoObB]")
 _RESERVED_SINCE = {"system_user": 160000}
 """Words that became reserved: a name to older servers, something else to the grammar we have."""
 
-_FUNCTION_SINCE = {"json_object": 160000}
-"""Words that stand for a builtin function, whatever the search_path, since that version; before, for any of that name."""
-
 _TYPE_SINCE = {"json": 170000}
-"""The same for types."""
+"""Words that stand for a builtin type, whatever the search_path, since that version; before, for any of that name. For functions
+`rewrite.functions` knows."""
 
 _NAME_BYTES = 63
 _WIDEST = 4
@@ -56,14 +54,12 @@ def _older_grammar(tokens: Sequence[Token], catalog: Catalog) -> Refusal | None:
             continue
         if version < _RESERVED_SINCE.get(word, 0):
             return _otherwise(text, version, f'write "{word}" with quotes when it is a name')
-        if version < _FUNCTION_SINCE.get(word, 0) and _elsewhere(catalog.functions_by_name.get(word, ())):
-            return _otherwise(text, version, f"write pg_catalog.{word}")
         if version < _TYPE_SINCE.get(word, 0) and _elsewhere(catalog.types_by_name.get(word, ())):
             return _otherwise(text, version, f"write pg_catalog.{word}")
     return None
 
 
-_WORDS = _RESERVED_SINCE.keys() | _FUNCTION_SINCE.keys() | _TYPE_SINCE.keys()
+_WORDS = _RESERVED_SINCE.keys() | _TYPE_SINCE.keys()
 
 
 def _elsewhere(found: Sequence[object]) -> bool:

@@ -101,6 +101,15 @@ def test_digits_in_names_are_not_constants() -> None:
     assert c.constants == ["6"]
 
 
+@pytest.mark.parametrize("letter", ["€", "\u00a0", "\u200b", "①", "–", "长", "\U0001f512"])
+def test_digits_beside_any_letter_are_part_of_a_name(letter: str) -> None:
+    for text in (f"SELECT * FROM t{letter}1", f"SELECT * FROM {letter}1", f"SELECT 1{letter}"):
+        assert cut(text) is None
+    c = cut(f"SELECT '{letter}' || 2 FROM t{letter}1")
+    assert c is not None
+    assert c.constants == [f"'{letter}'", "2"]
+
+
 def test_only_equal_contexts_share() -> None:
     planner = Planner()
     planner.plan("SELECT phone FROM bank.customers WHERE id = 1", MASKED)
