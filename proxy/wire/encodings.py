@@ -1,10 +1,10 @@
 """Which Python codec reads a text the way PostgreSQL reads it under a given client_encoding and server_encoding.
 
 What is read must be what the server reads, character by character: a name that we take for another, or a quote that we do not
-see, is a hole. `tests/e2e/test_client_encodings.py` compares every character of every codec with a server's own conversion. Where the
-two differ, the characters are in REFUSED and a text that holds one cannot be read: in SHIFT_JIS_2004 Python has the yen sign
-where the server has the backslash. EUC_KR is read by cp949, because Python's euc_kr makes one syllable of eight bytes that are
-four letters to the server. EUC_TW and MULE_INTERNAL have no codec; under these only pure ASCII text can be understood.
+see, is a hole. `tests/e2e/test_client_encodings.py` compares every character of every codec with a server's own conversion.
+Where the two differ, the characters are in REFUSED and a text that holds one cannot be read: in SHIFT_JIS_2004 Python has the
+yen sign where the server has the backslash. EUC_KR is read by cp949, because Python's euc_kr makes one syllable of eight bytes
+that are four letters to the server. EUC_TW and MULE_INTERNAL have no codec; under these only pure ASCII text can be understood.
 
 Under a server_encoding other than UTF8 the server's own conversions come in between, several Unicode characters may be one
 character of the database, and a name in the catalog is known by one of them alone. There a text has to survive the way into the
