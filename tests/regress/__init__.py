@@ -1,0 +1,1 @@
+"""PostgreSQL's own regression files through pgveil: `python -m tests.regress`."""
