@@ -36,6 +36,35 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A column of a foreign key, and the column it refers to."""
+
+    attnum: int
+    target: int
+    """OID of the relation referred to."""
+    target_attnum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A definition in the system catalogs that embeds a literal value."""
+
+    catalog: str
+    """Where it is: pg_index, pg_constraint, pg_attrdef, pg_proc, ...; `view` for the definition of a view, by the view's OID."""
+    oid: int
+    schema: str
+    name: str
+    """As the views that have no OIDs name it: of the index, the constraint, the function (information_schema's specific_name),
+    of the table for defaults."""
+    relations: frozenset[int] = frozenset()
+    """What the definition is about; empty: cannot be told."""
+    data: bool = True
+    """The literal looks like somebody's data. Otherwise it may be one where it stands next to a masked column."""
+    words: frozenset[str] = frozenset()
+    """Words of the definition, column names among them; only where `data` is false."""
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     oid: int
     schema: str
@@ -62,9 +91,16 @@ class Relation:
     readers: frozenset[str] = frozenset()
     """Role names (and 'public') that hold SELECT on the whole relation; the owner included."""
     literals: bool = False
-    """A default, index predicate or expression, check constraint or comment of this relation embeds a literal value."""
-    foreign: frozenset[int] = frozenset()
-    """attnums that take part in any foreign key: a value is accepted only when it exists elsewhere."""
+    """A default, index predicate or expression, check constraint or comment of this relation embeds data, or cannot be read."""
+    references: tuple[Reference, ...] = ()
+    """Its foreign keys, column by column: a value is accepted only when it exists there."""
+    checked_together: frozenset[frozenset[int]] = frozenset()
+    """Sets of attnums that one constraint, generation expression, row-security policy, or unique, partial or expression index
+    looks at: whether a new value of one of them is accepted tells something about the others."""
+    conditional_triggers: bool = False
+    """Has triggers with a WHEN condition."""
+    partition: bool = False
+    """Is a partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +158,9 @@ class Catalog:
     types: tuple[TypeName, ...] = ()
     schemas: frozenset[str] = frozenset()
     extensions: frozenset[str] = frozenset()
-    literal_objects: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """Objects whose definition text embeds a literal, by catalog: pg_index, pg_constraint, pg_statistic_ext, pg_attrdef (by
-    relation OID), pg_description (by object OID)."""
+    literals: tuple[Literal, ...] = ()
+    storage: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    """OIDs of the indexes and the TOAST table of each partition."""
     casts: tuple[Cast, ...] = ()
     encoding: str = "UTF8"
     """The database's own encoding, in which the server cuts and folds names."""

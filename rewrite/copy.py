@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite import statements, system, writes
+from rewrite import statements, system, telling
 from rewrite.catalog import Relation
 from rewrite.definitions import no_definitions
 from rewrite.pgtree import Node, quote_ident, strip
@@ -34,10 +34,14 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
     if body.get("is_from") and relation is not None:
         if system.is_system(relation) or relation.rules or (relation.kind in "vf" and run.book.reaches_protected(relation)):
             raise Refused(statements.not_supported("CopyStmt"))
-        if source is not None:
-            writes.inserted(relation, source, columns or [c.name for c in relation.columns])
-            if "whereClause" in body:
-                raise refuse("0A000", "COPY FROM with WHERE on a protected table is not supported with masked columns")
+        every = columns or [c.name for c in relation.columns]
+        refusal = telling.references(run.book, relation, every)
+        if refusal is None and source is not None:
+            refusal = telling.inserted(run.book, relation, source, every)
+        if refusal is not None:
+            raise Refused(refusal)
+        if source is not None and "whereClause" in body:
+            raise refuse("0A000", "COPY FROM with WHERE on a protected table is not supported with masked columns")
     if source is None or relation is None or body.get("is_from"):
         no_definitions(rewriter, "CopyStmt")
         rewriter.pin_names()

@@ -55,7 +55,7 @@ def _is_guarded(run: Run, relation: Relation) -> bool:
 def no_definitions(rewriter: Rewriter, kind: str) -> None:
     """Where a call cannot be rewritten, it may not print a definition that embeds data, nor change name resolution unseen."""
     no_settings(rewriter, kind)
-    name = functions.prints_definition(rewriter.survey, rewriter.names.catalog)
+    name = functions.tells_withheld(rewriter.survey, rewriter.book.withheld)
     if name is not None:
         raise refuse("42501", f"{name}() may not be used in {statements.kind_name(kind)}", "use it in a SELECT")
 

@@ -6,6 +6,7 @@ must be harmless. Code also runs without a call in sight: operators, casts, doma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rewrite import system
@@ -220,17 +221,19 @@ def set_config_names(survey: Survey) -> frozenset[str]:
     return frozenset((_parameter(c) or "").lower() for c in survey.calls if c.names[-1] == "set_config")
 
 
-def prints_definition(survey: Survey, catalog: Catalog) -> str | None:
-    """Name of a function in the statement that would print a definition which embeds data."""
+def tells_withheld(survey: Survey, withheld: Mapping[str, frozenset[int]]) -> str | None:
+    """Name of a function in the statement that could tell something about an object that is withheld."""
     for call in survey.calls:
-        kind = definition_kind(call)
-        if kind is not None and catalog.literal_objects.get(kind):
+        if any(withheld.get(kind) for kind in guard(call).objects):
             return call.names[-1]
     return None
 
 
-def definition_kind(call: Call) -> str | None:
-    """For a builtin function that prints an object's definition, the catalog the object is in."""
+def guard(call: Call) -> system.Guard:
+    """What a builtin function may not tell of; a guard without objects for all others."""
     if len(call.names) == 1 or call.names[-2] == "pg_catalog":
-        return system.rules().definitions.get(call.names[-1])
-    return None
+        return system.rules().definitions.get(call.names[-1], _UNGUARDED)
+    return _UNGUARDED
+
+
+_UNGUARDED = system.Guard((), "oid")

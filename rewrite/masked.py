@@ -140,7 +140,7 @@ def _explained(run: Run, body: Node, rewriter: Rewriter | None) -> None:
     known = run.context.catalog.relations
     relations = [known[o] for o in run.book.protected] if rewriter is None else list(rewriter.relations.values())
     targets = rewriter is None or bool(rewriter.survey.targets)
-    if "verbose" in options and targets and any(r.literals and run.book.source(r) is not None for r in relations):
+    if "verbose" in options and targets and any(run.book.holds_literals(r) for r in relations):
         raise refuse("42501", "EXPLAIN VERBOSE of this statement could show defaults that hold data", "leave VERBOSE out")
     if "analyze" in options and any(run.book.masked_partition_key(r) for r in relations):
         raise refuse("42501", "EXPLAIN ANALYZE would show the partitions, which a masked column decides", "leave ANALYZE out")

@@ -315,22 +315,20 @@ class Rewriter:
             self.replacements[id(ref.node)] = {"fields": [{"String": {"sval": alias}}, strip(keep)]}
 
     def _definitions(self) -> None:
-        """Functions that print an object's definition do not print those that embed data."""
+        """Functions that tell something about an object give NULL for those that are withheld."""
         if not self.book.profile.masked:
             return
         for call in self.survey.calls:
-            kind = functions.definition_kind(call)
-            if kind is None or not call.node.get("args"):
-                continue
-            objects = self.names.catalog.literal_objects.get(kind)
-            if not objects:
+            guard = functions.guard(call)
+            objects = {o for kind in guard.objects for o in self.book.withheld.get(kind, ())}
+            if not objects or not call.node.get("args"):
                 continue
             numbers = ",".join(str(o) for o in sorted(objects))
             before = (
                 f"(SELECT CASE WHEN pgveil.a OPERATOR(pg_catalog.=) ANY ('{{{numbers}}}'::pg_catalog.oid[]) "
-                "THEN NULL::pg_catalog.oid ELSE pgveil.a END FROM (SELECT ("
+                f"THEN NULL::pg_catalog.{guard.type} ELSE pgveil.a END FROM (SELECT ("
             )
-            after = ")::pg_catalog.oid AS a OFFSET 0) AS pgveil)"
+            after = f")::pg_catalog.{guard.type} AS a OFFSET 0) AS pgveil)"
             start, end = self.spans.first_argument(call.node["location"], len(call.names))
             self.edit(start, start, before)
             self.edit(end, end, after)

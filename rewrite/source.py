@@ -7,14 +7,14 @@ shows what it would show over masked tables.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 from policies.model import ColumnType, Decision, Profile
 from rewrite import system
-from rewrite.catalog import Catalog, Column, Relation
+from rewrite.catalog import Catalog, Column, Literal, Relation
 from rewrite.expression import columns_of
 from rewrite.masks import column_type, decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
@@ -129,11 +129,43 @@ class SourceBook:
         views = (r for r in self.catalog.relations.values() if r.kind == "m")
         return frozenset(r.oid for r in views if r.view_sql is None or self.reaches_protected(r))
 
+    @cached_property
+    def withheld(self) -> Mapping[str, frozenset[int]]:
+        """Objects that a masked session is not shown, by the catalog they are in: definitions that embed data of protected
+        relations, and (`partitions`) what is stored where a masked column has chosen the place."""
+        out: dict[str, set[int]] = {}
+        for literal in self.catalog.literals:
+            if self._is_withheld(literal):
+                out.setdefault(literal.catalog, set()).add(literal.oid)
+        for relation in self.catalog.relations.values():
+            if relation.partition and self._masked_partition_key(relation) is not None:
+                out.setdefault("partitions", set()).update({relation.oid} | self.catalog.storage.get(relation.oid, frozenset()))
+        return {catalog: frozenset(oids) for catalog, oids in out.items()}
+
+    def _is_withheld(self, literal: Literal) -> bool:
+        about = [self.catalog.relations[o] for o in literal.relations if o in self.catalog.relations]
+        if literal.catalog == "pg_description" or not about:
+            return True
+        if literal.data:
+            return any(self.reaches_protected(r) for r in about)
+        return any(c.name in literal.words and not d.is_clear for r in about for c, d in self._decided(r))
+
+    def _decided(self, relation: Relation) -> Iterator[tuple[Column, Decision]]:
+        decisions = self.profile.decisions.get(relation.oid, {})
+        return ((c, decisions[c.attnum]) for c in relation.columns if c.attnum in decisions)
+
+    def holds_literals(self, relation: Relation) -> bool:
+        """Whether a default or the like of the relation is withheld."""
+        if relation.literals and relation.oid in self.protected:
+            return True
+        withheld = self.withheld.get("pg_attrdef", frozenset())
+        return any(x.oid in withheld and relation.oid in x.relations for x in self.catalog.literals if x.catalog == "pg_attrdef")
+
     def decisions(self, relation: Relation) -> Mapping[int, Decision]:
         own = self.profile.decisions.get(relation.oid, {})
         if own or not self.profile.masked:
             return own
-        return system.decisions(relation, self.catalog, self.protected | self._stored)
+        return system.decisions(relation, self.catalog, self.protected | self._stored, self.withheld)
 
     def source(self, relation: Relation) -> Source | None:
         """None when the relation can be read as it is."""
@@ -191,9 +223,9 @@ class SourceBook:
     def _make(self, relation: Relation) -> Source | None:
         if not self.profile.masked:
             return None
-        qualified = f"{relation.schema}.{relation.name}"
-        if qualified in system.rules().refuse or relation.schema.startswith(("pg_toast", "pg_temp")):
-            return self._refuse(relation, "it shows data of all tables")
+        why = system.unreadable(relation)
+        if why is not None:
+            return self._refuse(relation, why)
         decisions = self.decisions(relation)
         if relation.kind in "vm" and not system.is_system(relation):
             found = self._views.read(relation, decisions, self)
@@ -280,6 +312,22 @@ class SourceBook:
             if further is not None:
                 return further
         return None
+
+    def hidden(self, relation: Relation) -> frozenset[int]:
+        """attnums of the relation's columns that the session does not see as they are."""
+        source = self.source(relation)
+        if source is None:
+            return frozenset()
+        everything = source.refusal is not None
+        return frozenset(c.attnum for c in relation.columns if everything or c.name in source.masked | source.denied)
+
+    def below(self, relation: Relation) -> Iterator[Relation]:
+        """The relation's partitions and inheritance children, and theirs."""
+        for oid in self.catalog.children.get(relation.oid, ()):
+            child = self.catalog.relations.get(oid)
+            if child is not None:
+                yield child
+                yield from self.below(child)
 
     def refused(self, relation: Relation, why: str) -> Source:
         return self._refuse(relation, why)

@@ -1,12 +1,14 @@
 """Writes: nothing masked is stored as if it were real, and nothing raw is read through the back door of a write.
 
 The target of a write cannot be replaced by a derived table. So a masked column of it may be neither read nor, in an UPDATE,
-assigned; an INSERT may give it a value of the client's own unless a unique index would tell whether the value is there already.
+assigned; an INSERT may give it a value of the client's own. What a write would tell by failing: `rewrite.telling`.
 """
 
 from __future__ import annotations
 
-from rewrite import system
+from collections.abc import Collection
+
+from rewrite import system, telling
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
 from rewrite.plan import Effect, Refusal
@@ -59,11 +61,17 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
         raise _refuse(f"{name} has rewrite rules, which may read masked columns", "write to the table itself")
     if relation.kind == "f" and rewriter.book.reaches_protected(relation):
         raise _refuse(f"{name} leads to a table with masked columns", "write to the table itself")
-    source = rewriter.book.target(relation)
+    book = rewriter.book
+    source = book.target(relation)
     if source is not None and source.view is not None:
         raise _refuse(f"{name} computes with masked columns of the tables behind it", "write to the table itself")
+    new, changed = _written(kind, body, relation)
+    _not(telling.references(book, relation, new | changed))
     if source is None:
         return
+    _not(telling.inserted(book, relation, source, new))
+    _assigned(name, changed, source)
+    _not(telling.together(book, relation, changed, only=site.only))
     usage = rewriter.usage(site)
     hidden = source.masked | source.denied
     if "tableoid" in usage.system and rewriter.book.masked_partition_key(relation):
@@ -74,51 +82,46 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
                 f"column {name}.{column} is masked and the target of a write cannot be read through a mask",
                 "name unmasked columns only, also in WHERE and RETURNING (RETURNING * names them all)",
             )
-    if kind in ("UpdateStmt", "DeleteStmt"):
-        _assigned(name, body.get("targetList", []), source)
-    elif kind == "InsertStmt":
-        columns = [c["ResTarget"]["name"] for c in body.get("cols", [])]
-        inserted(relation, source, columns or [c.name for c in relation.columns])
+    if kind == "InsertStmt":
         for column in sorted(hidden & usage.excluded):
             raise _refuse(
                 f"excluded.{column} may be the default of masked column {name}.{column}", "write the value again instead"
             )
-        conflict = body.get("onConflictClause", {})
-        _assigned(name, conflict.get("targetList", []), source)
-        for element in conflict.get("infer", {}).get("indexElems", []):
+        for element in body.get("onConflictClause", {}).get("infer", {}).get("indexElems", []):
             if element["IndexElem"].get("name") in hidden:
                 raise _refuse(f"ON CONFLICT on masked column {name}.{element['IndexElem']['name']} would tell its values")
-    else:
-        for clause in body.get("mergeWhenClauses", []):
-            when = clause["MergeWhenClause"]
-            if when["commandType"] == "CMD_INSERT":
-                columns = [c["ResTarget"]["name"] for c in when.get("targetList", [])]
-                inserted(relation, source, columns or [c.name for c in relation.columns])
-            else:
-                _assigned(name, when.get("targetList", []), source)
 
 
-def inserted(relation: Relation, source: Source, columns: list[str]) -> None:
-    """The columns that new rows of a protected relation bring values for."""
-    hidden = source.masked | source.denied
-    for column in relation.columns:
-        if column.name not in hidden or column.name not in columns:
-            continue
-        origin = source.origins[column.name]
-        table = origin.relation
-        if table.kind == "v":
-            raise _refuse(f"column {relation.schema}.{relation.name}.{column.name} is masked", "write to the table itself")
-        # 0: an expression in a unique index may use any column
-        if origin.column.attnum in table.unique | table.foreign or 0 in table.unique:
-            raise _refuse(
-                f"column {relation.schema}.{relation.name}.{column.name} is masked and part of a unique index or foreign key: "
-                "inserting into it would tell whether a value exists"
-            )
+def _written(kind: str, body: Node, relation: Relation) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the columns that a write gives values in new rows, and of those it changes in rows that are there."""
+    new: set[str] = set()
+    changed: set[str] = set()
+    every = [c.name for c in relation.columns]
+    if kind == "InsertStmt" and "selectStmt" in body:
+        new.update([c["ResTarget"]["name"] for c in body.get("cols", [])] or every)
+    changed.update(_names(body.get("onConflictClause", {})))
+    if kind == "UpdateStmt":
+        changed.update(_names(body))
+    for clause in body.get("mergeWhenClauses", []):
+        when = clause["MergeWhenClause"]
+        if when["commandType"] == "CMD_INSERT":
+            new.update(_names(when) or every)
+        else:
+            changed.update(_names(when))
+    return frozenset(new), frozenset(changed)
 
 
-def _assigned(name: str, targets: list[Node], source: Source) -> None:
-    for target in targets:
-        column = target["ResTarget"].get("name")
+def _names(body: Node) -> list[str]:
+    return [t["ResTarget"].get("name", "") for t in body.get("targetList", [])]
+
+
+def _not(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise Refused(refusal)
+
+
+def _assigned(name: str, columns: Collection[str], source: Source) -> None:
+    for column in sorted(columns):
         if column in source.deciding:
             raise _refuse(
                 f"column {name}.{column} decides what this session may see of the row and cannot be changed by it",

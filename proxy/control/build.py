@@ -1,7 +1,7 @@
 """Turns the rows of a catalog read into a `rewrite.catalog.Catalog` and `Roles`: pure, and in a thread of its own.
 
 Fail closed: a view whose definition could not be had has `view_sql` None; a relation whose defaults and predicates
-could not be had counts as embedding literals.
+could not be had counts as embedding data.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from hashlib import blake2b
 
 import asyncpg
 
-from proxy.control.literals import comment_embeds_data, embeds_data
+from proxy.control.definitions import literals
 from proxy.control.roles import Roles, build_roles
 from proxy.control.types import TypeNames, TypeRow, array_element
-from rewrite.catalog import Cast, Catalog, Column, Function, Operator, Relation, TypeName
+from rewrite.catalog import Cast, Catalog, Column, Function, Operator, Reference, Relation, TypeName
 
 Rows = list[asyncpg.Record]
 
 FIRST_USER_OID = 16384
+_OF_TABLES = frozenset({"pg_attrdef", "pg_index", "pg_constraint", "pg_statistic_ext", "pg_description"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Raw:
     attributes: Rows = field(default_factory=list)
     inherits: Rows = field(default_factory=list)
     foreign_keys: Rows = field(default_factory=list)
+    checked_together: Rows = field(default_factory=list)
+    storage: Rows = field(default_factory=list)
+    bodies: Rows = field(default_factory=list)
+    triggers: Rows = field(default_factory=list)
+    trees: Rows = field(default_factory=list)
     indexes: Rows = field(default_factory=list)
     partitioned: Rows = field(default_factory=list)
     rules: Rows = field(default_factory=list)
@@ -78,8 +84,12 @@ def build(raw: Raw) -> tuple[Catalog, Roles]:
     types = type_rows(raw)
     names = TypeNames(types, {(f[0], f[1]): f[2] for f in raw.formatted})
     columns = _columns(raw, types, names)
-    literal_objects, literal_relations = _literals(raw)
-    relations = _relations(raw, columns, literal_relations)
+    found = tuple(literals(raw))
+    about = frozenset(o for x in found if x.data and x.catalog in _OF_TABLES for o in x.relations)
+    relations = _relations(raw, columns, about | raw.unread)
+    storage: dict[int, set[int]] = {}
+    for table, part in raw.storage:
+        storage.setdefault(table, set()).add(part)
     functions = {f[0]: Function(f[0], f[1], f[2], f[3], f[4], f[5]) for f in raw.functions}
     catalog = Catalog(
         database=raw.server[1],
@@ -92,7 +102,8 @@ def build(raw: Raw) -> tuple[Catalog, Roles]:
         types=_type_names(raw, types, columns),
         schemas=frozenset(s[0] for s in raw.schemas),
         extensions=frozenset(e[0] for e in raw.extensions),
-        literal_objects=literal_objects,
+        literals=found,
+        storage={table: frozenset(parts) for table, parts in storage.items()},
         casts=tuple(Cast(c[0], c[1], c[2], c[3]) for c in raw.casts),
     )
     return catalog, build_roles(raw.roles, raw.memberships, raw.search_paths)
@@ -135,9 +146,16 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
     for child, parent in raw.inherits:
         parents.setdefault(child, []).append(parent)
     primary: dict[int, tuple[int, ...]] = {}
-    foreign: dict[int, set[int]] = {}
-    for table, attnums in raw.foreign_keys:
-        foreign.setdefault(table, set()).update(attnums)
+    references: dict[int, list[Reference]] = {}
+    for table, attnums, target, target_attnums in raw.foreign_keys:
+        pairs = zip(attnums, target_attnums, strict=True)
+        references.setdefault(table, []).extend(Reference(attnum, target, other) for attnum, other in pairs)
+    together: dict[int, set[frozenset[int]]] = {}
+    for table, attnums in raw.checked_together:
+        group = frozenset(n for n in attnums if n > 0)
+        if len(group) > 1:
+            together.setdefault(table, set()).add(group)
+    conditional = {t[1] for t in raw.triggers if t[4]}
     unique: dict[int, set[int]] = {}
     for _, table, is_primary, _, keys, attnums in raw.indexes:
         if is_primary:
@@ -146,7 +164,7 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
     partition_key = {p[0]: frozenset(p[1]) for p in raw.partitioned}
     rules = {r[0] for r in raw.rules}
     out = {}
-    for oid, schema, name, kind, owner, options, row_security, readers in raw.relations:
+    for oid, schema, name, kind, owner, options, row_security, partition, readers in raw.relations:
         view = raw.views.get(oid)
         out[oid] = Relation(
             oid=oid,
@@ -158,7 +176,10 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
             parents=tuple(parents.get(oid, ())),
             primary_key=primary.get(oid, ()),
             unique=frozenset(unique.get(oid, ())),
-            foreign=frozenset(foreign.get(oid, ())),
+            references=tuple(references.get(oid, ())),
+            checked_together=frozenset(together.get(oid, ())),
+            conditional_triggers=oid in conditional,
+            partition=partition,
             partition_key=partition_key.get(oid, frozenset()),
             view_sql=view.sql if view else None,
             security_invoker=_is_on(options, "security_invoker"),
@@ -181,25 +202,6 @@ def _is_on(options: list[str], name: str) -> bool:
     return False
 
 
-def _literals(raw: Raw) -> tuple[dict[str, frozenset[int]], frozenset[int]]:
-    """OIDs of objects whose text embeds data, by catalog, and the relations they belong to."""
-    objects: dict[str, set[int]] = {}
-    relations = set(raw.unread)
-    for catalog, oid, relation, text in raw.definitions:
-        if text is None or embeds_data(text):
-            objects.setdefault(catalog, set()).add(oid)
-            relations.add(relation)
-    for oid, _, text, _ in raw.domain_checks:
-        if text is None or embeds_data(text):
-            objects.setdefault("pg_constraint", set()).add(oid)
-    for oid, is_relation, text in raw.comments:
-        if comment_embeds_data(text):
-            objects.setdefault("pg_description", set()).add(oid)
-            if is_relation:
-                relations.add(oid)
-    return {catalog: frozenset(oids) for catalog, oids in objects.items()}, frozenset(relations)
-
-
 def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]) -> tuple[TypeName, ...]:
     """Types with what a cast to them runs besides builtin code: cast functions, domain checks, those of its parts."""
     own: dict[int, set[int]] = {}
@@ -207,7 +209,7 @@ def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tu
         own.setdefault(target, set()).add(function)
         if source in types and types[source].schema != "pg_catalog":
             own.setdefault(source, set()).add(function)
-    for _, domain, _, functions in raw.domain_checks:
+    for _, domain, _, functions, *_ in raw.domain_checks:
         own.setdefault(domain, set()).update(f for f in functions if f is not None and f >= FIRST_USER_OID)
 
     if own:
@@ -240,6 +242,11 @@ def _digest(raw: Raw) -> str:
         raw.attributes,
         raw.inherits,
         raw.foreign_keys,
+        raw.checked_together,
+        raw.storage,
+        raw.bodies,
+        raw.triggers,
+        raw.trees,
         raw.indexes,
         raw.partitioned,
         raw.rules,

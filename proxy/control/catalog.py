@@ -72,6 +72,15 @@ class CatalogReader:
         raw.attributes = await fetch(queries.ATTRIBUTES, [r[0] for r in raw.relations if r[3] not in ("i", "I")])
         raw.inherits = await fetch(queries.INHERITS)
         raw.foreign_keys = await fetch(queries.FOREIGN_KEYS)
+        raw.checked_together = await fetch(queries.CHECKED_TOGETHER)
+        raw.storage = await fetch(queries.STORAGE)
+        raw.bodies = await fetch(queries.BODIES)
+        raw.triggers = await fetch(queries.TRIGGERS)
+        raw.trees = await fetch(queries.TREES)
+        if server[0] >= 140000:
+            raw.trees += await fetch(queries.SQL_BODIES)
+        if server[0] >= 150000:
+            raw.trees += await fetch(queries.PUBLICATION_FILTERS)
         raw.indexes = await fetch(queries.INDEXES)
         raw.partitioned = await fetch(queries.PARTITIONED)
         raw.rules = await fetch(queries.RULES)

@@ -3,13 +3,14 @@
 Defaults, index predicates, check constraints and comments are readable to every role, and people write values into
 them: `CREATE INDEX … WHERE phone = '13800001234'`. This module decides, from the text alone, whether one does. It
 errs on the side of "yes", but a `yes` for every `'active'` would make `\\d` useless, so words that look like codes
-pass. What it cannot see: a value that looks like a code, such as a single Latin surname or a number of up to five
-digits.
+pass. What `embeds_data` cannot see: a value that looks like a code, such as a single Latin surname or a number of up to
+five digits. Next to a masked column those count as well: that is `holds_literal`.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 
 MIN_DIGITS = 6
 """A run of this many digits may be a phone, card, account or ID number."""
@@ -32,6 +33,16 @@ _HEX = re.compile(r"^\\{1,2}x[0-9a-fA-F]{12,}$")
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _HAN_NAME = re.compile(r"^[\u3400-\u9fff][\u3400-\u9fff·]{1,3}$")
 _DATE = re.compile(r"^(?:0001|1900|1970|2000|2099|9999)-(?:01-01|12-31)(?:[ T]00:00:00(?:\.0+)?(?:[+-]00(?::?00)?)?)?$")
+
+_CONSTANT = re.compile(
+    r":consttype (?P<type>\d+) .*?:constisnull (?P<null>\w+) .*?:constvalue (?:\d+ \[ (?P<bytes>[-\d ]*) ?\]|<>)", re.DOTALL
+)
+_TEXT_TYPES = frozenset({18, 19, 25, 114, 142, 1042, 1043, 4072, 705, 2275})  # char, name, text, json, xml, ..., unknown
+_INTEGER_TYPES = frozenset({20, 21, 23})
+_PLAIN_TYPES = frozenset({16, 24, 26, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 1186})
+"""bool, oid and the reg* types, interval: never anybody's data."""
+_PATTERN_PARTS = re.compile(r"\[[^\]]*\]|\{[\d,]*\}|\\.|[(?:|)^$.*+%_]")
+_WORD = re.compile(r'"((?:[^"]|"")*)"|([^\W\d][\w$]*)')
 
 _SURNAMES = frozenset(
     "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪"
@@ -83,6 +94,63 @@ def comment_embeds_data(text: str) -> bool:
     Comments are prose about tables; names in them cannot be told from any other words.
     """
     return _has_digits(text) or _EMAIL.search(text) is not None
+
+
+def body_embeds_data(text: str) -> bool:
+    """True when the body of a function, in whatever language, holds what could be somebody's data."""
+    return embeds_data(text) or comment_embeds_data(text)
+
+
+def tree_embeds_data(tree: str) -> bool:
+    """The same for an expression as the catalogs store it (pg_node_tree as text).
+
+    Constants are there in the server's own binary form: texts and integers are read, a value of any other type (a date, a
+    numeric, a composite) counts as data.
+    """
+    for constant in _CONSTANT.finditer(tree):
+        if constant["null"] == "true" or constant["bytes"] is None:
+            continue
+        kind = int(constant["type"])
+        raw = bytes(int(b) & 0xFF for b in constant["bytes"].split())
+        if kind in _PLAIN_TYPES:
+            continue
+        if kind in _INTEGER_TYPES:
+            if _number_is_data(str(abs(int.from_bytes(raw, sys.byteorder, signed=True)))):
+                return True
+        elif kind not in _TEXT_TYPES or _literal_is_data(_stored_text(kind, raw)):
+            return True
+    return False
+
+
+def _stored_text(kind: int, raw: bytes) -> str:
+    if kind in (18, 19, 705, 2275):  # fixed or NUL-terminated
+        return raw.split(b"\0")[0].decode("utf-8", "replace")
+    header = 1 if raw[:1] and raw[0] & 1 else 4  # varlena: short or long length word
+    return raw[header:].decode("utf-8", "replace")
+
+
+def holds_literal(text: str) -> bool:
+    """True when a definition holds any literal of its own: more than one letter, three significant digits.
+
+    Far stricter than `embeds_data`: meant for definitions about a masked column, where `'Smith'` is somebody. Patterns count
+    by what they spell out: `'^1[0-9]{10}$'` spells out one digit.
+    """
+    for token in _TOKEN.finditer(text):
+        string, number = token["string"], token["number"]
+        if string is not None and token["object"] is None:
+            plain = _PATTERN_PARTS.sub("", string)
+            if sum(c.isalnum() for c in plain) > 1 or _HAN.search(plain):
+                return True
+        elif number is not None:
+            digits = "".join(c for c in number if c.isdigit())
+            if len(digits.strip("0")) > 2 and int(digits) not in _SENTINELS:
+                return True
+    return False
+
+
+def words(text: str) -> frozenset[str]:
+    """Identifiers in a text: what it may refer to."""
+    return frozenset(quoted.replace('""', '"') if quoted else plain.lower() for quoted, plain in _WORD.findall(text))
 
 
 def _literal_is_data(value: str) -> bool:

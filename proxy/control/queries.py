@@ -32,7 +32,7 @@ SELECT e.extname::text FROM pg_catalog.pg_extension e ORDER BY 1
 
 RELATIONS = f"""
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner)::text,
-       coalesce(c.reloptions, '{{}}')::text[], c.relrowsecurity,
+       coalesce(c.reloptions, '{{}}')::text[], c.relrowsecurity, c.relispartition,
        CASE WHEN c.relacl IS NOT NULL AND c.relkind <> 'i' THEN ARRAY(
          SELECT CASE a.grantee WHEN 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END
          FROM pg_catalog.aclexplode(c.relacl) a WHERE a.privilege_type = 'SELECT' ORDER BY 1) END
@@ -60,9 +60,46 @@ ORDER BY i.indexrelid
 """
 
 FOREIGN_KEYS = f"""
-SELECT c.conrelid, c.conkey::int2[] FROM pg_catalog.pg_constraint c
+SELECT c.conrelid, c.conkey::int2[], c.confrelid, c.confkey::int2[] FROM pg_catalog.pg_constraint c
 WHERE c.contype = 'f' AND c.conrelid NOT IN {_TEMPORARY}
 ORDER BY c.oid
+"""
+
+
+def _columns_of(table: str, catalog: str, part: str, of: str = "0") -> str:
+    """An array of the columns of a table that a part of another object depends on."""
+    return (
+        "ARRAY(SELECT d.refobjsubid::int2 FROM pg_catalog.pg_depend d "
+        f"WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = {table} AND d.refobjsubid > 0 "
+        f"AND d.classid = 'pg_catalog.{catalog}'::regclass AND d.objid = {part} AND d.objsubid = {of} ORDER BY 1)"
+    )
+
+
+CHECKED_TOGETHER = f"""
+SELECT i.indrelid, i.indkey::int2[] || {_columns_of("i.indrelid", "pg_class", "i.indexrelid")}
+FROM pg_catalog.pg_index i
+WHERE (i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+  AND i.indrelid >= 16384 AND i.indrelid NOT IN {_TEMPORARY}
+UNION
+SELECT k.conrelid, k.conkey::int2[] FROM pg_catalog.pg_constraint k
+WHERE k.contype = 'c' AND k.conrelid <> 0 AND k.conkey IS NOT NULL AND k.conrelid NOT IN {_TEMPORARY}
+UNION
+SELECT p.polrelid, {_columns_of("p.polrelid", "pg_policy", "p.oid")}
+FROM pg_catalog.pg_policy p
+UNION
+SELECT a.attrelid, a.attnum || {_columns_of("a.attrelid", "pg_attrdef", "x.oid")}
+                            || {_columns_of("a.attrelid", "pg_class", "a.attrelid", "a.attnum")}
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attrdef x ON x.adrelid = a.attrelid AND x.adnum = a.attnum
+WHERE a.attgenerated <> '' AND a.attrelid NOT IN {_TEMPORARY}
+ORDER BY 1, 2
+"""
+"""Columns that one constraint, index, policy or generation expression looks at."""
+
+STORAGE = """
+SELECT i.indrelid, i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid WHERE c.relispartition
+UNION ALL
+SELECT c.oid, c.reltoastrelid FROM pg_catalog.pg_class c WHERE c.relispartition AND c.reltoastrelid <> 0
+ORDER BY 1, 2
 """
 
 PARTITIONED = """
@@ -91,23 +128,94 @@ WHERE r.ev_class = ANY ($1::oid[]) AND d.refclassid = 'pg_catalog.pg_class'::reg
 """
 
 DEFINITIONS = """
-SELECT 'pg_attrdef', d.oid, d.adrelid, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-FROM pg_catalog.pg_attrdef d WHERE d.adrelid = ANY ($1::oid[])
+SELECT 'pg_attrdef', d.oid, d.adrelid, n.nspname::text, c.relname::text,
+       pg_catalog.quote_ident(a.attname) || ' ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE d.adrelid = ANY ($1::oid[])
 UNION ALL
-SELECT 'pg_index', i.indexrelid, i.indrelid, pg_catalog.concat_ws(
+SELECT 'pg_index', i.indexrelid, i.indrelid, n.nspname::text, c.relname::text, pg_catalog.concat_ws(
          ' ', pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid))
-FROM pg_catalog.pg_index i
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indrelid = ANY ($1::oid[]) AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
 UNION ALL
-SELECT 'pg_constraint', k.oid, k.conrelid, pg_catalog.pg_get_expr(k.conbin, k.conrelid)
-FROM pg_catalog.pg_constraint k WHERE k.conrelid = ANY ($1::oid[]) AND k.contype = 'c'
+SELECT 'pg_constraint', k.oid, k.conrelid, n.nspname::text, k.conname::text, pg_catalog.pg_get_expr(k.conbin, k.conrelid)
+FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+WHERE k.conrelid = ANY ($1::oid[]) AND k.contype = 'c'
 """
 
 STATISTICS_DEFINITIONS = """
-SELECT 'pg_statistic_ext', s.oid, s.stxrelid, pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid)
-FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = ANY ($1::oid[]) AND s.stxexprs IS NOT NULL
+SELECT 'pg_statistic_ext', s.oid, s.stxrelid, n.nspname::text, s.stxname::text, pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid)
+FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
+WHERE s.stxrelid = ANY ($1::oid[]) AND s.stxexprs IS NOT NULL
 """
 """From PostgreSQL 14 on; before, extended statistics have no expressions."""
+
+_OWN_FUNCTIONS = """pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.oid >= 16384 AND n.nspname !~ '^pg_(temp_|toast)' AND l.lanname NOT IN ('c', 'internal') AND NOT EXISTS (
+  SELECT FROM pg_catalog.pg_depend d
+  WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')"""
+
+TREES = f"""
+SELECT 'pg_rewrite', r.oid, r.ev_class, n.nspname::text, r.rulename::text, pg_catalog.concat(r.ev_qual::text, r.ev_action::text)
+FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE r.oid >= 16384 AND r.rulename <> '_RETURN' AND {_LASTING}
+UNION ALL
+SELECT 'pg_trigger', t.oid, t.tgrelid, n.nspname::text, t.tgname::text, t.tgqual::text
+FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgqual IS NOT NULL AND {_LASTING}
+UNION ALL
+SELECT 'pg_policy', p.oid, p.polrelid, n.nspname::text, p.polname::text, pg_catalog.concat(p.polqual::text, p.polwithcheck::text)
+FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+UNION ALL
+SELECT 'pg_partitioned_table', p.partrelid, p.partrelid, n.nspname::text, c.relname::text, p.partexprs::text
+FROM pg_catalog.pg_partitioned_table p JOIN pg_catalog.pg_class c ON c.oid = p.partrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.partexprs IS NOT NULL
+UNION ALL
+SELECT 'pg_type', t.oid, 0::oid, n.nspname::text, t.typname::text, t.typdefaultbin::text
+FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+WHERE t.oid >= 16384 AND t.typdefaultbin IS NOT NULL AND {_LASTING}
+UNION ALL
+SELECT 'pg_proc_arguments', p.oid, 0::oid, n.nspname::text, p.proname || '_' || p.oid, p.proargdefaults::text
+FROM {_OWN_FUNCTIONS} AND p.proargdefaults IS NOT NULL
+ORDER BY 1, 2
+"""
+"""Definitions as parse trees: reading these waits for no lock, other than having the server print them. A view's is its text."""
+
+SQL_BODIES = f"""
+SELECT 'pg_proc', p.oid, 0::oid, n.nspname::text, p.proname || '_' || p.oid, p.prosqlbody::text
+FROM {_OWN_FUNCTIONS} AND p.prosqlbody IS NOT NULL
+ORDER BY 2
+"""
+"""From PostgreSQL 14 on."""
+
+PUBLICATION_FILTERS = """
+SELECT 'pg_publication_rel', p.oid, p.prrelid, n.nspname::text, c.relname::text, p.prqual::text
+FROM pg_catalog.pg_publication_rel p JOIN pg_catalog.pg_class c ON c.oid = p.prrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.prqual IS NOT NULL
+ORDER BY 2
+"""
+"""From PostgreSQL 15 on."""
+
+BODIES = f"""
+SELECT p.oid, n.nspname::text, p.proname || '_' || p.oid, p.prosrc FROM {_OWN_FUNCTIONS} ORDER BY 1
+"""
+
+TRIGGERS = f"""
+SELECT t.oid, t.tgrelid, n.nspname::text, t.tgname::text, t.tgqual IS NOT NULL, pg_catalog.encode(t.tgargs, 'escape')
+FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE (t.tgqual IS NOT NULL OR t.tgnargs > 0) AND NOT t.tgisinternal AND {_LASTING}
+ORDER BY 1
+"""
 
 DOMAIN_CHECKS = """
 SELECT k.oid, k.contypid, pg_catalog.pg_get_expr(k.conbin, 0), ARRAY(
@@ -115,8 +223,10 @@ SELECT k.oid, k.contypid, pg_catalog.pg_get_expr(k.conbin, 0), ARRAY(
          FROM pg_catalog.pg_depend d LEFT JOIN pg_catalog.pg_operator o
            ON d.refclassid = 'pg_catalog.pg_operator'::regclass AND o.oid = d.refobjid
          WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = k.oid
-           AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass) ORDER BY 1)
-FROM pg_catalog.pg_constraint k WHERE k.contypid <> 0 AND k.contype = 'c' ORDER BY 1
+           AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass) ORDER BY 1),
+       n.nspname::text, k.conname::text
+FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
+WHERE k.contypid <> 0 AND k.contype = 'c' ORDER BY 1
 """
 
 COMMENTS = """
@@ -195,6 +305,9 @@ _STAMPED = (
     ("pg_attrdef", "oid", f"x.adrelid NOT IN {_TEMPORARY}"),
     ("pg_index", "indexrelid", f"x.indrelid NOT IN {_TEMPORARY}"),
     ("pg_statistic_ext", "oid", ""),
+    ("pg_policy", "oid", ""),
+    ("pg_publication_rel", "oid", ""),
+    ("pg_trigger", "oid", f"x.tgrelid NOT IN {_TEMPORARY}"),
     ("pg_description", "objoid, classoid, objsubid", f"x.objoid >= 16384 AND x.objoid NOT IN {_TEMPORARY}"),
     ("pg_operator", "oid", ""),
     ("pg_cast", "oid", ""),

@@ -1,13 +1,17 @@
 """What may be left of the server's errors and notices in a masked session.
 
 DETAIL, CONTEXT and internal queries carry row values ("Key (phone)=(138…) already exists", "Failing row contains (…)")
-and texts we generated; RAISE carries whatever user code puts in. Severity, SQLSTATE, names of objects and the server's
-own source position stay: clients depend on them, they hold no data. Positions are mapped back to the client's text.
-Manual: protocol-error-fields.
+and texts we generated. The message itself quotes values in two cases. User code wrote it (RAISE, plpy.error, elog): it may
+say anything. Or the server wrote it about something that user code did (a trigger casts OLD.phone to int: "invalid input
+syntax for type integer: "138…""); the context names the function then. Outside of functions the values a message quotes
+are masked ones, or the client's own. What the server logs (LOG and DEBUG, sent to clients that lower client_min_messages)
+holds plans and statements of functions. Severity, SQLSTATE, names of objects and the server's own source position stay:
+clients depend on them, they hold no data. Positions are mapped back to the client's text. Manual: protocol-error-fields.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from proxy.wire.codec import Fields
@@ -16,6 +20,17 @@ from rewrite.plan import Plan
 WITHHELD: Final = b"message withheld by pgveil"
 _DROPPED: Final = frozenset("DWqp")
 _RAISED: Final = frozenset({b"exec_stmt_raise", b"exec_stmt_assert"})
+"""The server's own functions behind RAISE and ASSERT."""
+_IN_CODE: Final = re.compile(rb"PL/|\bSQL\b|function |trigger ")
+"""In the context: the message is about something that a function or trigger did, or another server. In every language that
+PostgreSQL speaks, contexts of functions, and of the statements in them, name SQL or a PL."""
+_SILENT: Final = (b"08", b"25", b"28", b"40", b"53", b"54", b"55", b"57", b"58", b"42501")
+"""SQLSTATEs whose texts are about locks, limits, time-outs, rights: names of objects at most, also within functions."""
+_CONSTRAINTS: Final = frozenset(
+    b"_bt_check_unique check_exclusion_or_unique_constraint ExecConstraints ExecEvalConstraintCheck ri_ReportViolation".split()
+)
+"""The server's own functions that report violations: the message names the constraint and nothing else."""
+_LOGGED: Final = frozenset({b"LOG", b"DEBUG", b"DEBUG1", b"DEBUG2", b"DEBUG3", b"DEBUG4", b"DEBUG5"})
 _CLASSES: Final = {
     b"P0": b"PL/pgSQL error",
     b"21": b"cardinality violation",
@@ -38,8 +53,16 @@ def field(fields: Fields, code: str) -> bytes:
 
 
 def is_raised(fields: Fields) -> bool:
-    """The text was written by user code."""
-    return field(fields, "R") in _RAISED or field(fields, "C").startswith((b"P0", b"38", b"39"))
+    """The text was written by user code, or is about what user code did, or is a log line."""
+    state = field(fields, "C")
+    if field(fields, "R") in _RAISED or state.startswith((b"P0", b"38", b"39")):
+        return True
+    if (field(fields, "V") or field(fields, "S")) in _LOGGED:
+        return True
+    context = field(fields, "W")
+    if context.startswith(b"COPY ") or state.startswith(_SILENT) or field(fields, "R") in _CONSTRAINTS:
+        return False  # a COPY's context quotes the client's own line
+    return _IN_CODE.search(context) is not None
 
 
 def map_position(fields: Fields, plan: Plan | None) -> Fields:

@@ -19,7 +19,7 @@ from proxy.control.errors import ControlUnavailable
 from proxy.control.plane import ControlPlane, Options, View
 from proxy.engine import PolicyEngine
 from proxy.session.effects import Identity
-from rewrite.catalog import Catalog, Column
+from rewrite.catalog import Catalog, Column, Reference
 from rewrite.plan import Plan, PlanContext
 from tests.support.postgres import TestServer
 
@@ -63,6 +63,25 @@ CREATE INDEX watch_hot ON bank.watch (id) WHERE hotline = '13912345678';
 CREATE STATISTICS bank.watch_stat ON (hotline = '13712345678'), id FROM bank.watch;
 CREATE TABLE bank.talked (id int);
 COMMENT ON COLUMN bank.talked.id IS 'asked by 13800001234';
+ALTER TABLE bank.talked ADD surname text DEFAULT 'Smith';
+CREATE POLICY talked_policy ON bank.talked USING (surname <> '13700001111');
+CREATE VIEW bank.v_hot AS SELECT id FROM bank.watch WHERE hotline <> '13700002222';
+CREATE VIEW bank.v_cold AS SELECT id FROM bank.watch WHERE code <> 'cold';
+CREATE RULE hot_rule AS ON DELETE TO bank.watch WHERE old.hotline = '13700003333' DO INSTEAD NOTHING;
+CREATE RULE cold_rule AS ON DELETE TO bank.watch WHERE old.id = 42 DO INSTEAD NOTHING;
+CREATE DOMAIN bank.hot_t AS text DEFAULT '13700004444';
+CREATE FUNCTION bank.hot(text DEFAULT '13700005555') RETURNS bool LANGUAGE sql
+  AS $$SELECT EXISTS (SELECT FROM bank.watch WHERE hotline = '13700006666')$$;
+CREATE FUNCTION bank.cold(text DEFAULT 'x') RETURNS bool LANGUAGE sql AS $$SELECT $1 = 'cold'$$;
+CREATE FUNCTION bank.quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER hot_trigger AFTER UPDATE ON bank.watch
+  FOR EACH ROW WHEN (old.hotline = '13700007777') EXECUTE FUNCTION bank.quiet();
+CREATE TRIGGER hot_argument AFTER UPDATE ON bank.watch FOR EACH ROW EXECUTE FUNCTION bank.quiet('x', '13700008888');
+CREATE PUBLICATION hot_publication FOR TABLE bank.watch WHERE (hotline = '13700009999') WITH (publish = 'insert');
+CREATE INDEX ON bank.tx_1 (id);
+CREATE TABLE bank.cards (id int PRIMARY KEY, number text UNIQUE, owner int, used numeric, sum numeric, CHECK (used <= sum));
+CREATE TABLE bank.disputes (number text REFERENCES bank.cards (number), card int REFERENCES bank.cards);
+CREATE UNIQUE INDEX cards_owner ON bank.cards (owner) WHERE number <> 'x';
 """
 
 TYPES = """
@@ -204,16 +223,51 @@ def test_functions_operators_and_casts(catalog: Catalog) -> None:
 def test_literals(catalog: Catalog) -> None:
     watch, talked = catalog.by_name["bank", "watch"], catalog.by_name["bank", "talked"]
     assert {r.name for r in catalog.relations.values() if r.literals} == {"watch", "talked"}
-    assert {k: len(v) for k, v in catalog.literal_objects.items()} == {
-        "pg_attrdef": 1,
-        "pg_index": 1,
-        "pg_constraint": 1,
-        "pg_statistic_ext": 1,
-        "pg_description": 1,
-    }
-    assert catalog.literal_objects["pg_index"] == {catalog.by_name["bank", "watch_hot"].oid}
-    assert catalog.literal_objects["pg_description"] == {talked.oid}
+    found = {(x.catalog, x.schema, x.name): x for x in catalog.literals if x.data}
+    assert sorted(found) == [
+        ("pg_attrdef", "bank", "watch"),
+        ("pg_constraint", "bank", "watch_code_check"),
+        ("pg_description", "", ""),
+        ("pg_index", "bank", "watch_hot"),
+        ("pg_policy", "bank", "talked_policy"),
+        ("pg_proc", "bank", f"hot_{catalog.functions_by_name['hot'][0].oid}"),
+        ("pg_proc_arguments", "bank", f"hot_{catalog.functions_by_name['hot'][0].oid}"),
+        ("pg_publication_rel", "bank", "watch"),
+        ("pg_rewrite", "bank", "_RETURN"),
+        ("pg_rewrite", "bank", "hot_rule"),
+        ("pg_statistic_ext", "bank", "watch_stat"),
+        ("pg_trigger", "bank", "hot_argument"),
+        ("pg_trigger", "bank", "hot_trigger"),
+        ("pg_type", "bank", "hot_t"),
+        ("view", "bank", "v_hot"),
+    ]
+    assert found["pg_index", "bank", "watch_hot"].oid == catalog.by_name["bank", "watch_hot"].oid
+    assert found["pg_proc", "bank", found_name(catalog)].relations == {watch.oid}
+    assert found["view", "bank", "v_hot"].oid == catalog.by_name["bank", "v_hot"].oid
+    assert found["pg_description", "", ""].oid == talked.oid
+    [soft] = [x for x in catalog.literals if x.name == "talked" and not x.data]
+    assert (soft.catalog, soft.relations) == ("pg_attrdef", {talked.oid})
+    assert "surname" in soft.words
     assert watch.literals
+    assert watch.conditional_triggers
+    assert not talked.conditional_triggers
+
+
+def found_name(catalog: Catalog) -> str:
+    [function] = catalog.functions_by_name["hot"]
+    return f"hot_{function.oid}"
+
+
+def test_what_writes_can_tell(catalog: Catalog) -> None:
+    cards, disputes = catalog.by_name["bank", "cards"], catalog.by_name["bank", "disputes"]
+    assert disputes.references == (Reference(1, cards.oid, 2), Reference(2, cards.oid, 1))
+    assert cards.checked_together == {frozenset({4, 5}), frozenset({2, 3})}
+    customers = catalog.by_name["bank", "customers"]
+    assert frozenset({4, 6}) in customers.checked_together
+    tx = catalog.by_name["bank", "tx_1"]
+    assert tx.partition
+    assert not catalog.by_name["bank", "tx"].partition
+    assert catalog.storage.keys() >= {tx.oid}
 
 
 def test_readers(server: TestServer, database: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policies.model import Branch, ColumnType, Decision, Profile, Show
-from rewrite.catalog import Catalog, Column, Function, Operator, Relation, TypeName
+from rewrite.catalog import Catalog, Column, Function, Literal, Operator, Relation, TypeName
 from rewrite.plan import Plan, PlanContext, Resolution
 from rewrite.planner import Planner
 
@@ -344,7 +344,11 @@ CATALOG = Catalog(
     (TypeName(90001, "bank", "phone_t"), TypeName(90002, "bank", "contact_t"), TypeName(90003, "bank", "hooked_t", (_ATTR,))),
     frozenset({"pg_catalog", "information_schema", "public", "bank", "archive", "零售"}),
     frozenset({"plpgsql"}),
-    {"pg_index": frozenset({30}), "pg_description": frozenset({12}), "pg_attrdef": frozenset({12})},
+    (
+        Literal("pg_index", 30, "bank", "watchlist_hot", frozenset({12})),
+        Literal("pg_description", 12, "", "", frozenset({12})),
+        Literal("pg_attrdef", 12, "bank", "watchlist", frozenset({12})),
+    ),
 )
 
 

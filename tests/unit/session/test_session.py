@@ -362,6 +362,44 @@ def test_scrubbing_keeps_what_clients_need() -> None:
     assert [k for k, _ in scrub.clean_error(fields, None)] == list("SVCMHtPR")
 
 
+@pytest.mark.parametrize(
+    ("severity", "state", "context", "routine"),
+    [
+        (b"ERROR", b"P0001", b"", b"exec_stmt_raise"),
+        (b"ERROR", b"22P02", b"PL/pgSQL function f() line 1 at assignment", b"pg_strtoint32"),
+        (b"ERROR", b"42P01", b'SQL statement "DROP TABLE x"\nPL/pgSQL function inline_code_block line 1', b"x"),
+        (b"ERROR", b"22P02", 'SQL函数"f"的语句 1'.encode(), b"pg_strtoint32"),
+        (b"ERROR", b"22012", "fonction SQL « f », instruction 1".encode(), b"int4div"),
+        (b"ERROR", b"22P02", b"remote SQL command: SELECT phone FROM t", b"pgfdw_report_error"),
+        (b"NOTICE", b"42P07", b'PL/Python function "f"', b"x"),
+        (b"LOG", b"00000", b"", b"elog_node_display"),
+        (b"DEBUG5", b"00000", b"", b"ShowTransactionStateRec"),
+    ],
+)
+def test_texts_from_within_functions_are_withheld(severity: bytes, state: bytes, context: bytes, routine: bytes) -> None:
+    fields = (("S", severity), ("V", severity), ("C", state), ("M", b"it is 138"), ("H", b"138"), ("W", context), ("R", routine))
+    for clean in (scrub.clean_error, scrub.clean_notice):
+        assert b"138" not in b"".join(v for _, v in clean(fields, None))
+
+
+@pytest.mark.parametrize(
+    ("severity", "state", "context", "routine"),
+    [
+        (b"ERROR", b"22P02", b"", b"pg_strtoint32"),
+        (b"ERROR", b"22P02", b'COPY t, line 1, column id: "a function"', b"pg_strtoint32"),
+        (b"ERROR", b"22P02", b'JSON data, line 1: {"a"', b"json_errsave_error"),
+        (b"ERROR", b"23505", b'SQL statement "INSERT INTO t"\nPL/pgSQL function f() line 1', b"_bt_check_unique"),
+        (b"ERROR", b"57014", b"PL/pgSQL function f() line 1 at PERFORM", b"ProcessInterrupts"),
+        (b"NOTICE", b"42P07", b"", b"x"),
+        (b"INFO", b"00000", b"", b"x"),
+    ],
+)
+def test_other_texts_stay(severity: bytes, state: bytes, context: bytes, routine: bytes) -> None:
+    fields = (("S", severity), ("V", severity), ("C", state), ("M", b"a text"), ("W", context), ("R", routine))
+    for clean in (scrub.clean_error, scrub.clean_notice):
+        assert ("M", b"a text") in clean(fields, None)
+
+
 @pytest.mark.parametrize("mechanisms", [[b"SCRAM-SHA-256"], [b"SCRAM-SHA-256-PLUS"]])
 def test_only_a_choice_is_narrowed(mechanisms: list[bytes]) -> None:
     assert auth.strip_channel_binding(codec.encode_sasl(mechanisms)[5:]) is None
