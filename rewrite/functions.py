@@ -221,6 +221,16 @@ def set_config_names(survey: Survey) -> frozenset[str]:
     return frozenset((_parameter(c) or "").lower() for c in survey.calls if c.names[-1] == "set_config")
 
 
+def may_write(survey: Survey, names: Names) -> bool:
+    """Whether the statement calls, in whatever way, code outside pg_catalog that may change data."""
+    catalog = names.catalog
+    called = [f.oid for c in survey.calls for f in catalog.functions_by_name.get(c.names[-1], ())]
+    called += [o.function for name in survey.operators for o in catalog.operators_by_name.get(name[-1], ())]
+    called += [oid for name in survey.types for t in catalog.types_by_name.get(name[-1], ()) for oid in t.functions]
+    found = (catalog.functions.get(oid) for oid in called)
+    return any(f is not None and f.schema != "pg_catalog" and f.volatility == "v" for f in found)
+
+
 def tells_withheld(survey: Survey, withheld: Mapping[str, frozenset[int]]) -> str | None:
     """Name of a function in the statement that could tell something about an object that is withheld."""
     for call in survey.calls:

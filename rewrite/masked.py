@@ -143,4 +143,8 @@ def _explained(run: Run, body: Node, rewriter: Rewriter | None) -> None:
     if "verbose" in options and targets and any(run.book.holds_literals(r) for r in relations):
         raise refuse("42501", "EXPLAIN VERBOSE of this statement could show defaults that hold data", "leave VERBOSE out")
     if "analyze" in options and any(run.book.masked_partition_key(r) for r in relations):
-        raise refuse("42501", "EXPLAIN ANALYZE would show the partitions, which a masked column decides", "leave ANALYZE out")
+        raise refuse(
+            "42501",
+            "EXPLAIN ANALYZE would show the partitions, which a masked column decides",
+            "leave ANALYZE out" if rewriter is not None else "leave ANALYZE out, or explain the query itself instead of EXECUTE",
+        )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rewrite import writes
-from rewrite.functions import Names, set_config_names
+from rewrite.functions import Names, may_write, set_config_names
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
 from rewrite.rewriter import Refused, Rewriter, refuse
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
+
+_STORAGE = frozenset({"pg_column_size", "pg_column_compression", "pg_column_toast_chunk_id"})
 
 
 @dataclass(slots=True)
@@ -49,15 +51,27 @@ def query(run: Run, kind: str, body: Node) -> Rewriter:
     rewriter = rewriter_for(run, kind, body)
     analyse(run, rewriter)
     writes.check(rewriter)
+    _no_storage(rewriter)
     rewriter.substitute()
     return rewriter
+
+
+def _no_storage(rewriter: Rewriter) -> None:
+    """How a value is stored (its size on disk, its compression) cannot be told of one that is masked on its way out."""
+    for call in rewriter.survey.calls:
+        if call.names[-1] in _STORAGE and rewriter.reads_masked():
+            raise refuse(
+                "0A000",
+                f"{call.names[-1]}() next to masked columns would not tell how values are stored",
+                "leave the masked columns out, or use pg_relation_size(), octet_length()",
+            )
 
 
 def done(rewriter: Rewriter, name: str, effects: Effect, prepared: str | None = None) -> tuple[Rewriter, StatementPlan, Node]:
     survey = rewriter.survey
     if set_config_names(survey):
         effects |= Effect.RESOLUTION
-    if survey.targets:
+    if survey.targets or may_write(survey, rewriter.names):
         effects |= Effect.WRITES
     shareable = not effects & ~Effect.WRITES and not rewriter.reads_constants and prepared is None
     return rewriter, StatementPlan(name, rewriter.touches(), effects, prepared, shareable), rewriter.expected()

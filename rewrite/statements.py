@@ -135,9 +135,17 @@ def not_supported(kind: str) -> Refusal:
 
 def plain_refusal(kind: str, body: Node) -> Refusal | None:
     """Why a statement of the PLAIN table may not run after all."""
-    if kind == "VariableSetStmt":
+    if kind == "VariableSetStmt" and not _sets_standard_strings(body):
         return setting(body.get("name", ""))
     return None
+
+
+def _sets_standard_strings(body: Node) -> bool:
+    """SET standard_conforming_strings = on, which restore scripts and drivers send: the way texts are read here anyway."""
+    if body.get("kind") != "VAR_SET_VALUE" or body.get("name", "").lower() != "standard_conforming_strings":
+        return False
+    values = [a.get("A_Const", {}) for a in body.get("args", [])]
+    return [v.get("sval", {}).get("sval", "").lower() for v in values] in (["on"], ["true"])
 
 
 def ddl_refusal(kind: str, body: Node) -> Refusal | None:

@@ -16,6 +16,10 @@ from rewrite.plan import Plan, Refusal
 
 def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None = None) -> None:
     """Note what the statement may change, at the moment it is sent."""
+    if bits & (plans.FIRES | plans.DDL):
+        s.fires = True
+        if bits == plans.FIRES:
+            return
     if bits & (plans.PREPARES | plans.EXECUTES):
         prepares = []
         for index, statement in enumerate(plan.statements):

@@ -67,13 +67,18 @@ def on_first_ready(s: State) -> None:
         s.wait = st.NOTHING
 
 
+def on_backend_key(s: State) -> None:
+    """Relayed as it is; the process number tells which notifications are the session's own."""
+    s.backend = int.from_bytes(asides.body(s)[:4], "big")
+
+
 def on_relayed(s: State) -> None:
-    """BackendKeyData, NegotiateProtocolVersion: as they are."""
+    """NegotiateProtocolVersion: as it is."""
 
 
 SERVER: Final[dict[int, Callable[[State], None]]] = {
     tags.AUTHENTICATION: on_authentication,
-    tags.BACKEND_KEY_DATA: on_relayed,
+    tags.BACKEND_KEY_DATA: on_backend_key,
     tags.NEGOTIATE_PROTOCOL_VERSION: on_relayed,
     tags.NOTICE_RESPONSE: asides.on_notice,
     tags.PARAMETER_STATUS: asides.on_parameter_status,

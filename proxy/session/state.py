@@ -140,6 +140,10 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.backend = 0
+        """The server process, as notifications name it."""
+        self.fires = False
+        """Something ran that may have fired a trigger: what this session notifies is no longer its own words alone."""
         self.view_stamp = 0
         """Names one profile and catalog."""
         self.stamp = 0
@@ -248,6 +252,8 @@ class State:
 
     def renew_view(self) -> View:
         old = self.view
+        if not self.masked:
+            self.fires = True
         try:
             view = self.authority.current(self.identity, self.options.clock())
         except Exception as error:

@@ -313,7 +313,7 @@ _BUILTIN = {
         array_length timezone jsonb_path_query_array jsonb_to_record""",
     "s": """age concat_ws current_setting current_schemas current_schema date_part date_trunc extract format json_build_object
         now pg_get_expr pg_get_indexdef obj_description to_char to_json to_regclass version pg_get_viewdef has_table_privilege
-        pg_typeof xmlelement json_populate_record jsonb_each""",
+        pg_column_size pg_typeof xmlelement json_populate_record jsonb_each""",
     "v": """clock_timestamp lo_get nextval pg_advisory_lock pg_notify pg_read_file pg_sleep query_to_xml random set_config setval
         table_to_xml ts_stat pg_terminate_backend""",
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rewrite.catalog import Catalog, Function, Operator
-from rewrite.plan import Verdict
+from rewrite.plan import Effect, Verdict
 from tests.support.minibank import CATALOG, context, plan, profile
 
 BANK = ("pg_catalog", "bank")
@@ -149,6 +149,9 @@ def test_implicit_operators() -> None:
         "SELECT set_config(name, 'off', false) FROM (VALUES ('x')) v(name)",
         "SELECT set_config(setting_name => 'x', new_value => 'y', is_local => false)",
         "SET standard_conforming_strings = off",
+        "SET standard_conforming_strings = DEFAULT",
+        "SET standard_conforming_strings FROM CURRENT",
+        "SET standard_conforming_strings = 'on', 'off'",
         "RESET standard_conforming_strings",
         "SET SESSION AUTHORIZATION x",
         "SET session_replication_role = replica",
@@ -213,3 +216,12 @@ def test_printed_definitions_are_looked_at(text: str) -> None:
 )
 def test_printed_definitions_are_refused_elsewhere(text: str) -> None:
     assert verdict(text) == "42501"
+
+
+def test_user_code_that_may_write_counts_as_a_write() -> None:
+    for volatility, effects in (("v", Effect.WRITES), ("s", Effect.NONE)):
+        catalog = with_function("bank", "book", volatility)
+        of = replace(profile(catalog, "f"), functions=frozenset({"bank.book"}))
+        assert plan("SELECT bank.book(1)", context(catalog=catalog, of=of)).effects == effects
+        operators = replace(catalog, version=f"o{volatility}", operators=(Operator("bank", "<->", 5000),))
+        assert plan("SELECT 1 OPERATOR(bank.<->) 2", context(catalog=operators, of=of)).effects == effects

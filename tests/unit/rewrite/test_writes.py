@@ -34,6 +34,7 @@ PASSES = [
     "COMMENT ON TABLE bank.branches IS 'x'",
     "GRANT SELECT ON bank.branches TO public",
     "LOCK TABLE bank.customers IN ACCESS SHARE MODE",
+    "LOCK TABLE bank.wealth, bank.wealth_low IN ACCESS SHARE MODE",
     "ANALYZE bank.customers",
 ]
 

@@ -53,6 +53,8 @@ def effect_of(words: list[str]) -> tuple[Effect, str | None]:
     if first in ("PREPARE", "EXECUTE", "DEALLOCATE"):
         effects = {"PREPARE": Effect.PREPARES, "EXECUTE": Effect.EXECUTES, "DEALLOCATE": Effect.NONE}
         return effects[first], second.lower()
+    if first in ("INSERT", "UPDATE", "DELETE"):
+        return Effect.WRITES, None
     return Effect.NONE, None
 
 
