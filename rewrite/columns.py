@@ -31,6 +31,11 @@ class Usage:
     """Columns of the row that ON CONFLICT could not insert: what the client gave, or the column's default."""
     refs: list[Ref] = field(default_factory=list)
     """References that mean (or may mean) a column of this relation, stars left out."""
+    stars: list[Ref] = field(default_factory=list)
+    rows: bool = False
+    """The whole row may be meant otherwise than by a star: by its name, by that of a join around it, by NATURAL."""
+    stored: set[str] = field(default_factory=set)
+    """Columns that are used elsewhere than in RETURNING of the write that reads the relation; `*` stands for all."""
 
     def clauses(self, column: str) -> set[str]:
         return self.columns.get(column, set()) | self.whole
@@ -45,18 +50,20 @@ class Columns:
         self.certain: set[int] = set()
         """id() of the nodes of qualified references that can only be columns, not functions in attribute notation."""
         for site, relation in relations.items():
-            real = tuple(c.name for c in relation.columns)
-            renamed = [c["String"].get("sval", "") for c in site.node.get("alias", {}).get("colnames", ())]
-            self.usages[site] = Usage(tuple(renamed[: len(real)]) + real[len(renamed) :])
+            self.usages[site] = Usage(visible_names(site, relation))
         for level in survey.levels:
             if level.natural:
                 for site in self._known(level):
-                    self.usages[site].whole.add("join")
+                    usage = self.usages[site]
+                    usage.whole.add("join")
+                    usage.rows = True
+                    usage.stored.add("*")
         for ref in survey.refs:
             self._ref(ref)
 
-    def _known(self, level: Level) -> list[Site]:
-        return [s for s in level.sites if s in self.usages]
+    def _known(self, level: Level, sees: frozenset[Site] | None = None) -> list[Site]:
+        """The relations of the level that can be meant; where not all of them are seen, the target of a write never is."""
+        return [s for s in level.sites if s in self.usages and (sees is None or s.use is not Use.TARGET)]
 
     def _column(self, site: Site, name: str, ref: Ref) -> bool:
         usage = self.usages[site]
@@ -64,6 +71,8 @@ class Columns:
             real = self.relations[site].columns[usage.names.index(name)].name
             usage.columns.setdefault(real, set()).add(ref.clause)
             usage.refs.append(ref)
+            if not _in_returning(site, ref):
+                usage.stored.add(real)
             return True
         if name in SYSTEM_COLUMNS:
             usage.system.add(name)
@@ -71,9 +80,16 @@ class Columns:
         return False
 
     def _whole(self, site: Site, ref: Ref, *, star: bool) -> None:
-        self.usages[site].whole.add(ref.clause)
+        usage = self.usages[site]
+        usage.whole.add(ref.clause)
         if not star:
-            self.usages[site].refs.append(ref)
+            usage.refs.append(ref)
+        if star and ref.fields[-1] == "*":
+            usage.stars.append(ref)
+        else:
+            usage.rows = True
+        if not _in_returning(site, ref):
+            usage.stored.add("*")
 
     def _ref(self, ref: Ref) -> None:
         *qualifier, name = ref.fields
@@ -86,7 +102,9 @@ class Columns:
             self._qualified(qualifier[0], name, ref)
 
     def _target_row(self, level: Level, alias: str, name: str, ref: Ref) -> None:
-        """`excluded`, `old` and `new` are rows of the target of a write."""
+        """`excluded`, `old` and `new` are rows of the target of a write; the latter two unless something else has the name."""
+        if alias not in level.rows | {"excluded"} or any(s.alias == alias for s in level.sites):
+            return
         for site in self._known(level):
             if site.use is not Use.TARGET:
                 continue
@@ -98,31 +116,32 @@ class Columns:
 
     def _unqualified(self, name: str, ref: Ref) -> None:
         level: Level | None = ref.level
-        sure = ref.sure
+        sees = ref.sees
         if name == "*":
-            for site in self._known(ref.level):
+            for site in self._known(ref.level, sees):
                 self._whole(site, ref, star=True)
             return
         while level is not None:
             found = False
-            for site in self._known(level):
+            for site in self._known(level, sees):
                 if self._column(site, name, ref):
-                    found = True
+                    found = found or sees is None or site in sees
                 if site.alias == name:
                     self._whole(site, ref, star=False)
             if name in level.joins:
                 self._join(level, ref)
-            self._target_row(level, name, "*", ref)
-            if found and sure and not level.joins:
+            if sees is None:
+                self._target_row(level, name, "*", ref)
+            if found and not level.joins:
                 return
-            sure = level.sure
+            sees = level.sees
             level = level.parent
 
     def _qualified(self, alias: str, name: str, ref: Ref) -> None:
         level: Level | None = ref.level
-        sure = ref.sure
+        sees = ref.sees
         while level is not None:
-            sites = [s for s in self._known(level) if s.alias == alias]
+            sites = [s for s in self._known(level, sees) if s.alias == alias]
             for site in sites:
                 if name == "*":
                     self._whole(site, ref, star=True)
@@ -130,19 +149,22 @@ class Columns:
                     self._whole(site, ref, star=False)  # alias.function: functional notation on the row
             if alias in level.joins:
                 self._join(level, ref)
-            self._target_row(level, alias, name, ref)
-            if (sites or alias in level.others) and sure and not level.joins:
-                if sites and all(name in self.usages[s].names for s in sites):
+            if sees is None:
+                self._target_row(level, alias, name, ref)
+            visible = [s for s in sites if sees is None or s in sees]
+            if (visible or (alias in level.others and sees is None)) and not level.joins:
+                if visible and all(name in self.usages[s].names for s in sites):
                     self.certain.add(id(ref.node))
                 return
-            sure = level.sure
+            sees = level.sees
             level = level.parent
 
     def _schema_qualified(self, qualifier: list[str], name: str, ref: Ref) -> None:
         """`schema.table.column`: means the unaliased relation of that name."""
         level: Level | None = ref.level
+        sees = ref.sees
         while level is not None:
-            for site in self._known(level):
+            for site in self._known(level, sees):
                 relation = self.relations[site]
                 if "alias" not in site.node and (relation.schema, relation.name) == (qualifier[-2], qualifier[-1]):
                     if name == "*":
@@ -151,9 +173,23 @@ class Columns:
                         self.certain.add(id(ref.node))
                     elif name not in SYSTEM_COLUMNS:
                         self._whole(site, ref, star=False)
+            sees = level.sees
             level = level.parent
 
     def _join(self, level: Level, ref: Ref) -> None:
         """A reference through the alias of a join may mean any column of the relations in it."""
         for site in self._known(level):
             self._whole(site, ref, star=True)
+            self.usages[site].rows = True
+
+
+def visible_names(site: Site, relation: Relation) -> tuple[str, ...]:
+    """The relation's columns, in order, under the names by which the query knows them."""
+    real = tuple(c.name for c in relation.columns)
+    renamed = [c["String"].get("sval", "") for c in site.node.get("alias", {}).get("colnames", ())]
+    return tuple(renamed[: len(real)]) + real[len(renamed) :]
+
+
+def _in_returning(site: Site, ref: Ref) -> bool:
+    """Whether the reference stands in RETURNING of the write whose level the relation belongs to."""
+    return ("returning", id(site.level.body)) in ref.path

@@ -19,6 +19,7 @@ from rewrite.resolve import Special, Unresolved, resolve
 from rewrite.returned import ReturnedMask
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import Spans
+from rewrite.stars import write_out
 from rewrite.statements import DDL_NODES
 from rewrite.survey import Level, Site, Survey, Use
 from rewrite.verify import VerificationError
@@ -65,7 +66,9 @@ class Rewriter:
     derived: list[Node] = field(default_factory=list)
     """Trees of the derived tables put in."""
     returning: list[ReturnedMask] = field(default_factory=list)
-    """Items of RETURNING that are masked in their place."""
+    """What is masked in its place in RETURNING."""
+    stars: dict[int, dict[int, list[Node]]] = field(default_factory=dict)
+    """Stars written out, by id() of the query's body and place in its target list."""
     allow_ddl: bool = False
     definition: bool = False
     """The text is a view's definition: denied columns are looked at by what reads the view."""
@@ -173,7 +176,7 @@ class Rewriter:
 
     def reads_masked(self) -> bool:
         """Whether anything the statement reads may come from a masked column."""
-        return any(
+        return bool(self.returning) or any(
             source.decides or any(self.usage(site).clauses(name) for name in source.masked | source.denied)
             for site, source in self.sources.items()
         )
@@ -241,6 +244,10 @@ class Rewriter:
         self.edit(site.location, site.location, quote_ident(schema) + ".")
         self.replacements[id(site.node)] = {**strip(site.node), "schemaname": schema}
 
+    def alias(self, site: Site) -> str:
+        """The alias by which a relation can be referred to once it has been replaced."""
+        return self._alias(site) if site in self.sources and site.use is Use.SOURCE and "alias" not in site.node else site.alias
+
     def _alias(self, site: Site) -> str:
         """The alias of the derived table: the relation's name, or schema.name where another item has the same name."""
         same = [s for s in site.level.sites if s is not site and s.alias == site.alias]
@@ -294,8 +301,10 @@ class Rewriter:
             return ()
         relation = self.relations[site]
         what = f"system columns of {relation.schema}.{relation.name}"
-        if relation.kind == "v" or usage.whole:
-            raise refuse("0A000", f"{what} cannot be used here", "name the columns you need instead of using *")
+        if relation.kind == "v":
+            raise refuse("0A000", f"{what}, a view, cannot be used", "name the columns you need")
+        if usage.whole and not write_out(self, site):
+            raise refuse("0A000", f"{what} cannot be used here", "name the columns you need instead of using * or the whole row")
         if "tableoid" in usage.system and relation.kind == "p":
             hidden = {c.attnum for c in relation.columns if c.name in source.masked | source.denied}
             if hidden & relation.partition_key or 0 in relation.partition_key:

@@ -120,6 +120,26 @@ class Spans:
             i += 1
         raise SpanError("a parenthesis is not closed")
 
+    def unwrapped(self, location: int, parts: int) -> tuple[int, int]:
+        """Bytes of the name of `parts` parts that starts at the byte offset, with all parentheses around nothing but it."""
+        first = self.at(location)
+        last = self._name_end(first, parts)
+        while self._word(first - 1) == "(" and self._word(last + 1) == ")":
+            first, last = first - 1, last + 1
+        return self.tokens[first].start, self.tokens[last].end
+
+    def item_end(self, location: int) -> int:
+        """Byte after the list item that starts at the byte offset: before the next comma, closing parenthesis or semicolon."""
+        i = self.at(location)
+        depth = 0
+        while i < len(self.tokens):
+            word = self.tokens[i].text
+            if depth == 0 and word in (",", ")", ";"):
+                break
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(word, 0)
+            i += 1
+        return self.tokens[i - 1].end
+
     def next_is(self, offset: int, word: str) -> bool:
         """Whether the first token at or after the byte offset is `word`."""
         return self._word(self.at_or_after(offset)) == word

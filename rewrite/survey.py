@@ -8,12 +8,22 @@ What the walk does not know ends up in `unknown`, and the planner refuses it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from rewrite.nodes import EXPRESSIONS
 from rewrite.pgtree import Node, strings
+
+Path: TypeAlias = tuple[tuple[str, int], ...]
+"""Where in the statement something stands: `cte` and a CommonTableExpr, `write` or `returning` and an INSERT, UPDATE, DELETE or
+MERGE (their id()), the outermost first."""
+
+Ctes: TypeAlias = Mapping[str, Node]
+"""The common table expressions in sight, by name."""
+
+_NOTHING: frozenset[Site] = frozenset()
 
 
 class Use(enum.Enum):
@@ -30,14 +40,15 @@ class Level:
     body: Node
     sites: list[Site] = field(default_factory=list)
     others: set[str] = field(default_factory=set)
-    """Aliases of range items that are not relations: subqueries, functions, common table expressions."""
+    """Aliases of range items that are not relations: subqueries, functions, common table expressions; empty for one without."""
     joins: dict[str, bool] = field(default_factory=dict)
     """Aliases of joins; True when the alias renames columns."""
     natural: bool = False
     rows: set[str] = field(default_factory=set)
     """Names by which RETURNING knows the target's old and new rows (PostgreSQL 18)."""
-    sure: bool = True
-    """Everything in the parent's range table is visible here. Not so in WITH, in FROM and in ON (see `Survey._seeing`)."""
+    sees: frozenset[Site] | None = None
+    """What of the parent's range table is certainly visible here; None: all of it (see `Survey._seeing`)."""
+    path: Path = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +61,9 @@ class Site:
     cte: bool = False
     item: Node | None = None
     """The range table item around it, type key included: {"RangeVar": ...} or {"RangeTableSample": ...}."""
+    path: Path = ()
+    refers: Node | None = None
+    """The CommonTableExpr that it names, if it is no relation."""
 
     @property
     def schema(self) -> str | None:
@@ -87,19 +101,9 @@ class Ref:
     clause: str
     """output, filter, join, group, sort, write or unknown."""
     node: Node
-    sure: bool = True
-    """Everything in the level's range table is visible here."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Returned:
-    """An item of RETURNING that is nothing but a column or a star."""
-
-    level: Level
-    clause: Node
-    index: int
-    """Place in the clause's `exprs`."""
-    ref: Ref
+    sees: frozenset[Site] | None = None
+    """What of the level's range table is certainly visible here; None: all of it."""
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,9 +115,6 @@ class Call:
     sure: bool = True
     """Everything in the level's range table is visible here, and the level's WHERE has been applied."""
 
-
-_MORE_RELATIONS = {"fromClause", "usingClause", "sourceRelation"}
-"""Fields of a write that bring relations besides its target into sight."""
 
 _CLAUSES = {
     "targetList": "output",
@@ -150,56 +151,63 @@ class Survey:
         """SelectStmt bodies that carry an INTO clause."""
         self.targets: list[tuple[str, Node]] = []
         """(kind, body) of every INSERT, UPDATE, DELETE and MERGE, the outermost first."""
-        self.returned: list[Returned] = []
-        """Plain columns and stars that a statement with no relation but its target returns; not in `refs`."""
         self.locks: bool = False
-        self._sure = True
+        self._sees: frozenset[Site] | None = None
+        self._path: Path = ()
         self.root = Level(None, body)
-        self._typed(kind, body, self.root, frozenset(), "unknown", top=True)
+        self._typed(kind, body, self.root, {}, "unknown", top=True)
 
     # -- levels ---------------------------------------------------------------------------------------------------------
 
     def _level(self, parent: Level, body: Node) -> Level:
-        level = Level(parent, body, sure=self._sure)
+        level = Level(parent, body, sees=self._sees, path=self._path)
         self.levels.append(level)
         return level
 
     @contextmanager
-    def _seeing(self, everything: bool) -> Iterator[None]:
-        """While names are walked that see (or may not see) all of their level's range table.
+    def _seeing(self, sites: frozenset[Site] | None) -> Iterator[None]:
+        """While names are walked that are certain to see only the given relations of their level (None: all).
 
-        WITH sees nothing of it, a subquery in FROM sees nothing unless LATERAL and then only what stands left of it, ON sees the
-        two sides of its join: a name that looks like a column of the level may there be one of a level further out.
+        WITH sees nothing of it, nor does the query of an INSERT; a subquery in FROM sees nothing unless LATERAL and then only
+        what stands left of it; ON sees the two sides of its join. A name that looks like a column of the level may there be one
+        of a level further out; in none of these places it can be one of the target of a write.
         """
-        before, self._sure = self._sure, everything
+        before, self._sees = self._sees, sites
         yield
-        self._sure = before
+        self._sees = before
 
-    def _with(self, body: Node, level: Level, ctes: frozenset[str]) -> frozenset[str]:
+    @contextmanager
+    def _inside(self, what: str, node: Node) -> Iterator[None]:
+        before, self._path = self._path, (*self._path, (what, id(node)))
+        yield
+        self._path = before
+
+    def _with(self, body: Node, level: Level, ctes: Ctes) -> Ctes:
         clause = body.get("withClause")
         if clause is None:
             return ctes
-        with self._seeing(False):
+        with self._seeing(_NOTHING):
             return self._ctes(clause, level, ctes)
 
-    def _ctes(self, clause: Node, level: Level, ctes: frozenset[str]) -> frozenset[str]:
+    def _ctes(self, clause: Node, level: Level, ctes: Ctes) -> Ctes:
         items = [c["CommonTableExpr"] for c in clause["ctes"]]
-        names = frozenset(c["ctename"] for c in items)
-        inner = ctes | names if clause.get("recursive") else ctes
+        names = {c["ctename"]: c for c in items}
+        inner = {**ctes, **names} if clause.get("recursive") else ctes
         for item in items:
-            for key, value in item.items():
-                if key not in ("aliascolnames",):
-                    self._any(value, level, inner, "unknown")
+            with self._inside("cte", item):
+                for key, value in item.items():
+                    if key not in ("aliascolnames",):
+                        self._any(value, level, inner, "unknown")
             if not clause.get("recursive"):
-                inner = inner | {item["ctename"]}
-        return ctes | names
+                inner = {**inner, item["ctename"]: item}
+        return {**ctes, **names}
 
-    def _select(self, body: Node, parent: Level, ctes: frozenset[str]) -> None:
+    def _select(self, body: Node, parent: Level, ctes: Ctes) -> None:
         level = self._level(parent, body)
-        with self._seeing(True):
+        with self._seeing(None):
             self._select_parts(body, level, self._with(body, level, ctes))
 
-    def _select_parts(self, body: Node, level: Level, scope: frozenset[str]) -> None:
+    def _select_parts(self, body: Node, level: Level, scope: Ctes) -> None:
         if "intoClause" in body:
             self.into.append(body)
         for item in body.get("fromClause", ()):
@@ -213,68 +221,61 @@ class Survey:
             elif key not in ("withClause", "fromClause", "larg", "rarg", "intoClause"):
                 self._any(value, level, scope, _CLAUSES.get(key, "unknown"))
 
-    def _dml(self, kind: str, body: Node, parent: Level, ctes: frozenset[str]) -> None:
+    def _dml(self, kind: str, body: Node, parent: Level, ctes: Ctes) -> None:
         self.targets.append((kind, body))
         level = self._level(parent, body)
-        with self._seeing(True):
+        with self._seeing(None):
             self._dml_parts(kind, body, level, self._with(body, level, ctes))
 
-    def _dml_parts(self, kind: str, body: Node, level: Level, scope: frozenset[str]) -> None:
-        self._site(body["relation"], Use.TARGET, level, frozenset())
-        for key in ("fromClause", "usingClause"):
-            for item in body.get(key, ()):
-                self._from(item, level, scope)
-        if "sourceRelation" in body:
-            self._from(body["sourceRelation"], level, scope)
+    def _dml_parts(self, kind: str, body: Node, level: Level, scope: Ctes) -> None:
+        self._site(body["relation"], Use.TARGET, level, {})
+        with self._inside("write", body):
+            for key in ("fromClause", "usingClause"):
+                for item in body.get(key, ()):
+                    self._from(item, level, scope)
+            if "sourceRelation" in body:
+                self._from(body["sourceRelation"], level, scope)
         if "onConflictClause" in body or kind == "InsertStmt":
             level.others.add("excluded")
         level.rows |= {"old", "new"}
         for option in body.get("returningClause", {}).get("options", ()):
             level.rows.add(option["ReturningOption"].get("value", ""))
         for key, value in body.items():
-            if key in ("withClause", "relation", "fromClause", "usingClause", "sourceRelation", "cols"):
-                if key == "cols":
-                    for col in value:
-                        self._any(col["ResTarget"].get("indirection", []), level, scope, "write")
+            if key in ("withClause", "relation", "fromClause", "usingClause", "sourceRelation"):
                 continue
-            if key == "returningClause" and level.parent is self.root and not body.keys() & _MORE_RELATIONS:
-                self._returning(value, level, scope)
-                continue
-            if key in ("returningClause", "returningList"):
-                clause = "output"
-            elif key in ("targetList", "mergeWhenClauses", "onConflictClause", "selectStmt"):
-                clause = "write"
-            else:
-                clause = _CLAUSES.get(key, "unknown")
-            self._any(value, level, scope, clause)
+            with self._inside("returning" if key == "returningClause" else "write", body):
+                self._dml_part(key, value, level, scope)
 
-    def _returning(self, clause: Node, level: Level, scope: frozenset[str]) -> None:
-        """RETURNING of a statement whose only relation is its target: plain columns and stars are kept apart in `returned`."""
-        self._any(clause.get("options", []), level, scope, "output")
-        for index, item in enumerate(clause["exprs"]):
-            target = item["ResTarget"]
-            reference = target.get("val", {}).get("ColumnRef")
-            if reference is None:
-                self._any(item, level, scope, "output")
-                continue
-            self.returned.append(Returned(level, clause, index, Ref(_fields(reference), level, "output", reference)))
+    def _dml_part(self, key: str, value: Node, level: Level, scope: Ctes) -> None:
+        if key == "cols":
+            for col in value:
+                self._any(col["ResTarget"].get("indirection", []), level, scope, "write")
+        elif key == "selectStmt":
+            with self._seeing(_NOTHING):
+                self._any(value, level, scope, "write")
+        elif key == "returningClause":
+            self._any(value, level, scope, "output")
+        elif key in ("targetList", "mergeWhenClauses", "onConflictClause"):
+            self._any(value, level, scope, "write")
+        else:
+            self._any(value, level, scope, _CLAUSES.get(key, "unknown"))
 
     # -- range items ----------------------------------------------------------------------------------------------------
 
-    def _site(self, node: Node, use: Use, level: Level, ctes: frozenset[str], item: Node | None = None) -> None:
+    def _site(self, node: Node, use: Use, level: Level, ctes: Ctes, item: Node | None = None) -> None:
         cte = use is Use.SOURCE and "schemaname" not in node and node["relname"] in ctes
-        site = Site(node, use, level, cte, item)
+        site = Site(node, use, level, cte, item, self._path, ctes[node["relname"]] if cte else None)
         if cte:
             level.others.add(site.alias)
         else:
             level.sites.append(site)
         self.sites.append(site)
 
-    def _from(self, item: Node, level: Level, ctes: frozenset[str]) -> None:
-        with self._seeing(False):
+    def _from(self, item: Node, level: Level, ctes: Ctes) -> None:
+        with self._seeing(_NOTHING):
             self._range_item(item, level, ctes)
 
-    def _range_item(self, item: Node, level: Level, ctes: frozenset[str]) -> None:
+    def _range_item(self, item: Node, level: Level, ctes: Ctes) -> None:
         ((kind, body),) = item.items()
         alias = body.get("alias", {}).get("aliasname")
         if kind == "RangeVar":
@@ -289,6 +290,7 @@ class Survey:
             using_alias = body.get("join_using_alias", {}).get("aliasname")
             if using_alias is not None:
                 level.joins[using_alias] = False
+            before = len(level.sites)
             self._from(body["larg"], level, ctes)
             self._from(body["rarg"], level, ctes)
             if body.get("isNatural"):
@@ -296,19 +298,19 @@ class Survey:
             if body.get("isNatural") or "usingClause" in body:
                 self.operators.append(("=",))
             for name in strings(body.get("usingClause", [])):
-                self.refs.append(Ref((name,), level, "join", body))
+                self.refs.append(Ref((name,), level, "join", body, frozenset(level.sites[before:]), self._path))
             if "quals" in body:
-                self._any(body["quals"], level, ctes, "join")
+                with self._seeing(frozenset(level.sites[before:])):
+                    self._any(body["quals"], level, ctes, "join")
         else:  # RangeSubselect, RangeFunction, RangeTableFunc, JsonTable
             if kind not in EXPRESSIONS:
                 self.unknown.append(kind)
-            if alias is not None:
-                level.others.add(alias)
+            level.others.add(alias or "")
             self._any({k: v for k, v in body.items() if k != "alias"}, level, ctes, "output")
 
     # -- everything else ------------------------------------------------------------------------------------------------
 
-    def _any(self, node: Node, level: Level, ctes: frozenset[str], clause: str) -> None:
+    def _any(self, node: Node, level: Level, ctes: Ctes, clause: str) -> None:
         if isinstance(node, dict):
             if len(node) == 1:
                 ((key, value),) = node.items()
@@ -316,7 +318,7 @@ class Survey:
                     self._typed(key, value, level, ctes, clause)
                     return
             if "relname" in node and "relpersistence" in node:
-                self._site(node, Use.NAME, level, frozenset())
+                self._site(node, Use.NAME, level, {})
                 return
             if "names" in node and "typemod" in node:
                 self.types.append(strings(node["names"]))
@@ -327,21 +329,21 @@ class Survey:
             for value in node:
                 self._any(value, level, ctes, clause)
 
-    def _typed(self, kind: str, body: Node, level: Level, ctes: frozenset[str], clause: str, *, top: bool = False) -> None:
+    def _typed(self, kind: str, body: Node, level: Level, ctes: Ctes, clause: str, *, top: bool = False) -> None:
         if kind == "SelectStmt":
             self._select(body, level, ctes)
         elif kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
             self._dml(kind, body, level, ctes)
         elif kind == "RangeVar":
-            self._site(body, Use.NAME, level, frozenset())
+            self._site(body, Use.NAME, level, {})
         elif kind == "ColumnRef":
             fields = _fields(body)
-            self.refs.append(Ref(fields, level, clause, body, self._sure))
+            self.refs.append(Ref(fields, level, clause, body, self._sees, self._path))
         elif top:
             self._any(body, level, ctes, clause)
         else:
             if kind == "FuncCall":
-                self.calls.append(Call(strings(body["funcname"]), body, level, self._sure))
+                self.calls.append(Call(strings(body["funcname"]), body, level, self._sees is None))
             elif kind in ("A_Expr", "SubLink", "SortBy"):
                 for key in ("name", "operName", "useOp"):
                     if key in body:

@@ -14,23 +14,51 @@ from rewrite.pgtree import Node
 from rewrite.plan import Effect, Refusal
 from rewrite.rewriter import Refused, Rewriter
 from rewrite.source import Source
-from rewrite.survey import Site
+from rewrite.survey import Site, Use
 
 
 def check(rewriter: Rewriter) -> None:
     """Refuse every INSERT, UPDATE, DELETE and MERGE in the statement that would launder or destroy data. Raises Refused."""
-    permanent = False
     for kind, body in rewriter.survey.targets:
         site = next(s for s in rewriter.survey.sites if s.node is body["relation"])
         if site in rewriter.temporary:
             continue
-        permanent = True
         _target(rewriter, kind, body, site)
-    if permanent and rewriter.reads_masked():
-        raise _refuse(
-            "a write may not depend on masked columns: masked values would be stored as if they were real",
-            "leave the masked columns out, or write into a temporary table",
-        )
+        source = rewriter.sources.get(site)
+        if (source is not None and source.decides) or _depends_on_masked(rewriter, ("write", id(body)), set()):
+            raise _refuse(
+                "a write may not depend on masked columns: masked values would be stored as if they were real",
+                "leave the masked columns out, or write into a temporary table",
+            )
+
+
+def _depends_on_masked(rewriter: Rewriter, place: tuple[str, int], seen: set[tuple[str, int]]) -> bool:
+    """Whether what stands in a place of the statement, or in a common table expression it names, reads a masked column.
+
+    For a write that is everything but its WITH, of which it depends on what it names, and its RETURNING, which nothing is
+    stored from.
+    """
+    seen.add(place)
+    if place[0] == "cte" and any(place in r.ref.path for r in rewriter.returning):
+        return True
+    for site in rewriter.survey.sites:
+        if place not in site.path:
+            continue
+        if site.refers is not None:
+            further = ("cte", id(site.refers))
+            if further not in seen and _depends_on_masked(rewriter, further, seen):
+                return True
+        source = rewriter.sources.get(site)
+        if source is None or site.use is Use.TARGET:
+            continue
+        usage = rewriter.usage(site)
+        hidden = source.masked | source.denied
+        used = usage.whole or any(usage.clauses(name) for name in hidden)
+        if place[0] == "write":
+            used = "*" in usage.stored or bool(hidden & usage.stored)
+        if source.decides or (hidden and used):
+            return True
+    return False
 
 
 def into(rewriter: Rewriter, relation: Node) -> None:

@@ -126,7 +126,6 @@ def used(text: str, relation: str) -> set[str]:
         found = CATALOG.by_name.get((site.schema or "public", site.name))
         if not site.cte and found is not None:
             relations[site] = found
-    s.refs.extend(item.ref for item in s.returned)  # none of them masked in its place
     columns = Columns(s, relations)
     usage = next(u for site, u in columns.usages.items() if site.name == relation)
     return set(usage.columns) | ({"*"} if usage.whole else set())

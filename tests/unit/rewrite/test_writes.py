@@ -38,22 +38,44 @@ PASSES = [
     "ANALYZE bank.customers",
 ]
 
-REFUSED = [
-    "UPDATE bank.transactions SET amount = 1 WHERE id = 7",  # amount < 100 would show the memo
-    "UPDATE bank.customers SET vip = true FROM generate_series(1, 2) RETURNING *",
+RETURNED = [
     "UPDATE bank.customers SET vip = true FROM bank.branches b RETURNING phone",
     "UPDATE bank.customers SET vip = true RETURNING lower(phone)",
-    "UPDATE bank.customers SET vip = true RETURNING customers",
     "UPDATE bank.customers SET vip = true RETURNING customers.*, customers",
-    "WITH u AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * FROM u",
     "WITH u AS (UPDATE bank.customers SET vip = true RETURNING id) UPDATE bank.customers SET vip = false FROM u RETURNING phone",
+    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING watchlist",
+    "UPDATE bank.customers SET vip = true RETURNING customers",
+    "UPDATE bank.customers SET vip = true RETURNING row_to_json(customers.*)",
+    "UPDATE bank.customers SET vip = true RETURNING bank.customers.phone",
+    "UPDATE bank.customers SET vip = true RETURNING (SELECT phone)",
+    "DELETE FROM bank.customers RETURNING old.*",
+    "WITH x AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * FROM x",
+    "WITH u AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * FROM u",
+    "WITH u AS (UPDATE bank.branches SET name = 'x' RETURNING code) SELECT phone FROM bank.customers, u",
+    "UPDATE bank.branches SET name = 'x' RETURNING (SELECT max(phone) FROM bank.customers)",
+    "INSERT INTO bank.customers (id, name) SELECT id, name FROM (VALUES (1, 'x')) AS v(id, name) RETURNING name",
+    "DELETE FROM bank.customers USING bank.accounts a JOIN bank.branches b ON status = code RETURNING phone",
+]
+
+REFUSED = [
+    "UPDATE bank.customers SET vip = true RETURNING (customers).phone",
+    "UPDATE bank.customers SET vip = true RETURNING phone(customers)",
+    "UPDATE bank.customers SET vip = true RETURNING ROW(customers.*)",
+    "UPDATE bank.customers SET vip = true RETURNING new",
+    "UPDATE bank.customers SET vip = true RETURNING (SELECT phone FROM generate_series(1, 2) LIMIT 1)",
+    "UPDATE bank.accounts SET status = 'x' RETURNING accounts",
+    "WITH u AS (UPDATE bank.customers SET vip = true RETURNING phone) INSERT INTO public.customers (phone) SELECT phone FROM u",
+    "WITH u AS (UPDATE bank.watchlist SET id = 1 RETURNING hotline), v AS (TABLE u) INSERT INTO bank.branches TABLE v",
+    "WITH u AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * INTO public.t FROM u",
+    "WITH RECURSIVE r AS (SELECT id FROM bank.v_contact WHERE phone <> '' UNION TABLE r) DELETE FROM bank.branches USING r",
+    "UPDATE bank.transactions SET amount = 1 WHERE id = 7",  # amount < 100 would show the memo
+    "UPDATE bank.customers SET vip = true FROM generate_series(1, 2) RETURNING *",
     "INSERT INTO bank.customers (id, phone) VALUES (1, '13000000000')",
     "INSERT INTO bank.customers VALUES (1)",
     "INSERT INTO bank.branches SELECT name, phone FROM bank.customers",
     "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers WHERE phone LIKE '13%'",
     "INSERT INTO bank.branches SELECT branch, branch FROM bank.customers ORDER BY balance LIMIT 1",
     "INSERT INTO bank.branches SELECT label, label FROM bank.v_label",
-    "INSERT INTO bank.watchlist (id) VALUES (1) RETURNING watchlist",
     "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = excluded.hotline",
     "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = excluded::text",
     "INSERT INTO bank.watchlist (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET reason = watchlist.hotline",
@@ -64,21 +86,15 @@ REFUSED = [
     "UPDATE bank.customers SET contact.phone = 'x'",
     "UPDATE bank.customers SET branch = phone",
     "UPDATE bank.customers SET vip = true WHERE phone = 'x'",
-    "UPDATE bank.customers SET vip = true RETURNING customers",
-    "UPDATE bank.customers SET vip = true RETURNING row_to_json(customers.*)",
-    "UPDATE bank.customers SET vip = true RETURNING bank.customers.phone",
-    "UPDATE bank.customers SET vip = true RETURNING (SELECT phone)",
     "UPDATE bank.branches SET name = c.phone FROM bank.customers c",
     "UPDATE bank.corporate SET phone = 'x'",
     "UPDATE bank.transactions_1 SET memo = 'x'",
     "DELETE FROM bank.customers WHERE balance > 1000",
     "DELETE FROM bank.branches WHERE code IN (SELECT name FROM bank.customers)",
-    "DELETE FROM bank.customers RETURNING old.*",
     "MERGE INTO bank.customers c USING bank.branches b ON c.phone = b.code WHEN MATCHED THEN DELETE",
     "MERGE INTO bank.customers c USING bank.branches b ON c.branch = b.code WHEN MATCHED THEN UPDATE SET phone = 'x'",
     "MERGE INTO bank.customers c USING bank.branches b ON c.branch = b.code WHEN MATCHED AND c.phone = 'x' THEN DELETE",
     "MERGE INTO bank.branches b USING bank.customers c ON true WHEN NOT MATCHED THEN INSERT VALUES (c.phone, c.name)",
-    "WITH x AS (UPDATE bank.customers SET vip = true RETURNING phone) SELECT * FROM x",
     "CREATE TABLE public.t AS SELECT phone FROM bank.customers",
     "CREATE TABLE public.t AS SELECT id FROM bank.customers WHERE phone LIKE '13%'",
     "CREATE TABLE public.t AS EXECUTE p",
@@ -141,6 +157,13 @@ def test_goes_on(text: str) -> None:
     assert got.verdict in (Verdict.PASS, Verdict.REWRITE), got.refusal
 
 
+@pytest.mark.parametrize("text", RETURNED)
+def test_what_is_returned_is_masked(text: str) -> None:
+    got = plan(text)
+    assert got.verdict is Verdict.REWRITE, got.refusal
+    assert "overlay" in got.text or "pg_catalog" in got.text
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_refused(text: str) -> None:
     got = plan(text)
@@ -158,6 +181,9 @@ def test_into_the_session_s_own_temporary_tables() -> None:
         "CREATE INDEX ON t (a)",
     ):
         assert plan(text, own).verdict is Verdict.REWRITE, text
-    assert plan(
-        "WITH x AS (INSERT INTO bank.branches VALUES ('a', 'b')) INSERT INTO t SELECT phone FROM bank.customers", own
-    ).verdict is (Verdict.REFUSE)
+    branch = (
+        "WITH x AS (INSERT INTO bank.branches VALUES ('a', 'b') RETURNING code) INSERT INTO t SELECT phone FROM bank.customers, x"
+    )
+    assert plan(branch, own).verdict is Verdict.REWRITE
+    phone = "WITH x AS (SELECT phone FROM bank.customers), y AS (INSERT INTO bank.branches TABLE x) INSERT INTO t VALUES (1)"
+    assert plan(phone, own).verdict is Verdict.REFUSE
