@@ -179,6 +179,9 @@ def test_equals_the_masked_copy(bank: Bank, case: Case) -> None:
     context = _prepare(bank, case)
     try:
         plan = bank.planner.plan(case.statement, context)
+        if plan.refusal is not None and case.since > bank.catalog.server_version:
+            assert execute(bank.masked, case.statement).error is not None
+            return
         assert plan.verdict in (Verdict.PASS, Verdict.REWRITE), plan.refusal
         raw = execute(bank.raw, plan.text)
         masked = execute(bank.masked, case.statement.replace("minibank.", "minibank_masked."))
@@ -186,6 +189,8 @@ def test_equals_the_masked_copy(bank: Bank, case: Case) -> None:
         for connection in (bank.raw, bank.masked):
             for reset in ("ROLLBACK", "DISCARD ALL"):
                 execute(connection, reset)
+    if case.since:
+        assert (masked.error is None) == (case.since <= bank.catalog.server_version), masked.text
     leaked = [c for c in bank.canaries if c in raw.text]
     assert not leaked, plan.text
     if case.get("compare") == "nothing":

@@ -310,14 +310,16 @@ RELATIONS = (
 _BUILTIN = {
     "i": """abs bpchar ceil concat left length lower lpad md5 nullif overlay regexp_replace replace right round row_to_json rpad
         split_part substr substring to_jsonb upper jsonb_build_object jsonb_populate_record unnest generate_series power
-        array_length timezone jsonb_path_query_array jsonb_to_record""",
+        array_length timezone jsonb_path_query_array jsonb_to_record
+        jsonb_to_recordset jsonb_each_text jsonb_path_query_first xmlcomment xpath regexp_split_to_table overlaps btrim ltrim rtrim
+        similar_to_escape like_escape position normalize is_normalized xmlexists""",
     "s": """age concat_ws current_setting current_schemas current_schema date_part date_trunc extract format json_build_object
         now pg_get_expr pg_get_indexdef obj_description to_char to_json to_regclass version pg_get_viewdef has_table_privilege
         pg_column_size pg_typeof xmlelement json_populate_record jsonb_each""",
     "v": """clock_timestamp lo_get nextval pg_advisory_lock pg_notify pg_read_file pg_sleep query_to_xml random set_config setval
         table_to_xml ts_stat pg_terminate_backend""",
 }
-_AGGREGATES = "array_agg avg bool_or count json_agg jsonb_agg max min percentile_cont string_agg sum"
+_AGGREGATES = "any_value mode xmlagg array_agg avg bool_or count json_agg jsonb_agg max min percentile_cont string_agg sum"
 _WINDOW = "dense_rank first_value lag lead ntile rank row_number"
 
 

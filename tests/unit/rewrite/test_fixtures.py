@@ -24,8 +24,8 @@ def test_fixture(case: Case) -> None:
 
 
 def test_every_topic_has_its_file() -> None:
-    topics = """copy ctes explain_prepare_cursor functions grouping joins lateral lexing multi names partitions projection setops
-        settings subqueries system_catalogs temp views whole_row windows writes""".split()
+    topics = """copy ctes explain_prepare_cursor functions grouping joins lateral lexing multi names newer partitions projection
+        returning select setops settings subqueries system_catalogs system_columns temp views whole_row windows writes""".split()
     assert {c.file for c in cases()} == set(topics)
     assert len(list(cases())) > 200
 
