@@ -311,8 +311,8 @@ _BUILTIN = {
     "i": """abs bpchar ceil concat left length lower lpad md5 nullif overlay regexp_replace replace right round row_to_json rpad
         split_part substr substring to_jsonb upper jsonb_build_object jsonb_populate_record unnest generate_series power
         array_length timezone jsonb_path_query_array jsonb_to_record
-        jsonb_to_recordset jsonb_each_text jsonb_path_query_first xmlcomment xpath regexp_split_to_table overlaps btrim ltrim rtrim
-        similar_to_escape like_escape position normalize is_normalized xmlexists""",
+        jsonb_to_recordset jsonb_each_text jsonb_path_query_first xmlcomment xpath regexp_split_to_table overlaps btrim ltrim
+        rtrim similar_to_escape like_escape position normalize is_normalized xmlexists""",
     "s": """age concat_ws current_setting current_schemas current_schema date_part date_trunc extract format json_build_object
         now pg_get_expr pg_get_indexdef obj_description to_char to_json to_regclass version pg_get_viewdef has_table_privilege
         pg_column_size pg_typeof xmlelement json_populate_record jsonb_each""",
