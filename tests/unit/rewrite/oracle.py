@@ -48,6 +48,8 @@ def _walk(node: Any, key: str, ctes: frozenset[str]) -> Iterator[tuple[str, str]
         if key == "subquery" and _is_mask(node.get("SelectStmt", {})):
             return
         for name, value in node.items():
+            if name == "lockedRels":  # FOR UPDATE OF: aliases of FROM items, which cannot have a schema
+                continue
             inner = "relation:write" if name == "relation" and key in TARGETS else name
             yield from _walk(value, inner, ctes)
 
