@@ -41,7 +41,11 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
         if refusal is not None:
             raise Refused(refusal)
         if source is not None and "whereClause" in body:
-            raise refuse("0A000", "COPY FROM with WHERE on a protected table is not supported with masked columns")
+            raise refuse(
+                "0A000",
+                "COPY FROM with WHERE on a protected table is not supported with masked columns",
+                "leave WHERE out, or COPY into a temporary table first",
+            )
     if source is None or relation is None or body.get("is_from"):
         no_definitions(rewriter, "CopyStmt")
         rewriter.pin_names()

@@ -84,7 +84,11 @@ def dropped(run: Run, body: Node) -> tuple[Relation, ...]:
             elif len(candidate) == 1:
                 if run.resolution is None:
                     if not run.known:
-                        raise refuse("0A000", "an earlier statement of the same query string changes what names mean")
+                        raise refuse(
+                            "0A000",
+                            "an earlier statement of the same query string changes what names mean",
+                            "send the statements one by one, or write names with their schema",
+                        )
                     raise Refused(None, Need.RESOLUTION)
                 for schema in run.resolution.path:
                     if schema == "pg_temp" and candidate[0] in run.resolution.temp:

@@ -127,7 +127,7 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool) -> F
             found = tuple(f for f in everywhere if f.schema in path)
     else:
         if len(called) == 3 and called[0] != names.catalog.database:
-            return Finding(Refusal("0A000", "cross-database references are not implemented"))
+            return Finding(Refusal("0A000", "cross-database references are not implemented", "leave the database's name out"))
         schema = called[-2]
         if schema.startswith("pg_temp"):
             return Finding(forbidden("function", ".".join(called)))
@@ -212,7 +212,11 @@ def _parameter(call: Call) -> str | None:
 def setting(name: str) -> Refusal | None:
     """Why a masked session may not change the parameter; None when it may."""
     if name.lower() in system.rules().settings:
-        return Refusal("42501", f"parameter {name.lower()} may not be changed in a session with masked columns")
+        return Refusal(
+            "42501",
+            f"parameter {name.lower()} may not be changed in a session with masked columns",
+            "it changes who the session is or how statements are read: leave it as it is",
+        )
     return None
 
 

@@ -112,7 +112,7 @@ class Planner:
             refusal = Refusal("0A000", "the rewritten statement could not be confirmed", "write the statement in another way")
             return Plan(Verdict.REFUSE, "", refusal=refusal)
         except RecursionError:
-            return Plan(Verdict.REFUSE, "", refusal=Refusal("54001", "the statement is nested too deeply"))
+            return Plan(Verdict.REFUSE, "", refusal=Refusal("54001", "the statement is nested too deeply", "nest it less deeply"))
         except Exception:
             log.exception("planning failed")
             refusal = Refusal("0A000", "pgveil could not read this statement", "this is a defect of pgveil; please report it")

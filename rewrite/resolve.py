@@ -27,13 +27,21 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
     """Follow PostgreSQL's RangeVarGetRelid: a schema as written, else the first schema of the effective path that has it."""
     database = site.node.get("catalogname")
     if database is not None and database != catalog.database:
-        return Unresolved(Refusal("0A000", f"cross-database references are not implemented: {database}"))
+        return Unresolved(
+            Refusal("0A000", f"cross-database references are not implemented: {database}", "connect to that database")
+        )
     schema, name = site.schema, site.name
     if schema is not None:
         if schema == "pg_temp":
             return Special.TEMP
         if schema.startswith(("pg_temp_", "pg_toast")):
-            return Unresolved(Refusal("42501", f"schema {schema} may not be used in a session with masked columns"))
+            return Unresolved(
+                Refusal(
+                    "42501",
+                    f"schema {schema} may not be used in a session with masked columns",
+                    "your own temporary tables are in pg_temp; TOAST tables hold raw values",
+                )
+            )
         relation = catalog.by_name.get((schema, name))
         return relation if relation is not None else _missing(f"{schema}.{name}")
     if resolution is None:

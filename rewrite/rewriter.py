@@ -308,7 +308,7 @@ class Rewriter:
         if "tableoid" in usage.system and relation.kind == "p":
             hidden = {c.attnum for c in relation.columns if c.name in source.masked | source.denied}
             if hidden & relation.partition_key or 0 in relation.partition_key:
-                raise refuse("42501", f"{what} tell the partition, which a masked column decides")
+                raise refuse("42501", f"{what} tell the partition, which a masked column decides", "leave tableoid out")
         return tuple(sorted(usage.system))
 
     def _requalify(self, site: Site, alias: str, usage: Usage) -> None:

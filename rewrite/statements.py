@@ -92,32 +92,88 @@ _RENAMABLE = frozenset(
 _CASCADE_REACHES_COLUMNS = frozenset({"OBJECT_SCHEMA", "OBJECT_TYPE", "OBJECT_DOMAIN"})
 """Dropping these with CASCADE drops tables and columns that the statement does not name."""
 
-_REASONS = {
-    "DoStmt": "DO runs code that pgveil cannot see into",
-    "CreateFunctionStmt": "a function could read protected data when it is called",
-    "CreateTrigStmt": "a trigger could read protected data when it fires",
-    "RuleStmt": "a rule could read protected data when it applies",
-    "CopyStmt": "",
-    "LoadStmt": "a library can do anything",
-    "GrantRoleStmt": "role membership decides what is masked",
-    "AlterRoleStmt": "roles decide what is masked",
-    "AlterRoleSetStmt": "role settings outlive the session",
-    "CreateRoleStmt": "roles decide what is masked",
-    "DropRoleStmt": "roles decide what is masked",
-    "RefreshMatViewStmt": "it stores what its definition reads",
+_REASONS: dict[str, str] = {
+    "a library can do anything": "LoadStmt CreateExtensionStmt AlterExtensionStmt AlterExtensionContentsStmt CreatePLangStmt",
+    "role membership and roles decide what is masked": """GrantRoleStmt AlterRoleStmt CreateRoleStmt DropRoleStmt
+        ReassignOwnedStmt DropOwnedStmt AlterOwnerStmt AlterDefaultPrivilegesStmt""",
+    "it outlives the session and changes how others are served": """AlterRoleSetStmt AlterDatabaseSetStmt AlterSystemStmt
+        AlterDatabaseStmt AlterDatabaseRefreshCollStmt""",
+    "DO runs code that pgveil cannot see into": "DoStmt",
+    "a function could read protected data when it is called": "CreateFunctionStmt AlterFunctionStmt",
+    "a trigger could read protected data when it fires": "CreateTrigStmt CreateEventTrigStmt AlterEventTrigStmt",
+    "a rule could read protected data when it applies": "RuleStmt",
+    "it makes code run wherever a value is cast, compared or converted": """CreateCastStmt CreateConversionStmt
+        CreateTransformStmt DefineStmt CreateOpClassStmt CreateOpFamilyStmt AlterOpFamilyStmt AlterOperatorStmt CreateAmStmt
+        AlterTSDictionaryStmt AlterTSConfigurationStmt""",
+    "a type decides how values are stored, checked and shown": """CreateDomainStmt AlterDomainStmt CompositeTypeStmt
+        CreateEnumStmt CreateRangeStmt AlterEnumStmt AlterTypeStmt AlterCollationStmt""",
+    "it stores what its definition reads": "RefreshMatViewStmt CreateStatsStmt AlterStatsStmt",
+    "it decides which rows others see": "CreatePolicyStmt AlterPolicyStmt SecLabelStmt",
+    "it moves objects to where their names mean something else": "AlterObjectSchemaStmt AlterObjectDependsStmt",
+    "it copies or removes whole databases": "CreatedbStmt DropdbStmt",
+    "it changes where tables are stored": """CreateTableSpaceStmt DropTableSpaceStmt AlterTableSpaceOptionsStmt
+        AlterTableMoveAllStmt""",
+    "it links the database to other servers": """CreateFdwStmt AlterFdwStmt CreateForeignServerStmt AlterForeignServerStmt
+        CreateForeignTableStmt CreateUserMappingStmt AlterUserMappingStmt DropUserMappingStmt ImportForeignSchemaStmt
+        CreatePublicationStmt AlterPublicationStmt CreateSubscriptionStmt AlterSubscriptionStmt DropSubscriptionStmt""",
 }
+"""Statements that are never for a masked session, by the reason that its user is told."""
+
+REFUSED: dict[str, str] = {kind: reason for reason, kinds in _REASONS.items() for kind in kinds.split()}
+
+WRAPPERS = frozenset(
+    """ExplainStmt PrepareStmt DeclareCursorStmt CreateTableAsStmt ViewStmt CopyStmt ExecuteStmt CallStmt""".split()
+)
+"""Statements that hold a query, or stand for one: `rewrite.masked` decides about each."""
+
+_NAMES = {
+    "VariableSetStmt": "SET",
+    "VariableShowStmt": "SHOW",
+    "ClosePortalStmt": "CLOSE",
+    "TransactionStmt": "TRANSACTION",
+    "CreateTrigStmt": "CREATE TRIGGER",
+    "CreateEventTrigStmt": "CREATE EVENT TRIGGER",
+    "AlterEventTrigStmt": "ALTER EVENT TRIGGER",
+    "RuleStmt": "CREATE RULE",
+    "RefreshMatViewStmt": "REFRESH MATERIALIZED VIEW",
+    "CreateMaterializedViewStmt": "CREATE MATERIALIZED VIEW",
+    "CreatedbStmt": "CREATE DATABASE",
+    "DropdbStmt": "DROP DATABASE",
+    "CreateStatsStmt": "CREATE STATISTICS",
+    "CompositeTypeStmt": "CREATE TYPE",
+    "CreateEnumStmt": "CREATE TYPE",
+    "CreateRangeStmt": "CREATE TYPE",
+    "AlterEnumStmt": "ALTER TYPE",
+    "DefineStmt": "CREATE",
+    "CreateOpClassStmt": "CREATE OPERATOR CLASS",
+    "CreateOpFamilyStmt": "CREATE OPERATOR FAMILY",
+    "AlterOpFamilyStmt": "ALTER OPERATOR FAMILY",
+    "CreateAmStmt": "CREATE ACCESS METHOD",
+    "AlterTSDictionaryStmt": "ALTER TEXT SEARCH DICTIONARY",
+    "AlterTSConfigurationStmt": "ALTER TEXT SEARCH CONFIGURATION",
+    "AlterStatsStmt": "ALTER STATISTICS",
+    "AlterExtensionContentsStmt": "ALTER EXTENSION",
+    "CreatePLangStmt": "CREATE LANGUAGE",
+    "AlterOwnerStmt": "ALTER OWNER",
+    "AlterDatabaseRefreshCollStmt": "ALTER DATABASE",
+    "AlterDatabaseSetStmt": "ALTER DATABASE",
+    "CreateTableSpaceStmt": "CREATE TABLESPACE",
+    "DropTableSpaceStmt": "DROP TABLESPACE",
+    "AlterTableSpaceOptionsStmt": "ALTER TABLESPACE",
+    "AlterTableMoveAllStmt": "ALTER TABLE ALL",
+    "CreateFdwStmt": "CREATE FOREIGN DATA WRAPPER",
+    "AlterFdwStmt": "ALTER FOREIGN DATA WRAPPER",
+    "CreateForeignServerStmt": "CREATE SERVER",
+    "AlterForeignServerStmt": "ALTER SERVER",
+    "SecLabelStmt": "SECURITY LABEL",
+}
+"""Where the grammar's own name for a statement is not what its user has written."""
 
 
 def kind_name(kind: str) -> str:
     """The statement class for people and the audit trail: SelectStmt -> SELECT, CreateTableAsStmt -> CREATE TABLE AS."""
-    special = {
-        "VariableSetStmt": "SET",
-        "VariableShowStmt": "SHOW",
-        "ClosePortalStmt": "CLOSE",
-        "TransactionStmt": "TRANSACTION",
-    }
-    if kind in special:
-        return special[kind]
+    if kind in _NAMES:
+        return _NAMES[kind]
     out = ""
     for ch in kind.removesuffix("Stmt"):
         out += (" " if ch.isupper() and out else "") + ch.upper()
@@ -125,9 +181,9 @@ def kind_name(kind: str) -> str:
 
 
 def not_supported(kind: str) -> Refusal:
-    reason = _REASONS.get(kind, "pgveil does not know whether it would show or change masked data")
+    reason = REFUSED.get(kind, "in this form it could show or change masked data, or is not known to pgveil")
     return Refusal(
-        "0A000" if kind not in _REASONS else "42501",
+        "42501" if kind in REFUSED else "0A000",
         f"{kind_name(kind)} is not possible in a session with masked columns: {reason}",
         "run it from a session without masked columns",
     )

@@ -70,6 +70,7 @@ def inserted(book: SourceBook, relation: Relation, source: Source, columns: Coll
                 return Refusal(
                     "42501",
                     f"column {name} is masked and part of a unique index: inserting into it would tell whether a value exists",
+                    "leave the column out, or insert from a session that sees it in clear",
                 )
     return None
 

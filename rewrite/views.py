@@ -128,7 +128,7 @@ def _has_row_security(relation: Relation, book: SourceBook) -> bool:
 def analysed(relation: Relation, book: SourceBook, resolution: Resolution | None = None) -> Rewriter:
     """The definition of a view, understood; raises Refused. Names in it are qualified but for those of pg_catalog."""
     if not relation.view_sql:
-        raise refuse("42501", "its definition is not known")
+        raise refuse("42501", "its definition is not known", "try again in a moment, or read the tables behind it")
     text = relation.view_sql.rstrip().rstrip(";")
     (statement,) = parse(text)
     names = Names(book.catalog, resolution or Resolution(("pg_catalog",)), book.profile.functions, book.profile.extensions)

@@ -84,7 +84,10 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
     relation = rewriter.relations[site]
     name = f"{relation.schema}.{relation.name}"
     if system.is_system(relation):
-        raise _refuse(f"{name} is a system catalog and cannot be written in a session with masked columns")
+        raise _refuse(
+            f"{name} is a system catalog and cannot be written in a session with masked columns",
+            "run it from a session without masked columns",
+        )
     if rewriter.book.has_rules(relation):
         raise _refuse(f"{name} has rewrite rules, which may read masked columns", "write to the table itself")
     if relation.kind == "f" and rewriter.book.reaches_protected(relation):
@@ -117,7 +120,10 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
             )
         for element in body.get("onConflictClause", {}).get("infer", {}).get("indexElems", []):
             if element["IndexElem"].get("name") in hidden:
-                raise _refuse(f"ON CONFLICT on masked column {name}.{element['IndexElem']['name']} would tell its values")
+                raise _refuse(
+                    f"ON CONFLICT on masked column {name}.{element['IndexElem']['name']} would tell its values",
+                    "use a unique column that is not masked",
+                )
 
 
 def _written(kind: str, body: Node, relation: Relation) -> tuple[frozenset[str], frozenset[str]]:
@@ -162,5 +168,5 @@ def _assigned(name: str, columns: Collection[str], source: Source) -> None:
             )
 
 
-def _refuse(message: str, hint: str | None = None) -> Refused:
+def _refuse(message: str, hint: str) -> Refused:
     return Refused(Refusal("42501", message, hint))

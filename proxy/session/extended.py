@@ -16,7 +16,7 @@ from proxy.session.statements import Record
 from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
 
-_RESERVED: Final = Refusal("42939", "names that begin with pgveil. are reserved")
+_RESERVED: Final = Refusal("42939", "names that begin with pgveil. are reserved", "Choose another name.")
 _UNKNOWN_PORTAL: Final = Plan(Verdict.PASS, "", (StatementPlan("PORTAL"),))
 _STATEMENT: Final = ord("S")
 _PORTAL: Final = ord("P")

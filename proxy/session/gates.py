@@ -16,7 +16,7 @@ from proxy.wire import codec, tags
 from rewrite.plan import Need, Plan, Refusal
 
 _UNKNOWN_NAME: Final = Refusal("42501", "a name in the statement is not known", "Check its spelling and schema.")
-_UNRESOLVED: Final = Refusal("0A000", "cannot find out how names resolve in this session")
+_UNRESOLVED: Final = Refusal("0A000", "cannot find out how names resolve in this session", "Write names with their schema.")
 _ABORTED: Final = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
 

@@ -11,9 +11,13 @@ from proxy.wire import encodings
 from rewrite.plan import Plan, Refusal, Verdict
 
 MALFORMED: Final = Refusal("08P01", "invalid message format")
-UNENCODABLE: Final = Refusal("22P05", "the rewritten statement has no equivalent in the session's client_encoding")
-UNPLANNED: Final = Refusal("0A000", "the statement cannot be judged")
-ENCODING: Final = Refusal("22021", "the text is not valid in the session's client_encoding")
+UNENCODABLE: Final = Refusal(
+    "22P05", "the rewritten statement has no equivalent in the session's client_encoding", "SET client_encoding TO 'UTF8'."
+)
+UNPLANNED: Final = Refusal("0A000", "the statement cannot be judged", "Write it in another way.")
+ENCODING: Final = Refusal(
+    "22021", "the text is not valid in the session's client_encoding", "Set client_encoding to what the client really sends."
+)
 _NO_CODEC: Final = Refusal(
     "0A000",
     "text beyond ASCII cannot be read with certainty in the session's client_encoding",
@@ -24,7 +28,9 @@ _UNSURE: Final = Refusal(
     "the text has bytes that are not valid, or mean different characters to different programs, in the session's client_encoding",
     "Leave these characters out, or SET client_encoding TO 'UTF8'.",
 )
-_NOT_IN_DATABASE: Final = Refusal("22P05", "the text has a character without a certain equivalent in the database's encoding")
+_NOT_IN_DATABASE: Final = Refusal(
+    "22P05", "the text has a character without a certain equivalent in the database's encoding", "Leave the character out."
+)
 
 
 def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"") -> bool:
