@@ -31,6 +31,10 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
+_CATALOGS = 4
+"""Pictures of the catalog whose plans are kept: sessions may be a few steps apart. A picture is several megabytes."""
+
+
 class _Space:
     """The plans of one profile, catalog and way of resolving names: by exact text, and by template."""
 
@@ -51,6 +55,8 @@ class Planner:
         self._spaces: OrderedDict[tuple[object, ...], _Space] = OrderedDict()
         self._books: OrderedDict[tuple[str, str], SourceBook] = OrderedDict()
         self._limit = spaces
+        self._catalogs: OrderedDict[str, None] = OrderedDict()
+        """Versions of the catalog that plans are kept for, the oldest first."""
         self._contexts: dict[int, tuple[PlanContext, _Space]] = {}
         """By identity of the context, which is kept so that its id stays its own: sessions use one context many times."""
 
@@ -80,6 +86,7 @@ class Planner:
         return plan
 
     def _space(self, context: PlanContext) -> _Space:
+        self._see(context.catalog.version)
         key = (context.profile.key, context.catalog.version, context.resolution, context.standard_strings)
         space = self._spaces.get(key)
         if space is None:
@@ -89,6 +96,19 @@ class Planner:
             self._contexts.clear()
         self._contexts[id(context)] = (context, space)
         return space
+
+    def _see(self, version: str) -> None:
+        """Forget whatever belongs to pictures of the catalog that are long gone."""
+        if version in self._catalogs:
+            return
+        self._catalogs[version] = None
+        if len(self._catalogs) <= _CATALOGS:
+            return
+        self._catalogs.popitem(last=False)
+        kept = self._catalogs
+        self._spaces = OrderedDict((k, v) for k, v in self._spaces.items() if k[1] in kept)
+        self._books = OrderedDict((k, v) for k, v in self._books.items() if k[0] in kept)
+        self._contexts = {k: v for k, v in self._contexts.items() if v[0].catalog.version in kept}
 
     def book(self, catalog: Catalog, profile: Profile) -> SourceBook:
         key = (catalog.version, profile.key)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -184,3 +188,15 @@ def test_plans_are_remembered_by_text_and_by_template() -> None:
 def test_a_text_that_is_not_sql_has_no_tree() -> None:
     with pytest.raises(ParseError):
         parse("SELECT FROM WHERE")
+
+
+def test_pictures_of_the_catalog_that_are_gone_are_not_kept() -> None:
+    planner = Planner()
+    pictures = []
+    for number in range(20):
+        catalog = replace(CATALOG, version=f"version {number}")
+        assert planner.plan("SELECT phone FROM bank.customers", replace(MASKED, catalog=catalog)).verdict is Verdict.REWRITE
+        pictures.append(weakref.ref(catalog))
+        del catalog
+    gc.collect()
+    assert sum(p() is not None for p in pictures) <= 4
