@@ -37,7 +37,7 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
                 f"{statements.kind_name(kind)} on {relation.schema}.{relation.name} is not possible with masked columns",
                 "a definition could show or change masked data; run it from a session without masked columns",
             )
-    if rewriter.temporary and not rewriter.relations:
+    if rewriter.temporary and not rewriter.relations and not rewriter.fresh:
         effects &= ~Effect.DDL  # about the session's own temporary relations only
     rewriter.pin_names()
     tree_ = {kind: {**strip(body), **rewriter.expected()[kind]}}

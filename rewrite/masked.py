@@ -82,7 +82,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
         rewriter = rewriter_for(run, kind, body)
         rewriter.analyse()
         no_definitions(rewriter, kind)
-        if rewriter.relations or rewriter.temporary:
+        if rewriter.relations or rewriter.temporary or rewriter.fresh:
             raise Refused(statements.not_supported(kind))
         prepared = statements.prepared_name(kind, body)
         return None, StatementPlan(name, (), effects, prepared), unchanged

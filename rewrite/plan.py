@@ -21,6 +21,10 @@ class Resolution:
     """Effective schemas in order (current_schemas(true)); the session's temporary schema appears as `pg_temp`."""
     temp: frozenset[str] = frozenset()
     """Names of the relations in the session's temporary schema."""
+    fresh: frozenset[tuple[str, str]] = frozenset()
+    """Tables and sequences, as (schema, name), that the open transaction has made: nobody else can know them yet."""
+    unread: frozenset[tuple[str, str]] = frozenset()
+    """The same of views, materialized views and foreign tables, whose definitions have not been read."""
 
 
 @dataclass(frozen=True, slots=True)

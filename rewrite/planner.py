@@ -150,7 +150,21 @@ def _syntax_error(text: str, error: ParseError) -> Plan:
     position = None
     if error.position is not None:
         position = len(text.encode()[: error.position].decode(errors="replace")) + 1
-    return Plan(Verdict.REFUSE, "", refusal=Refusal("42601", error.message, None, position))
+    state = next((state for start, state in _GRAMMAR_STATES.items() if error.message.startswith(start)), "42601")
+    return Plan(Verdict.REFUSE, "", refusal=Refusal(state, error.message, None, position))
+
+
+_GRAMMAR_STATES = {
+    "invalid Unicode escape value": "42601",
+    "invalid Unicode escape": "22025",
+    "unsafe use of \\' in a string literal": "22P06",
+    "invalid byte sequence": "22021",
+    "unrecognized partitioning strategy": "22023",
+    "CREATE SCHEMA IF NOT EXISTS cannot include": "0A000",
+    "cross-database references are not implemented": "0A000",
+    "WITH TIES cannot be specified without ORDER BY": "42601",
+}
+"""SQLSTATEs of the few errors of the lexer and the grammar that are no syntax errors (scan.l, gram.y)."""
 
 
 def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:

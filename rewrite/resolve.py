@@ -20,7 +20,14 @@ class Unresolved:
     need: Need = Need(0)
 
 
-Target = Relation | Special | Unresolved
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A table or sequence that the open transaction has made: it holds what this session has put there."""
+
+    schema: str
+
+
+Target = Relation | Special | Fresh | Unresolved
 
 
 def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Target:
@@ -42,8 +49,8 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
                     "your own temporary tables are in pg_temp; TOAST tables hold raw values",
                 )
             )
-        relation = catalog.by_name.get((schema, name))
-        return relation if relation is not None else _missing(f"{schema}.{name}")
+        found = _in_schema(schema, name, catalog, resolution)
+        return found if found is not None else _missing(f"{schema}.{name}")
     if resolution is None:
         return Unresolved(need=Need.RESOLUTION)
     for candidate in resolution.path:
@@ -51,10 +58,21 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
             if name in resolution.temp:
                 return Special.TEMP
             continue
-        relation = catalog.by_name.get((candidate, name))
-        if relation is not None:
-            return relation
+        found = _in_schema(candidate, name, catalog, resolution)
+        if found is not None:
+            return found
     return _missing(name)
+
+
+def _in_schema(schema: str, name: str, catalog: Catalog, resolution: Resolution | None) -> Target | None:
+    """What the transaction itself has made comes first: where the catalog has the same name, it has been dropped."""
+    if resolution is not None and (resolution.fresh or resolution.unread):
+        if (schema, name) in resolution.fresh:
+            return Fresh(schema)
+        if (schema, name) in resolution.unread:
+            message = f'relation "{name}" has been made in this transaction and cannot be read before it is committed'
+            return Unresolved(Refusal("0A000", message, "COMMIT first, or make it before the transaction"))
+    return catalog.by_name.get((schema, name))
 
 
 def _missing(name: str) -> Unresolved:

@@ -7,7 +7,7 @@ the text says and what was meant can therefore not differ.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rewrite import functions, placement, returned, system
 from rewrite.catalog import Relation
@@ -15,7 +15,7 @@ from rewrite.columns import Columns, Usage
 from rewrite.grouping import add_keyed_columns
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
 from rewrite.plan import Edit, Need, Refusal, Touch
-from rewrite.resolve import Special, Unresolved, resolve
+from rewrite.resolve import Fresh, Special, Unresolved, resolve
 from rewrite.returned import ReturnedMask
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import Spans
@@ -58,6 +58,8 @@ class Rewriter:
     survey: Survey = field(init=False)
     relations: dict[Site, Relation] = field(default_factory=dict)
     temporary: set[Site] = field(default_factory=set)
+    fresh: dict[Site, str] = field(default_factory=dict)
+    """Tables that the open transaction has made, with their schemas."""
     columns: Columns = field(init=False)
     edits: list[ByteEdit] = field(default_factory=list)
     replacements: dict[int, Node | Callable[[Node], Node]] = field(default_factory=dict)
@@ -92,9 +94,11 @@ class Rewriter:
                 continue
             target = resolve(site, self.names.catalog, self.names.resolution)
             if isinstance(target, Unresolved):
-                raise Refused(target.refusal, target.need)
+                raise Refused(self._placed(target.refusal, site), target.need)
             if target is Special.TEMP:
                 self.temporary.add(site)
+            elif isinstance(target, Fresh):
+                self.fresh[site] = target.schema
             else:
                 self.relations[site] = target
         returned.choose(self)
@@ -134,6 +138,12 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} is denied{because}",
                         "name the columns you need instead of using *, and leave this one out",
                     )
+
+    def _placed(self, refusal: Refusal | None, site: Site) -> Refusal | None:
+        """The refusal with the place of the name, as PostgreSQL gives it for what is read and written."""
+        if refusal is None or site.use is Use.NAME or site.location < 0:
+            return refusal
+        return replace(refusal, position=len(self.text.encode()[: site.location].decode()) + 1)
 
     def _attributes(self) -> None:
         """Function calls in attribute notation: c.f, (x).f."""
@@ -240,7 +250,7 @@ class Rewriter:
     def _pin(self, site: Site) -> None:
         if "schemaname" in site.node:
             return
-        schema = "pg_temp" if site in self.temporary else self.relations[site].schema
+        schema = "pg_temp" if site in self.temporary else self.fresh.get(site) or self.relations[site].schema
         self.edit(site.location, site.location, quote_ident(schema) + ".")
         self.replacements[id(site.node)] = {**strip(site.node), "schemaname": schema}
 

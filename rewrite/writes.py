@@ -23,7 +23,8 @@ def check(rewriter: Rewriter) -> None:
         site = next(s for s in rewriter.survey.sites if s.node is body["relation"])
         if site in rewriter.temporary:
             continue
-        _target(rewriter, kind, body, site)
+        if site not in rewriter.fresh:
+            _target(rewriter, kind, body, site)
         source = rewriter.sources.get(site)
         if (source is not None and source.decides) or _depends_on_masked(rewriter, ("write", id(body)), set()):
             raise _refuse(

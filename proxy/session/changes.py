@@ -6,12 +6,14 @@ are those of `session.plans`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.session import expect, plans, probe
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.session.statements import MIXED, Record
-from rewrite.plan import Plan, Refusal
+from rewrite.plan import Plan, Refusal, Resolution
 
 
 def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None = None) -> None:
@@ -94,6 +96,23 @@ def answered(s: State) -> bool:
         s.on_parameter(b"standard_conforming_strings", b"on" if answer.standard_strings else b"off")
     s.temp_oids |= answer.temp_oids
     # What has changed since the question was sent may have changed the answer.
-    s.set_resolution(answer.resolution if s.probe_epoch == s.authority.epoch else None)
+    resolution = _with_fresh(s, answer)
+    s.set_resolution(resolution if s.probe_epoch == s.authority.epoch else None)
     s.gate &= ~st.UNSETTLED
     return True
+
+
+def _with_fresh(s: State, answer: probe.Answer) -> Resolution:
+    """The answer's resolution with the relations that the open transaction has made.
+
+    Those that others know have only been changed by it (renamed, for example): they are judged by what is known of them.
+    """
+    known = (s.view or s.refresh_view()).catalog.relations if s.masked else {}
+    made = [f for f in answer.fresh if f[2] not in known]
+    tables = [f for f in made if f[3] in "rpS"]
+    if not made:
+        return answer.resolution
+    s.temp_oids.update(f[2] for f in tables)
+    fresh = frozenset((schema, name) for schema, name, _, _ in tables)
+    unread = frozenset((schema, name) for schema, name, _, _ in made) - fresh
+    return replace(answer.resolution, fresh=fresh, unread=unread)

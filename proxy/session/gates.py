@@ -17,7 +17,7 @@ from rewrite.plan import Need, Plan, Refusal
 
 _UNKNOWN_NAME: Final = Refusal("42501", "a name in the statement is not known", "Check its spelling and schema.")
 _UNRESOLVED: Final = Refusal("0A000", "cannot find out how names resolve in this session", "Write names with their schema.")
-_ABORTED: Final = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+ABORTED: Final = Refusal("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 
 
 class Violation(Exception):
@@ -75,6 +75,8 @@ def before_extended(s: State) -> bool | None:
 
 def confirm(s: State) -> bool | None:
     """Before a masked session's statement: is the picture of the catalog still right? None: go on; True: held until it is."""
+    if s.tx_ddl and s.resolution is None and s.tx == tags.IN_TRANSACTION and not s.queue and s.probe_error is None:
+        return ask_server(s)  # a name may mean what this transaction has made, and no longer what the catalog has
     view = s.view
     if view is None or s.tried_catalog:
         return None
@@ -99,7 +101,7 @@ def need(s: State, plan: Plan) -> Refusal | None:
         if s.probe_error is not None:
             return s.probe_error
         if s.tx == tags.FAILED and not s.queue and not s.batch_open:
-            return _ABORTED
+            return ABORTED
         ask_server(s)
         return None
     if Need.CATALOG in plan.need:

@@ -24,6 +24,17 @@ TEXT: Final = (
     "'temp', (SELECT pg_catalog.json_object_agg(c.relname, c.oid::pg_catalog.text) FROM pg_catalog.pg_class c "
     "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
     "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','v','m','f','S']::pg_catalog.\"char\"[])), "
+    "'fresh', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind)) "
+    "FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8 AS id OFFSET 0) t, "
+    "pg_catalog.pg_class c, pg_catalog.pg_namespace n WHERE t.id IS NOT NULL "
+    "AND n.oid OPERATOR(pg_catalog.=) c.relnamespace AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\" "
+    "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','S','v','m','f']::pg_catalog.\"char\"[]) "
+    "AND CASE WHEN pg_catalog.age(c.xmin) OPERATOR(pg_catalog.=) 0 THEN true "
+    "WHEN pg_catalog.age(c.xmin) OPERATOR(pg_catalog.<) 0 AND pg_catalog.age(c.xmin) OPERATOR(pg_catalog.>) -100000 "
+    "AND c.xmin::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.>) (t.id OPERATOR(pg_catalog.&) 4294967295) "
+    "THEN pg_catalog.pg_xact_status((t.id OPERATOR(pg_catalog.-) (t.id OPERATOR(pg_catalog.&) 4294967295) "
+    "OPERATOR(pg_catalog.+) c.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text::pg_catalog.xid8) "
+    "OPERATOR(pg_catalog.=) 'in progress'::pg_catalog.text ELSE false END), "
     "'temp_schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n "
     "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
     "'encoding', pg_catalog.current_setting('client_encoding'), "
@@ -49,6 +60,8 @@ ALONE: Final = _QUESTION + codec.SYNC
 class Answer:
     resolution: Resolution
     temp_oids: frozenset[int]
+    fresh: tuple[tuple[str, str, int, str], ...]
+    """Schema, name, OID and kind of the relations whose pg_class row the open transaction has written."""
     encoding: str
     standard_strings: bool
 
@@ -81,6 +94,7 @@ def read(messages: bytes) -> Answer | None:
         temp = {str(name): int(oid) for name, oid in (answer["temp"] or {}).items()}
         strings = answer["strings"] == "on"
         resolution = Resolution(path, frozenset(temp))
-        return Answer(resolution, frozenset(temp.values()), str(answer["encoding"]), strings)
+        fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
+        return Answer(resolution, frozenset(temp.values()), fresh, str(answer["encoding"]), strings)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

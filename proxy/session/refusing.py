@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from proxy.session import expect, gates, poison
 from proxy.session.expect import Expected
 from proxy.session.state import State
-from proxy.wire import encodings
+from proxy.wire import encodings, tags
 from rewrite.plan import Plan, Refusal, Verdict
 
 MALFORMED: Final = Refusal("08P01", "invalid message format")
@@ -18,6 +19,7 @@ UNPLANNED: Final = Refusal("0A000", "the statement cannot be judged", "Write it 
 ENCODING: Final = Refusal(
     "22021", "the text is not valid in the session's client_encoding", "Set client_encoding to what the client really sends."
 )
+_ENDS: Final = re.compile(r"\b(?:rollback|commit|abort|end|prepare)\b", re.I)
 _NO_CODEC: Final = Refusal(
     "0A000",
     "text beyond ASCII cannot be read with certainty in the session's client_encoding",
@@ -35,6 +37,8 @@ _NOT_IN_DATABASE: Final = Refusal(
 
 def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"") -> bool:
     """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
+    if s.tx == tags.FAILED and kind in (expect.QUERY, expect.PARSE) and not s.queue and not s.batch_open:
+        refusal = _in_failed_transaction(refusal, text)
     whole = kind in (expect.QUERY, expect.FUNCTION)
     data, provokes = poison.poison(kind, name)
     entry = Expected(expect.REFUSED_QUERY if whole else expect.REFUSED)
@@ -53,6 +57,11 @@ def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, 
     s.batch_open = not whole
     gates.decided(s)
     return False
+
+
+def _in_failed_transaction(refusal: Refusal, text: str) -> Refusal:
+    """PostgreSQL looks at nothing but the syntax of a statement that does not end the failed transaction."""
+    return refusal if refusal.sqlstate == "42601" or _ENDS.search(text) else gates.ABORTED
 
 
 def malformed(s: State, kind: int) -> bool:

@@ -38,7 +38,10 @@ def judge(sql: str, got: Outcome, copy: Outcome, twin: Outcome, canary: re.Patte
         return Judgement(Verdict.DIED, got.died.strip())
     if compare(sql, copy, twin) is not None:
         return Judgement(Verdict.UNSTABLE)
-    return compare(sql, got, copy) or Judgement(Verdict.SAME)
+    found = compare(sql, got, copy) or Judgement(Verdict.SAME)
+    if found.verdict is Verdict.DIFFERS and _is_ours(got) and copy.error is not None:
+        return refusal(got)  # an error here and there; which one is found first may differ
+    return found
 
 
 def refusal(got: Outcome) -> Judgement:
@@ -71,6 +74,10 @@ def compare(sql: str, got: Outcome, want: Outcome) -> Judgement | None:
     if got.transaction != want.transaction:
         return Judgement(Verdict.DIFFERS, f"transaction state {got.transaction}, not {want.transaction}")
     return weaker
+
+
+def _is_ours(got: Outcome) -> bool:
+    return got.error is not None and got.error.message.startswith("pgveil: ")
 
 
 def _error_or(what: str, got: Outcome, want: Outcome) -> Judgement:

@@ -1,0 +1,54 @@
+"""Relations that the open transaction has made, which nobody but this session can know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rewrite.plan import Plan, PlanContext, Resolution, Verdict
+from tests.support import minibank
+from tests.support.minibank import MASKED, plan
+
+
+def made(*fresh: tuple[str, str], unread: tuple[tuple[str, str], ...] = ()) -> PlanContext:
+    return replace(MASKED, resolution=Resolution((*minibank.PATH, "bank"), fresh=frozenset(fresh), unread=frozenset(unread)))
+
+
+def refusal(given: Plan) -> tuple[str, str]:
+    assert given.refusal is not None
+    return given.refusal.sqlstate, given.refusal.message
+
+
+@pytest.mark.parametrize("name", ["made", "bank.made"])
+def test_a_table_of_the_own_transaction_is_read_and_pinned(name: str) -> None:
+    got = plan(f"SELECT m.*, c.phone FROM {name} m JOIN bank.customers c ON c.id = m.id", made(("bank", "made")))
+    assert got.verdict is Verdict.REWRITE
+    assert "bank.made m JOIN (SELECT" in got.text.replace('"', "")
+
+
+def test_it_is_permanent_masked_values_do_not_go_into_it() -> None:
+    assert refusal(plan("INSERT INTO made SELECT phone FROM bank.customers", made(("bank", "made"))))[0] == "42501"
+    assert plan("INSERT INTO made SELECT id FROM bank.customers", made(("bank", "made"))).verdict is Verdict.REWRITE
+
+
+def test_it_hides_what_the_catalog_has_under_its_name() -> None:
+    assert plan("SELECT new FROM branches", made(("bank", "branches"))).verdict is Verdict.REWRITE
+
+
+def test_a_view_of_the_own_transaction_has_not_been_read() -> None:
+    assert refusal(plan("SELECT * FROM v_made", made(unread=(("bank", "v_made"),))))[0] == "0A000"
+
+
+def test_a_relation_that_is_not_there_is_named_with_its_place() -> None:
+    got = plan("SELECT '张三' FROM nowhere", MASKED)
+    assert got.refusal is not None
+    assert (got.refusal.sqlstate, got.refusal.position) == ("42P01", 18)
+    in_ddl = plan("LOCK nowhere", MASKED)
+    assert in_ddl.refusal is not None
+    assert in_ddl.refusal.position is None
+
+
+def test_errors_of_the_grammar_keep_their_state() -> None:
+    assert refusal(plan(r"SELECT E'\u061'"))[0] == "22025"
+    assert refusal(plan("SELECT FROM FROM"))[0] == "42601"
