@@ -36,6 +36,9 @@ PASSES = [
     "LOCK TABLE bank.customers IN ACCESS SHARE MODE",
     "LOCK TABLE bank.wealth, bank.wealth_low IN ACCESS SHARE MODE",
     "ANALYZE bank.customers",
+    "EXPLAIN (VERBOSE) UPDATE bank.watchlist SET reason = 'x' WHERE id = 1",
+    "EXPLAIN (VERBOSE) DELETE FROM bank.watchlist",
+    "EXPLAIN (VERBOSE) INSERT INTO bank.branches SELECT reason, reason FROM bank.watchlist",
 ]
 
 RETURNED = [
@@ -58,6 +61,10 @@ RETURNED = [
 ]
 
 REFUSED = [
+    "EXPLAIN (VERBOSE) INSERT INTO bank.watchlist (id) VALUES (1)",
+    "EXPLAIN (VERBOSE) UPDATE bank.watchlist SET reason = DEFAULT",
+    "EXPLAIN (VERBOSE) UPDATE bank.watchlist SET (reason) = ROW(DEFAULT)",
+    "EXPLAIN (VERBOSE) EXECUTE p",
     "UPDATE bank.customers SET vip = true RETURNING (customers).phone",
     "UPDATE bank.customers SET vip = true RETURNING phone(customers)",
     "UPDATE bank.customers SET vip = true RETURNING ROW(customers.*)",
