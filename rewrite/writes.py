@@ -112,7 +112,7 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
         if usage.clauses(column):
             raise _refuse(
                 f"column {name}.{column} is masked and the target of a write cannot be read through a mask",
-                "name unmasked columns only in WHERE and SET; in RETURNING write masked columns plainly, as phone or upper(phone)",
+                "name unmasked columns only in WHERE and SET; in RETURNING write masked columns plainly: phone, upper(phone)",
             )
     if kind == "InsertStmt":
         for column in sorted(hidden & usage.excluded):
