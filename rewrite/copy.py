@@ -7,6 +7,7 @@ from rewrite.catalog import Relation
 from rewrite.definitions import no_definitions
 from rewrite.pgtree import Node, quote_ident, strip
 from rewrite.plan import Effect, StatementPlan
+from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, refuse
 from rewrite.run import Run, analyse, done, query, rewriter_for
 from rewrite.source import Source, tree
@@ -31,6 +32,8 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
     site = rewriter.survey.sites[0]
     relation, source = rewriter.relations.get(site), rewriter.sources.get(site)
     columns = [c["String"].get("sval", "") for c in body.get("attlist", [])]
+    if relation is not None and is_temporary(relation):
+        raise refuse("42809", f'cannot copy from or to view "{relation.name}"', "use COPY (SELECT ...) TO")
     if body.get("is_from") and relation is not None:
         if system.is_system(relation) or relation.rules or (relation.kind in "vf" and run.book.reaches_protected(relation)):
             raise Refused(statements.not_supported("CopyStmt"))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from rewrite import functions, statements, system, writes
 from rewrite.catalog import Relation
-from rewrite.pgtree import Node, strip
-from rewrite.plan import Effect, Need, StatementPlan
+from rewrite.pgtree import Node, ParseError, strip
+from rewrite.plan import Effect, StatementPlan
+from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, refuse
-from rewrite.run import Run, analyse, rewriter_for
+from rewrite.run import Run, analyse, rewriter_for, temporary_names, unresolved
+from rewrite.spans import SpanError
+from rewrite.views import analysed
 
 
 def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
@@ -28,8 +31,12 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
     analyse(run, rewriter)
     no_definitions(rewriter, kind)
     gone = dropped(run, body) if kind in ("DropStmt", "CommentStmt") else ()
-    for relation in (*rewriter.relations.values(), *gone):
-        if kind in statements.HARMLESS_ON_PROTECTED:
+    permanent = [r for r in rewriter.relations.values() if not is_temporary(r)]
+    for relation in (*permanent, *gone):
+        if kind in statements.HARMLESS_ON_PROTECTED or (relation.kind == "v" and _about_a_view(run, kind, body, relation)):
+            continue
+        if kind == "RefreshMatViewStmt":
+            _refreshed(run, relation, body)
             continue
         if _is_guarded(run, relation):
             raise refuse(
@@ -37,11 +44,96 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
                 f"{statements.kind_name(kind)} on {relation.schema}.{relation.name} is not possible with masked columns",
                 "a definition could show or change masked data; run it from a session without masked columns",
             )
-    if rewriter.temporary and not rewriter.relations and not rewriter.fresh:
+    alone = temporary_names(run, body) if kind == "DropStmt" else None
+    if alone or (not rewriter.fresh and len(rewriter.relations) + len(rewriter.temporary) > len(permanent) == 0):
         effects &= ~Effect.DDL  # about the session's own temporary relations only
+    taints: tuple[str, ...] = ()
+    if kind == "RenameStmt" and rewriter.tainted():
+        taints = (body.get("newname", ""),)
+        effects |= Effect.TAINTS
     rewriter.pin_names()
     tree_ = {kind: {**strip(body), **rewriter.expected()[kind]}}
-    return rewriter, StatementPlan(name, (), effects), tree_
+    return rewriter, StatementPlan(name, (), effects, taints=taints), tree_
+
+
+_VIEW_STATEMENTS = frozenset({"DropStmt", "GrantStmt", "CommentStmt"})
+
+
+def _about_a_view(run: Run, kind: str, body: Node, view: Relation) -> bool:
+    """Whether the statement may be about a view over protected tables. PostgreSQL asks for the view's owner.
+
+    Not where the policy names the view's own columns, nor where other things go with it. A view may go, but it may not come under
+    another name, nor may its columns: a statement of another session that was planned before, and waits, would read it raw.
+    """
+    if kind not in _VIEW_STATEMENTS or body.get("behavior") == "DROP_CASCADE":
+        return False
+    return not (view.oid in run.context.profile.decisions or system.is_system(view) or view.rules)
+
+
+def _refreshed(run: Run, relation: Relation, body: Node) -> None:
+    """REFRESH stores what the definition reads, for its owner, and shows nothing. What it calls must be harmless."""
+    if relation.kind != "m":
+        raise refuse("42809", f'"{relation.name}" is not a materialized view')
+    try:
+        analysed(relation, run.book)
+    except (Refused, ParseError, SpanError):
+        raise refuse(
+            "42501",
+            f"the definition of {relation.schema}.{relation.name} runs something pgveil cannot see into",
+            "run it from a session without masked columns",
+        ) from None
+    if body.get("skipData") and _is_guarded(run, relation):
+        raise refuse(
+            "42501", f"REFRESH would empty {relation.schema}.{relation.name}, which holds masked data", "leave NO DATA out"
+        )
+
+
+def create_view(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
+    """CREATE VIEW: the query is checked like any other, and its names are pinned, but nothing in it is replaced.
+
+    A view is a definition: whoever reads it through pgveil gets it masked by a policy of his own. But a statement of another
+    session may have been planned when the name meant something else, and wait: pg_sleep(9), then SELECT from the name. So a
+    permanent view may hold only what its maker sees. A temporary view is read by its own session alone, in order.
+    """
+    ((inner_kind, inner),) = body["query"].items()
+    if inner_kind != "SelectStmt":
+        raise Refused(statements.not_supported("ViewStmt"))
+    rewriter = rewriter_for(run, inner_kind, inner)
+    analyse(run, rewriter)
+    no_definitions(rewriter, "ViewStmt")
+    if rewriter.survey.into or rewriter.survey.targets:
+        raise Refused(statements.not_supported("ViewStmt"))
+    effects = (effects & ~Effect.DDL) | writes.created(body["view"])
+    if not writes.is_temporary(body["view"]):
+        if rewriter.reads_masked():
+            raise refuse(
+                "42501",
+                "a permanent view may not use masked columns in a session with masked columns: statements already under way in "
+                "other sessions could read it unmasked",
+                "create a temporary view, or leave the masked columns out",
+            )
+        for relation in _replaced(run, body["view"]) if body.get("replace") else ():
+            if _is_guarded(run, relation):
+                raise refuse(
+                    "42501",
+                    f"{relation.schema}.{relation.name} leads to masked columns and cannot be replaced by this session",
+                    "run it from a session without masked columns, or use another name",
+                )
+    rewriter.pin_names()
+    tree_ = {"ViewStmt": {**strip(body), "query": rewriter.expected()}}
+    return rewriter, StatementPlan(name, rewriter.touches(), effects), tree_
+
+
+def _replaced(run: Run, view: Node) -> list[Relation]:
+    """Relations that CREATE OR REPLACE VIEW may mean."""
+    known = run.context.catalog.by_name
+    if "schemaname" in view:
+        schemas: tuple[str, ...] = (view["schemaname"],)
+    elif run.resolution is not None:
+        schemas = run.resolution.path
+    else:
+        raise unresolved(run)
+    return [known[s, view["relname"]] for s in schemas if (s, view["relname"]) in known]
 
 
 def _is_guarded(run: Run, relation: Relation) -> bool:
@@ -83,13 +175,7 @@ def dropped(run: Run, body: Node) -> tuple[Relation, ...]:
                     out.append(relation)
             elif len(candidate) == 1:
                 if run.resolution is None:
-                    if not run.known:
-                        raise refuse(
-                            "0A000",
-                            "an earlier statement of the same query string changes what names mean",
-                            "send the statements one by one, or write names with their schema",
-                        )
-                    raise Refused(None, Need.RESOLUTION)
+                    raise unresolved(run)
                 for schema in run.resolution.path:
                     if schema == "pg_temp" and candidate[0] in run.resolution.temp:
                         break

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rewrite import dialect, statements, writes
 from rewrite.catalog import Relation
 from rewrite.copy import copy
-from rewrite.definitions import definition, no_definitions, no_settings
+from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strip
 from rewrite.plan import Effect, Plan, PlanContext, StatementPlan, Verdict
+from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
-from rewrite.run import Run, done, follow, query, rewriter_for
+from rewrite.run import Run, done, follow, fresh, query, rewriter_for
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
 from rewrite.verify import nothing_bare, same
 
-_INNER = {"ExplainStmt": "query", "PrepareStmt": "query", "DeclareCursorStmt": "query", "ViewStmt": "query"}
+_INNER = {"ExplainStmt": "query", "PrepareStmt": "query", "DeclareCursorStmt": "query"}
 """Statements that wrap a query, and the field it is in."""
 
 
@@ -38,7 +41,8 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     ways: set[str] = set()
     for statement in parsed:
         rewriter, plan, tree_ = _statement(run, statement)
-        plans.append(plan)
+        made = fresh(run, statement.kind, rewriter)
+        plans.append(replace(plan, fresh=made) if made else plan)
         expected.append(tree_)
         if rewriter is not None and rewriter.edits:
             edits += rewriter.edits
@@ -50,9 +54,16 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
         return Plan(Verdict.PASS, text, tuple(plans), shareable=shareable)
     new, char_edits = apply_edits(text, edits)
     same(new, expected)
-    nothing_bare(new, book, derived)
+    nothing_bare(new, book, derived, _opened_views(context, book))
     way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
     return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable)
+
+
+def _opened_views(context: PlanContext, book: SourceBook) -> frozenset[str]:
+    resolution = context.resolution
+    if resolution is None:
+        return frozenset()
+    return frozenset(v.name for v in resolution.views if book.temporary(temporary_view(v), resolution) is not None)
 
 
 def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, StatementPlan, Node]:
@@ -73,10 +84,18 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
             no_settings(rewriter, kind)
             effects |= writes.created(select["intoClause"]["rel"])
         return done(rewriter, name, effects)
+    if kind == "ViewStmt":
+        return create_view(run, body, name, effects)
     if kind in _INNER or kind == "CreateTableAsStmt":
         return _wrapper(run, kind, body, name, effects)
     if kind == "CopyStmt":
         return copy(run, body, name, effects)
+    if kind == "ExecuteStmt" and run.taints and body.get("name") not in run.reads:
+        raise refuse(
+            "0A000",
+            "an earlier statement of the same query string puts masked values into a temporary table",
+            "send the statements one by one",
+        )
     if kind in ("ExecuteStmt", "CallStmt"):
         if kind == "CallStmt":
             body = {**body, "funccall": {"FuncCall": body["funccall"]}}
@@ -93,7 +112,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
 
 
 def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
-    """EXPLAIN, PREPARE, DECLARE CURSOR, CREATE TABLE AS, CREATE VIEW: the query inside is rewritten in its place."""
+    """EXPLAIN, PREPARE, DECLARE CURSOR, CREATE TABLE AS: the query inside is rewritten in its place."""
     field = _INNER.get(kind, "query")
     ((inner_kind, inner),) = body[field].items()
     if inner_kind in _INNER or inner_kind in ("CreateTableAsStmt", "ExecuteStmt"):
@@ -108,27 +127,27 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
             _explained(run, body, rewriter)
         tree_ = {kind: {**strip(body), field: inner_tree}}
         effects |= plan.effects if kind == "ExplainStmt" else plan.effects & Effect.EXECUTES
-        return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared), tree_
+        taints = plan.taints
+        if kind == "CreateTableAsStmt":  # what the prepared statement reads is not looked up
+            taints = (body["into"]["rel"]["relname"],)
+            effects = (effects & ~Effect.DDL) | Effect.TAINTS
+        return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints), tree_
     rewriter = query(run, inner_kind, inner)
     if rewriter.survey.into:
         raise Refused(statements.not_supported(kind))
     if kind == "ExplainStmt":
         _explained(run, body, rewriter)
-    if kind in ("PrepareStmt", "DeclareCursorStmt", "ViewStmt", "CreateTableAsStmt"):
+    if kind in ("PrepareStmt", "DeclareCursorStmt", "CreateTableAsStmt"):
         no_settings(rewriter, kind)
+    into = None
     if kind == "CreateTableAsStmt":
+        into = body["into"]["rel"]["relname"]
         writes.into(rewriter, body["into"]["rel"])
         effects = effects & ~Effect.DDL | writes.created(body["into"]["rel"])
         if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:
             raise Refused(statements.not_supported("CreateMaterializedViewStmt"))
-    if kind == "ViewStmt" and rewriter.sources:
-        raise refuse(
-            "42501",
-            "a view over protected relations cannot be created in a session with masked columns",
-            "create a temporary table from the query instead",
-        )
     prepared = statements.prepared_name(kind, body)
-    rewriter, plan, inner_tree = done(rewriter, name, effects, prepared)
+    rewriter, plan, inner_tree = done(rewriter, name, effects, prepared, into)
     return rewriter, plan, {kind: {**strip(body), field: inner_tree}}
 
 

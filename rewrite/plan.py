@@ -14,6 +14,18 @@ from rewrite.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
+class TempView:
+    """A temporary view of the session, as the server told it."""
+
+    name: str
+    columns: tuple[str, ...]
+    sql: str
+    """pg_get_viewdef() under the search_path of the `Resolution` it belongs to: names are to be read with that."""
+    own: bool = True
+    """Its owner is the role that the session acts as."""
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """How the server resolves unqualified names in this session right now, as the server itself told us."""
 
@@ -25,6 +37,10 @@ class Resolution:
     """Tables and sequences, as (schema, name), that the open transaction has made: nobody else can know them yet."""
     unread: frozenset[tuple[str, str]] = frozenset()
     """The same of views, materialized views and foreign tables, whose definitions have not been read."""
+    views: tuple[TempView, ...] = ()
+    """Those of them that are views."""
+    tainted: frozenset[str] = frozenset()
+    """Names of temporary relations that may hold masked values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,7 @@ class Effect(enum.Flag):
     COPY_IN = enum.auto()
     COPY_OUT = enum.auto()
     WRITES = enum.auto()
+    TAINTS = enum.auto()  # masked values may be in temporary relations afterwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +128,10 @@ class StatementPlan:
     """Name of the SQL-level prepared statement that this one makes or runs."""
     shareable: bool = False
     """The values of its constants do not matter to the plan."""
+    taints: tuple[str, ...] = ()
+    """Temporary relations into which the statement puts masked values, with Effect.TAINTS."""
+    fresh: int = 0
+    """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
 
 
 @dataclass(frozen=True, slots=True)

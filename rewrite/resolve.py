@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from rewrite.catalog import Catalog, Relation
-from rewrite.plan import Need, Refusal, Resolution
+from rewrite.catalog import Catalog, Column, Relation
+from rewrite.plan import Need, Refusal, Resolution, TempView
 from rewrite.survey import Site
 
 
@@ -40,7 +40,7 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
     schema, name = site.schema, site.name
     if schema is not None:
         if schema == "pg_temp":
-            return Special.TEMP
+            return Unresolved(need=Need.RESOLUTION) if resolution is None else _temporary(name, resolution)
         if schema.startswith(("pg_temp_", "pg_toast")):
             return Unresolved(
                 Refusal(
@@ -56,7 +56,7 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
     for candidate in resolution.path:
         if candidate == "pg_temp":
             if name in resolution.temp:
-                return Special.TEMP
+                return _temporary(name, resolution)
             continue
         found = _in_schema(candidate, name, catalog, resolution)
         if found is not None:
@@ -73,6 +73,24 @@ def _in_schema(schema: str, name: str, catalog: Catalog, resolution: Resolution 
             message = f'relation "{name}" has been made in this transaction and cannot be read before it is committed'
             return Unresolved(Refusal("0A000", message, "COMMIT first, or make it before the transaction"))
     return catalog.by_name.get((schema, name))
+
+
+def is_temporary(relation: Relation) -> bool:
+    """Whether it is a temporary view; temporary tables are no relations of ours."""
+    return relation.schema == "pg_temp"
+
+
+def _temporary(name: str, resolution: Resolution) -> Target:
+    for view in resolution.views:
+        if view.name == name:
+            return temporary_view(view)
+    return Special.TEMP
+
+
+def temporary_view(view: TempView) -> Relation:
+    """A temporary view as a relation. The types of its columns are not known: it is opened, not masked."""
+    columns = (Column(i, name, 0, -1, "", "", "", "X") for i, name in enumerate(view.columns, 1))
+    return Relation(0, "pg_temp", view.name, "v", "" if view.own else "another", tuple(columns), view_sql=view.sql)
 
 
 def _missing(name: str) -> Unresolved:

@@ -46,7 +46,7 @@ def choose(rewriter: Rewriter) -> None:
         clause = body.get("returningClause")
         site = next(s for s in survey.sites if s.node is body["relation"])
         relation = rewriter.relations.get(site)
-        source = rewriter.book.source(relation) if relation is not None else None
+        source = rewriter.source(relation) if relation is not None else None
         if clause is None or relation is None or source is None or source.refusal is not None or source.view is not None:
             continue
         items = {id(item["ResTarget"].get("val", {}).get("ColumnRef")): i for i, item in enumerate(clause["exprs"])}

@@ -15,7 +15,7 @@ from rewrite.columns import Columns, Usage
 from rewrite.grouping import add_keyed_columns
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
 from rewrite.plan import Edit, Need, Refusal, Touch
-from rewrite.resolve import Fresh, Special, Unresolved, resolve
+from rewrite.resolve import Fresh, Special, Unresolved, is_temporary, resolve
 from rewrite.returned import ReturnedMask
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import Spans
@@ -109,7 +109,7 @@ class Rewriter:
         self.columns = Columns(survey, self.relations)
         self._attributes()
         for site, relation in self.relations.items():
-            source = self.book.source(relation)
+            source = self.source(relation)
             if source is None and self._may_show_new_columns(site, relation):
                 source = self.book.plain(relation)
             if source is None:
@@ -160,6 +160,22 @@ class Rewriter:
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
 
+    def source(self, relation: Relation) -> Source | None:
+        """How the relation is read in this session."""
+        if is_temporary(relation) and self.names.resolution is not None:
+            return self.book.temporary(relation, self.names.resolution)
+        return self.book.source(relation)
+
+    def held(self) -> frozenset[str]:
+        """Temporary relations of the session that may hold masked values."""
+        return self.names.resolution.tainted if self.names.resolution is not None else frozenset()
+
+    def tainted(self) -> tuple[str, ...]:
+        """Temporary relations the statement reads that may hold masked values."""
+        known = self.held()
+        returned = len(self.survey.targets) > 1  # RETURNING of one may be what another writes
+        return tuple(sorted({s.name for s in self.temporary if (s.use is not Use.TARGET or returned) and s.name in known}))
+
     def _may_show_new_columns(self, site: Site, relation: Relation) -> bool:
         """A star or whole row shows whatever columns the relation has by now, classified or not."""
         usage = self.columns.usages[site]
@@ -168,6 +184,7 @@ class Rewriter:
             and not usage.system
             and site.use is Use.SOURCE
             and relation.kind in "rpfvm"
+            and not is_temporary(relation)
             and not system.is_system(relation)
         )
 
@@ -186,9 +203,13 @@ class Rewriter:
 
     def reads_masked(self) -> bool:
         """Whether anything the statement reads may come from a masked column."""
-        return bool(self.returning) or any(
-            source.decides or any(self.usage(site).clauses(name) for name in source.masked | source.denied)
-            for site, source in self.sources.items()
+        return (
+            bool(self.returning)
+            or bool(self.tainted())
+            or any(
+                source.decides or any(self.usage(site).clauses(name) for name in source.masked | source.denied)
+                for site, source in self.sources.items()
+            )
         )
 
     def touches(self) -> tuple[Touch, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rewrite import writes
 from rewrite.functions import Names, may_write, set_config_names
@@ -24,6 +24,14 @@ class Run:
     text: str
     spans: Spans
     resolution: Resolution | None
+    made: set[str] = field(default_factory=set)
+    """Temporary relations that the text has made so far."""
+    taints: set[str] = field(default_factory=set)
+    """Temporary relations into which the text has put masked values so far."""
+    reads: set[str] = field(default_factory=set)
+    """SQL-level prepared statements that the text has made and that write nothing."""
+    lasting: bool = True
+    """What the text has changed so far stays when the transaction is committed."""
     known: bool = True
     """False once an earlier statement of the same text changed name resolution in a way that cannot be followed."""
 
@@ -38,13 +46,20 @@ def analyse(run: Run, rewriter: Rewriter) -> None:
     try:
         rewriter.analyse()
     except Refused as e:
-        if Need.RESOLUTION in e.need and not run.known:
-            raise refuse(
-                "0A000",
-                "an earlier statement of the same query string changes what names mean",
-                "send the statements one by one, or write names with their schema",
-            ) from None
+        if Need.RESOLUTION in e.need:
+            raise unresolved(run) from None
         raise
+
+
+def unresolved(run: Run) -> Refused:
+    """How names resolve is not known: it can be asked, unless an earlier statement of the text changes it unseen."""
+    if run.known or run.context.resolution is None:
+        return Refused(None, Need.RESOLUTION)
+    return refuse(
+        "0A000",
+        "an earlier statement of the same query string changes what names mean",
+        "send the statements one by one, or write names with their schema",
+    )
 
 
 def query(run: Run, kind: str, body: Node) -> Rewriter:
@@ -67,35 +82,108 @@ def _no_storage(rewriter: Rewriter) -> None:
             )
 
 
-def done(rewriter: Rewriter, name: str, effects: Effect, prepared: str | None = None) -> tuple[Rewriter, StatementPlan, Node]:
+def done(
+    rewriter: Rewriter,
+    name: str,
+    effects: Effect,
+    prepared: str | None = None,
+    into: str | None = None,
+) -> tuple[Rewriter, StatementPlan, Node]:
+    """The plan of a query that has been rewritten; `into` names the temporary table it fills."""
     survey = rewriter.survey
+    taints = writes.tainted(rewriter)
+    if into is not None and rewriter.reads_masked():
+        taints = (*taints, into)
+    if taints:
+        effects |= Effect.TAINTS
     if set_config_names(survey):
         effects |= Effect.RESOLUTION
     if survey.targets or may_write(survey, rewriter.names):
         effects |= Effect.WRITES
-    shareable = not effects & ~Effect.WRITES and not rewriter.reads_constants and prepared is None
-    return rewriter, StatementPlan(name, rewriter.touches(), effects, prepared, shareable), rewriter.expected()
+    shareable = not effects & ~(Effect.WRITES | Effect.TAINTS) and not rewriter.reads_constants and prepared is None
+    return rewriter, StatementPlan(name, rewriter.touches(), effects, prepared, shareable, taints), rewriter.expected()
+
+
+def fresh(run: Run, kind: str, rewriter: Rewriter | None) -> int:
+    """How many of the temporary relations that the text has made the statement may read."""
+    if not run.made:
+        return 0
+    if rewriter is None:
+        return len(run.made) if kind in ("ExecuteStmt", "FetchStmt") else 0
+    return len({s.name for s in rewriter.temporary} & run.made)
 
 
 def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     """Follow changes of name resolution inside one query string where they are plain to see; otherwise stop knowing."""
+    run.taints |= set(plan.taints)
+    if plan.effects & Effect.PREPARES and plan.prepared is not None and not plan.effects & Effect.WRITES:
+        run.reads.add(plan.prepared)
+    if run.resolution is not None and not run.resolution.tainted >= set(plan.taints):
+        run.resolution = replace(run.resolution, tainted=run.resolution.tainted | set(plan.taints))
     if not plan.effects & (Effect.RESOLUTION | Effect.TRANSACTION_END):
         return
     kind, body = statement.kind, statement.body
     new: Resolution | None = None
     if kind == "VariableSetStmt":
+        run.lasting = False
         new = _set_path(run, body)
     elif (kind in ("CreateStmt", "CreateTableAsStmt") or "intoClause" in body) and run.resolution is not None:
         into = body.get("into") or body.get("intoClause")
-        relation = into["rel"] if into else body["relation"]
-        new = run.resolution
-        if writes.is_temporary(relation):
-            path = new.path if "pg_temp" in new.path else ("pg_temp", *new.path)
-            new = replace(new, path=path, temp=new.temp | {relation["relname"]})
-    elif plan.effects & Effect.TRANSACTION_END and run.known and run.resolution == run.context.resolution:
-        new = run.resolution  # nothing changed in this text that could be undone; the session watches the rest
+        new = _created(run, into["rel"] if into else body["relation"])
+        if (into or body).get("onCommit" if into else "oncommit") == "ONCOMMIT_DROP":
+            run.lasting = False
+    elif kind == "DropStmt" and run.resolution is not None:
+        new = _dropped(run, body)
+    elif plan.effects & Effect.TRANSACTION_END and run.known:
+        unchanged = run.resolution == run.context.resolution  # the session watches the rest
+        if unchanged or (run.lasting and body.get("kind") == "TRANS_STMT_COMMIT"):
+            new = run.resolution
     run.resolution = new
     run.known = run.known and new is not None
+
+
+def _created(run: Run, relation: Node) -> Resolution:
+    assert run.resolution is not None
+    new = run.resolution
+    if writes.is_temporary(relation):
+        name = relation["relname"]
+        path = new.path if "pg_temp" in new.path else ("pg_temp", *new.path)
+        new = replace(new, path=path, temp=new.temp | {name})
+        run.made.add(name)
+    return new
+
+
+def dropped_names(body: Node) -> list[list[str]]:
+    """The dotted names in a DROP of relations."""
+    lists = [x["List"]["items"] for x in body.get("objects", []) if isinstance(x, dict) and "List" in x]
+    return [[x["String"].get("sval", "") for x in items if "String" in x] for items in lists]
+
+
+def temporary_names(run: Run, body: Node) -> list[str] | None:
+    """The relations that a DROP names, when all are temporary or not there; None when one is not."""
+    if run.resolution is None or body.get("removeType") not in ("OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_SEQUENCE"):
+        return None
+    out = []
+    known = run.context.catalog.by_name
+    for parts in dropped_names(body):
+        name = parts[-1] if parts else ""
+        path = run.resolution.path if len(parts) == 1 else tuple(parts[-2:-1])
+        for schema in path:
+            if schema == "pg_temp" and name in run.resolution.temp:
+                out.append(name)
+                break
+            if schema.startswith("pg_temp_") or (schema, name) in known:
+                return None
+    return out
+
+
+def _dropped(run: Run, body: Node) -> Resolution | None:
+    names = temporary_names(run, body)
+    if names is None or run.resolution is None:
+        return None
+    old, gone = run.resolution, set(names)
+    views = tuple(v for v in old.views if v.name not in gone)
+    return replace(old, temp=old.temp - gone, tainted=old.tainted - gone, views=views)
 
 
 def _set_path(run: Run, body: Node) -> Resolution | None:
@@ -119,4 +207,5 @@ def _path(run: Run, names: list[str], temp: frozenset[str] | None) -> Resolution
         path.insert(0, "pg_catalog")
     if temp and "pg_temp" not in path:
         path.insert(0, "pg_temp")
-    return Resolution(tuple(path), temp)
+    old = run.resolution or Resolution(())
+    return replace(old, path=tuple(path), temp=temp)

@@ -18,7 +18,7 @@ from rewrite.catalog import Catalog, Column, Literal, Relation
 from rewrite.expression import columns_of
 from rewrite.masks import column_type, decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
-from rewrite.plan import Refusal, Touch
+from rewrite.plan import Refusal, Resolution, Touch
 from rewrite.survey import Survey
 
 
@@ -106,6 +106,12 @@ class ViewReader(Protocol):
     def read(self, relation: Relation, explicit: Mapping[int, Decision], book: SourceBook) -> Source:
         """How the view is read and written; `explicit` are decisions on columns of its own that the policy names."""
 
+    def temporary(self, relation: Relation, resolution: Resolution, book: SourceBook) -> Source | None:
+        """How a temporary view is read; None: as it is."""
+
+    def temporary_leads(self, relation: Relation, resolution: Resolution, book: SourceBook) -> bool:
+        """Whether a temporary view may lead to a permanent relation."""
+
 
 class SourceBook:
     """The sources of one catalog and profile, made when first asked for."""
@@ -178,6 +184,13 @@ class SourceBook:
             finally:
                 self._open.discard(relation.oid)
         return self._sources[relation.oid]
+
+    def temporary(self, relation: Relation, resolution: Resolution) -> Source | None:
+        """How a temporary view is read. Nothing is remembered: it belongs to one session."""
+        return self._views.temporary(relation, resolution, self)
+
+    def temporary_leads(self, relation: Relation, resolution: Resolution) -> bool:
+        return self._views.temporary_leads(relation, resolution, self)
 
     def target(self, relation: Relation) -> Source | None:
         """How the relation is written; None when nothing of it, or behind it, is protected. Differs from `source` for views."""

@@ -40,6 +40,7 @@ DDL: dict[str, Effect] = {
     "CommentStmt": Effect.DDL,
     "GrantStmt": Effect.RESOLUTION | Effect.DDL,
     "ViewStmt": Effect.RESOLUTION | Effect.DDL,
+    "RefreshMatViewStmt": Effect.WRITES,
     "ReindexStmt": Effect.NONE,
     "ClusterStmt": Effect.NONE,
 }
@@ -107,7 +108,7 @@ _REASONS: dict[str, str] = {
         AlterTSDictionaryStmt AlterTSConfigurationStmt""",
     "a type decides how values are stored, checked and shown": """CreateDomainStmt AlterDomainStmt CompositeTypeStmt
         CreateEnumStmt CreateRangeStmt AlterEnumStmt AlterTypeStmt AlterCollationStmt""",
-    "it stores what its definition reads": "RefreshMatViewStmt CreateStatsStmt AlterStatsStmt",
+    "it stores what its definition reads": "CreateStatsStmt AlterStatsStmt",
     "it decides which rows others see": "CreatePolicyStmt AlterPolicyStmt SecLabelStmt",
     "it moves objects to where their names mean something else": "AlterObjectSchemaStmt AlterObjectDependsStmt",
     "it copies or removes whole databases": "CreatedbStmt DropdbStmt",

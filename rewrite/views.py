@@ -10,6 +10,7 @@ computed from masked columns is not shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from policies.model import Decision
 from rewrite.catalog import Relation
@@ -17,6 +18,7 @@ from rewrite.functions import Names
 from rewrite.outputs import Outputs, makes_rows, outputs
 from rewrite.pgtree import ParseError, parse, quote_ident
 from rewrite.plan import Resolution
+from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, apply_edits, refuse
 from rewrite.source import Origin, Source, SourceBook
 from rewrite.spans import SpanError, Spans
@@ -48,6 +50,26 @@ class ViewTexts:
             return book.masked_outputs(relation, origins, deciding)
         return _open(relation, rewriter, found, own, book)
 
+    def temporary(self, relation: Relation, resolution: Resolution, book: SourceBook) -> Source | None:
+        try:
+            rewriter = analysed(relation, book, resolution)
+        except (Refused, ParseError, SpanError) as e:
+            return book.refused(relation, _why(e))
+        if rewriter.sources and (rewriter.reads_masked() or opened(rewriter)):
+            found = outputs(relation, rewriter)
+            source = _open(relation, rewriter, found, book.table(relation, {}), book)
+            return replace(source, decides=True) if rewriter.tainted() else source
+        if rewriter.tainted():
+            return replace(book.plain(relation), masked=frozenset(c.name for c in relation.columns), decides=True)
+        return None
+
+    def temporary_leads(self, relation: Relation, resolution: Resolution, book: SourceBook) -> bool:
+        try:
+            rewriter = analysed(relation, book, resolution)
+        except (Refused, ParseError, SpanError):
+            return True
+        return any(not is_temporary(r) or book.temporary_leads(r, resolution) for r in rewriter.relations.values())
+
 
 def _materialized(
     relation: Relation,
@@ -75,7 +97,8 @@ def _open(relation: Relation, rewriter: Rewriter, found: Outputs, own: Source, b
     """The definition with its sources replaced; columns that the policy names are masked once more on top of it."""
     if own.denied:
         return book.refused(relation, "a column of it is denied, and others are computed from masked columns")
-    if not relation.security_invoker and any(_has_row_security(r, book) for r in rewriter.relations.values()):
+    own_rights = relation.security_invoker or (is_temporary(relation) and not relation.owner)
+    if not own_rights and any(_has_row_security(r, book) for r in rewriter.relations.values()):
         return book.refused(relation, "tables behind it have row-level security, and it computes with masked columns")
     denied = [n for s, source in rewriter.sources.items() for n in source.denied if rewriter.usage(s).clauses(n)]
     if denied:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rewrite import system, telling
+from rewrite import resolve, system, telling
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
 from rewrite.plan import Effect, Refusal
@@ -27,6 +27,7 @@ def check(rewriter: Rewriter) -> None:
             _target(rewriter, kind, body, site)
         source = rewriter.sources.get(site)
         if (source is not None and source.decides) or _depends_on_masked(rewriter, ("write", id(body)), set()):
+            _from_tainted(rewriter)
             raise _refuse(
                 "a write may not depend on masked columns: masked values would be stored as if they were real",
                 "leave the masked columns out, or write into a temporary table",
@@ -49,6 +50,8 @@ def _depends_on_masked(rewriter: Rewriter, place: tuple[str, int], seen: set[tup
             further = ("cte", id(site.refers))
             if further not in seen and _depends_on_masked(rewriter, further, seen):
                 return True
+        if site in rewriter.temporary and site.name in rewriter.held() and (place[0] == "cte" or site.use is not Use.TARGET):
+            return True
         source = rewriter.sources.get(site)
         if source is None or site.use is Use.TARGET:
             continue
@@ -65,10 +68,26 @@ def _depends_on_masked(rewriter: Rewriter, place: tuple[str, int], seen: set[tup
 def into(rewriter: Rewriter, relation: Node) -> None:
     """CREATE TABLE AS and SELECT INTO: masked values may go into temporary tables only."""
     if not is_temporary(relation) and rewriter.reads_masked():
+        _from_tainted(rewriter)
         raise _refuse(
             "a permanent table may not be filled from masked columns: masked values would be stored as if they were real",
             "leave the masked columns out, or create a temporary table",
         )
+
+
+def _from_tainted(rewriter: Rewriter) -> None:
+    for name in rewriter.tainted():
+        raise _refuse(
+            f"temporary table {name} holds masked values: in a permanent table they would be stored as if they were real",
+            "fill a temporary table of its own from what is not masked, and write from that",
+        )
+
+
+def tainted(rewriter: Rewriter) -> tuple[str, ...]:
+    """Temporary tables into which the statement may put masked values."""
+    names = {s.name for s in rewriter.temporary if s.use is Use.TARGET}
+    names |= {select["intoClause"]["rel"]["relname"] for select in rewriter.survey.into}
+    return tuple(sorted(names)) if names and rewriter.reads_masked() else ()
 
 
 def is_temporary(relation: Node) -> bool:
@@ -84,6 +103,11 @@ def created(relation: Node) -> Effect:
 def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
     relation = rewriter.relations[site]
     name = f"{relation.schema}.{relation.name}"
+    resolution = rewriter.names.resolution
+    if resolve.is_temporary(relation) and (resolution is None or rewriter.book.temporary_leads(relation, resolution)):
+        raise _refuse(f"temporary view {relation.name} leads to a permanent table", "write to the table itself")
+    if resolve.is_temporary(relation):
+        return
     if system.is_system(relation):
         raise _refuse(
             f"{name} is a system catalog and cannot be written in a session with masked columns",

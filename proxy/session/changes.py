@@ -13,7 +13,7 @@ from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.session.statements import MIXED, Record
-from rewrite.plan import Plan, Refusal, Resolution
+from rewrite.plan import Effect, Plan, Refusal, Resolution
 
 
 def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None = None) -> None:
@@ -43,6 +43,8 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
                 bits |= slot.latest.effects
             s.statements.tidy(slot)
         entry.prepares = tuple(prepares)
+    if bits & plans.TAINTS:
+        _taint(s, plan)
     if bits & plans.TRANSACTION_END:
         if s.dirty:
             s.set_resolution(None)
@@ -62,6 +64,24 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
         s.ddl_pending += 1
         s.gate |= st.DDL
     entry.changes = bits
+
+
+def _taint(s: State, plan: Plan) -> None:
+    """Masked values may be in temporary relations from now on; what was bound before to write may read them."""
+    names = set()
+    for statement in plan.statements:
+        names |= set(statement.taints)
+        if statement.prepared is not None and statement.effects.value & plans.EXECUTES:
+            slot = s.statements.find(statement.prepared.encode(s.codec or "utf-8", "replace"))
+            for record in slot.candidates() if slot is not None else ():
+                names |= {name for x in record.plan.statements for name in x.taints}
+    if not s.taint.add(names):
+        return
+    if s.resolution is not None:
+        s.set_resolution(s.taint.mark(s.resolution))
+    for portal in s.statements.portals.values():
+        if portal.record is None or any(x.effects & Effect.WRITES for x in portal.record.plan.statements):
+            portal.stamp = MIXED
 
 
 def settle(s: State, head: Expected, tag: str) -> None:
@@ -94,9 +114,10 @@ def answered(s: State) -> bool:
     s.on_parameter(b"client_encoding", answer.encoding.encode("ascii", "replace"))
     if answer.standard_strings != s.standard_strings:
         s.on_parameter(b"standard_conforming_strings", b"on" if answer.standard_strings else b"off")
-    s.temp_oids |= answer.temp_oids
+    s.temp_oids |= set(answer.temporary.values())
+    s.taint.probed(answer.temporary, answer.kin)
     # What has changed since the question was sent may have changed the answer.
-    resolution = _with_fresh(s, answer)
+    resolution = s.taint.mark(_with_fresh(s, answer))
     s.set_resolution(resolution if s.probe_epoch == s.authority.epoch else None)
     s.gate &= ~st.UNSETTLED
     return True

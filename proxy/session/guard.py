@@ -37,8 +37,13 @@ _MASKED = Refusal(
 _UNKNOWN = Refusal("0A000", "the relation has changed, try again", "pgveil is reading the catalog anew.")
 
 
-def judge(fields: tuple[Field, ...], catalog: Catalog, profile: Profile, temporary: set[int]) -> Trip | None:
-    """None when every field may be shown. `temporary` holds OIDs of the session's own temporary relations."""
+def judge(fields: tuple[Field, ...], catalog: Catalog, profile: Profile, temporary: set[int], fresh: int = 0) -> Trip | None:
+    """None when every field may be shown. `temporary` holds OIDs of the session's own temporary relations.
+
+    `fresh` is the number of temporary relations that the running statement may read and whose OIDs nobody knows yet, because the
+    same query string made them. As many unknown relations may show; none of them can be one that is known to be protected.
+    """
+    unknown: set[int] = set()
     for field in fields:
         table = field.table
         if not table:
@@ -58,6 +63,8 @@ def judge(fields: tuple[Field, ...], catalog: Catalog, profile: Profile, tempora
         known = relation is not None and (
             field.attnum <= 0 or any(c.attnum == field.attnum for c in relation.columns)
         )  # fmt: skip
-        if not known:
+        if relation is None and len(unknown | {table}) <= fresh:
+            unknown.add(table)
+        elif not known:
             return Trip(_UNKNOWN, table, field.attnum, True)
     return None

@@ -11,6 +11,7 @@ DDL: Final = Effect.DDL.value
 TRANSACTION_END: Final = Effect.TRANSACTION_END.value
 PREPARES: Final = Effect.PREPARES.value
 EXECUTES: Final = Effect.EXECUTES.value
+TAINTS: Final = Effect.TAINTS.value
 SETTINGS: Final = 1 << 16
 """Not an Effect: the statement may change client_encoding or standard_conforming_strings, on which reading depends."""
 DEALLOCATES: Final = 1 << 17
@@ -19,7 +20,7 @@ DEALLOCATES: Final = 1 << 17
 FIRES: Final = Effect.WRITES.value
 """Triggers may run."""
 
-INTERESTING: Final = FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | SETTINGS | DEALLOCATES
+INTERESTING: Final = FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | TAINTS | SETTINGS | DEALLOCATES
 
 _SETTING_KINDS: Final = frozenset({"SET", "RESET", "DISCARD", "CALL", "DO"})
 _CACHE_SIZE: Final = 1024

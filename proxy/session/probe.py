@@ -1,21 +1,23 @@
 """The question that pgveil asks on the session's own connection when it must know how names resolve right now.
 
-Search path, temporary relations, client_encoding and standard_conforming_strings can change in ways that no text shows
-(a function with SET, ROLLBACK, set_config). They are read at the very place in the stream where the answer is needed.
-The question names everything in full, runs as a named statement and portal, and closes both: the client's unnamed ones
-stay as they are. The answer is in hexadecimal digits: client_encoding may be among what has changed, and there are encodings that
-have none of ours.
+Search path, temporary relations (views with their definitions, read under that very path), client_encoding and
+standard_conforming_strings can change in ways that no text shows (a function with SET, ROLLBACK, set_config). They are
+read at the very place in the stream where the answer is needed. The question names everything in full, runs as a named
+statement and portal, and closes both: the client's unnamed ones stay as they are. The
+answer is in hexadecimal digits: client_encoding may be among what has changed, and there are encodings that have none of
+ours.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from proxy.session.expect import BIND, CLOSE, EXECUTE, PARSE, SYNC, Expected
 from proxy.wire import codec
-from rewrite.plan import Resolution
+from rewrite.plan import Resolution, TempView
 
 NAME: Final = b"pgveil.probe"
 TEXT: Final = (
@@ -35,6 +37,15 @@ TEXT: Final = (
     "THEN pg_catalog.pg_xact_status((t.id OPERATOR(pg_catalog.-) (t.id OPERATOR(pg_catalog.&) 4294967295) "
     "OPERATOR(pg_catalog.+) c.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text::pg_catalog.xid8) "
     "OPERATOR(pg_catalog.=) 'in progress'::pg_catalog.text ELSE false END), "
+    "'views', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(c.relname, pg_catalog.pg_get_viewdef(c.oid), "
+    "(SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
+    "WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped), "
+    "pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) CURRENT_USER) ORDER BY c.relname) "
+    "FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
+    "AND c.relkind OPERATOR(pg_catalog.=) 'v'::pg_catalog.\"char\"), "
+    "'kin', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(h.inhrelid::pg_catalog.int8, h.inhparent::pg_catalog.int8)) "
+    "FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) h.inhrelid "
+    "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
     "'temp_schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n "
     "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
     "'encoding', pg_catalog.current_setting('client_encoding'), "
@@ -59,7 +70,10 @@ ALONE: Final = _QUESTION + codec.SYNC
 @dataclass(frozen=True, slots=True)
 class Answer:
     resolution: Resolution
-    temp_oids: frozenset[int]
+    temporary: Mapping[str, int]
+    """OIDs of the session's temporary relations by name."""
+    kin: tuple[tuple[int, int], ...]
+    """Inheritance among them, child and parent."""
     fresh: tuple[tuple[str, str, int, str], ...]
     """Schema, name, OID and kind of the relations whose pg_class row the open transaction has written."""
     encoding: str
@@ -93,8 +107,13 @@ def read(messages: bytes) -> Answer | None:
         path = tuple("pg_temp" if name == own else str(name) for name in answer["path"])
         temp = {str(name): int(oid) for name, oid in (answer["temp"] or {}).items()}
         strings = answer["strings"] == "on"
-        resolution = Resolution(path, frozenset(temp))
+        views = tuple(
+            TempView(str(name), tuple(str(c) for c in columns or ()), str(sql), bool(own))
+            for name, sql, columns, own in answer.get("views") or ()
+        )
+        kin = tuple((int(child), int(parent)) for child, parent in answer.get("kin") or ())
+        resolution = Resolution(path, frozenset(temp), views=views)
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
-        return Answer(resolution, frozenset(temp.values()), fresh, str(answer["encoding"]), strings)
+        return Answer(resolution, temp, kin, fresh, str(answer["encoding"]), strings)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

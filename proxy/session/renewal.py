@@ -201,16 +201,17 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
     What stands in front of it in the same query string may change name resolution; then the prepared statement must be one
     that does not depend on it.
     """
-    made: set[str] = set()
-    moved = False
+    made: dict[str, int] = {}
+    """Prepared in this query string, after so many changes of name resolution: the planner has followed these."""
+    moved = 0
     for statement in plan.statements:
         bits = statement.effects.value
         name = statement.prepared
         if name is not None and bits & plans.PREPARES:
-            made.add(name)
+            made[name] = moved
         elif name is not None and bits & plans.EXECUTES:
             if name in made:
-                if moved:
+                if moved > made[name]:
                     return _MOVED
             else:
                 slot = s.statements.find(name.encode(s.codec or "utf-8", "replace"))
@@ -219,7 +220,7 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
                     if answer is not False:
                         return answer
                     bits |= slot.latest.effects if slot.latest is not None else 0
-        moved = moved or bool(bits & plans.RESOLUTION) or bool(bits & plans.TRANSACTION_END and s.dirty)
+        moved += bool(bits & plans.RESOLUTION) or bool(bits & plans.TRANSACTION_END and s.dirty)
     return False
 
 

@@ -21,8 +21,8 @@ _KNOWN_SIZE: Final = 8192
 """Longest description that is remembered, in bytes."""
 
 
-def look(s: State) -> bytes | guard.Trip:
-    """The shape of the server's current RowDescription, or why it must not be shown."""
+def look(s: State, fresh: int = 0) -> bytes | guard.Trip:
+    """The shape of the server's current RowDescription, or why it must not be shown. `fresh`: see `guard.judge`."""
     data = body(s)
     found = s.judged.get(data)
     if found is not None:
@@ -30,11 +30,11 @@ def look(s: State) -> bytes | guard.Trip:
     fields = codec.decode_row_description(data)
     if s.masked:
         view = s.view or s.refresh_view()
-        trip = guard.judge(fields, view.catalog, view.profile, s.temp_oids)
+        trip = guard.judge(fields, view.catalog, view.profile, s.temp_oids, fresh)
         if trip is not None:
             return trip
     shape = renewal.shape(fields)
-    if len(data) <= _KNOWN_SIZE:
+    if len(data) <= _KNOWN_SIZE and not fresh:
         if len(s.judged) >= _KNOWN_MAX:
             s.judged.clear()
         s.judged[data] = shape
@@ -86,11 +86,16 @@ def on_result(s: State, head: Expected) -> None:
     """RowDescription in a simple query."""
     if head.tripped:
         s.mute()
-    elif s.masked and isinstance(trip := look(s), guard.Trip):
+    elif s.masked and isinstance(trip := look(s, _fresh(head)), guard.Trip):
         report(s, trip)
         s.instead(poison.error(trip.refusal, s.codec))
         s.abandon(head, trip.refusal.sqlstate)
         head.tripped = head.failed = True
+
+
+def _fresh(head: Expected) -> int:
+    statements = head.plan.statements if head.plan is not None else ()
+    return statements[head.index].fresh if head.index < len(statements) else 0
 
 
 def report(s: State, trip: guard.Trip) -> None:

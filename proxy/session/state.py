@@ -15,6 +15,7 @@ from proxy.session import expect, plans, poison
 from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions, View
 from proxy.session.expect import Expected, Queue
 from proxy.session.statements import Statements
+from proxy.session.taint import Taint
 from proxy.wire import codec, encodings, tags
 from proxy.wire._scan import Scanner, table
 from rewrite.plan import Plan, PlanContext, Refusal, Resolution
@@ -155,6 +156,7 @@ class State:
         """RowDescriptions that the guard has passed under this view, and the shape of each."""
         self.resolution: Resolution | None = None
         self.temp_oids: set[int] = set()
+        self.taint = Taint()
         self.contexts: list[PlanContext | None] = [None, None]
         self.contexts_anywhere: list[PlanContext | None] = [None, None]
         self.dirty = False

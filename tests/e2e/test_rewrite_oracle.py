@@ -17,7 +17,7 @@ from psycopg import pq
 from policies.model import Profile
 from proxy.control.catalog import CatalogReader
 from rewrite.catalog import Catalog
-from rewrite.plan import PlanContext, Resolution, Verdict
+from rewrite.plan import PlanContext, Verdict
 from rewrite.planner import Planner
 from tests.fixtures.rewrite import Case, cases
 from tests.support import minibank
@@ -171,7 +171,7 @@ def _prepare(bank: Bank, case: Case) -> PlanContext:
         connection.execute(f"SET LOCAL search_path = {listed}".encode())
         if case.get("before"):
             connection.execute(case.get("before").encode())
-    return PlanContext(bank.catalog, bank.profile, Resolution(path, frozenset(case.names("temp"))))
+    return PlanContext(bank.catalog, bank.profile, case.resolution())
 
 
 @pytest.mark.parametrize("case", [c for c in cases() if not c.expected.startswith(("REFUSE", "NEED"))], ids=str)
@@ -210,9 +210,7 @@ def test_equals_the_masked_copy(bank: Bank, case: Case) -> None:
 
 @pytest.mark.parametrize("case", [c for c in cases() if c.expected.startswith("REFUSE")], ids=str)
 def test_refused_on_the_real_catalog_too(bank: Bank, case: Case) -> None:
-    context = PlanContext(
-        bank.catalog, bank.profile, Resolution(case.names("path") or minibank.PATH, frozenset(case.names("temp")))
-    )
+    context = PlanContext(bank.catalog, bank.profile, case.resolution())
     plan = bank.planner.plan(case.statement, context)
     assert plan.refusal is not None
     assert plan.verdict in (Verdict.REFUSE, Verdict.NEED)

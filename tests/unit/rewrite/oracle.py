@@ -29,7 +29,7 @@ def tree(text: str) -> Any:
 
 
 def bare(text: str, catalog: Catalog) -> list[str]:
-    """Relations with masked columns that the text reads other than through a derived table."""
+    """Relations with masked columns that the text reads other than through a derived table. A view's definition reads nothing."""
     return [f"{s}.{n}" for s, n in _walk(tree(text), "", frozenset()) if (s, n) in MASKED and (s, n) in catalog.by_name]
 
 
@@ -47,11 +47,28 @@ def _walk(node: Any, key: str, ctes: frozenset[str]) -> Iterator[tuple[str, str]
             ctes = ctes | {c["CommonTableExpr"]["ctename"] for c in node["withClause"]["ctes"]}
         if key == "subquery" and _is_mask(node.get("SelectStmt", {})):
             return
+        if key == "ViewStmt":
+            yield from _unpinned(node["query"], ctes)
+            return
         for name, value in node.items():
             if name == "lockedRels":  # FOR UPDATE OF: aliases of FROM items, which cannot have a schema
                 continue
             inner = "relation:write" if name == "relation" and key in TARGETS else name
             yield from _walk(value, inner, ctes)
+
+
+def _unpinned(node: Any, ctes: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """What relations without a schema could mean."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _unpinned(item, ctes)
+    elif isinstance(node, dict):
+        if "relname" in node and "schemaname" not in node and node["relname"] not in ctes:
+            yield from (k for k in MASKED if k[1] == node["relname"])
+        if "ctes" in node.get("withClause", {}):
+            ctes = ctes | {c["CommonTableExpr"]["ctename"] for c in node["withClause"]["ctes"]}
+        for value in node.values():
+            yield from _unpinned(value, ctes)
 
 
 def _names(node: Any) -> Iterator[Any]:

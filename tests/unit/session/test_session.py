@@ -350,7 +350,7 @@ def test_probe_answer() -> None:
     assert answer is not None
     assert answer.resolution.path == ("pg_temp", "a")
     assert answer.resolution.temp == {"t"}
-    assert answer.temp_oids == {17000}
+    assert set(answer.temporary.values()) == {17000}
     assert probe.read(row[:-1]) is None
 
 
