@@ -114,6 +114,26 @@ class Function:
     """pg_proc.provolatile: i, s or v."""
     extension: str | None = None
     """Name of the extension that owns it, if any."""
+    language: str = ""
+    """pg_language.lanname."""
+    definer: bool = False
+    """SECURITY DEFINER."""
+    settings: tuple[str, ...] = ()
+    """pg_proc.proconfig: `name=value` as stored."""
+    body: str | None = None
+    """Source text of a function of our users in sql or plpgsql; of a SQL-standard body as the server prints it with an empty
+    search_path (every name is qualified). None: not of these, or not to be had at the moment."""
+    standard_body: bool = False
+    """The body is SQL-standard: RETURN ... or BEGIN ATOMIC ... END."""
+    types: tuple[int, ...] = ()
+    """OIDs of the types of its arguments and results, for functions of our users."""
+    parts: tuple[int, ...] = ()
+    """OIDs of the functions that an aggregate of our users is made of."""
+    arguments: int = -1
+    """How many it takes at most, without what a variadic one may take more; -1: not known."""
+    defaults: int = 0
+    """How many of its arguments may be left out."""
+    variadic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +142,8 @@ class Operator:
     name: str
     function: int
     """OID of the function behind it."""
+    types: tuple[int, ...] = ()
+    """OIDs of the types of its operands and result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +151,7 @@ class Cast:
     source: int
     target: int
     function: int
-    """OID of a user-defined cast function (casts without function and built-in casts are left out)."""
+    """OID of the function of a user-defined cast (casts without function and builtin casts are left out)."""
     context: str = "e"
     """pg_cast.castcontext: e only when asked for, a in assignments, i anywhere."""
 
@@ -140,7 +162,9 @@ class TypeName:
     schema: str
     name: str
     functions: tuple[int, ...] = ()
-    """OIDs of non-builtin functions that run when a value is cast to the type: user casts to or from it, domain checks."""
+    """OIDs of non-builtin functions that check a value of the type, or of a part of it (domains)."""
+    parts: tuple[int, ...] = ()
+    """OIDs of the types it is made of: a domain's base, an array's element, the fields of a composite type."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +213,10 @@ class Catalog:
         for t in self.types:
             out.setdefault(t.name, []).append(t)
         return {k: tuple(v) for k, v in out.items()}
+
+    @cached_property
+    def types_by_oid(self) -> Mapping[int, TypeName]:
+        return {t.oid: t for t in self.types}
 
     @cached_property
     def column_names(self) -> frozenset[str]:

@@ -138,10 +138,7 @@ def _replaced(run: Run, view: Node) -> list[Relation]:
 
 def _is_guarded(run: Run, relation: Relation) -> bool:
     """Whether the relation, one behind it or one inheriting from it is protected, or the system's."""
-    if run.book.source(relation) is not None or run.book.reaches_protected(relation) or system.is_system(relation):
-        return True
-    children = run.context.catalog.children.get(relation.oid, ())
-    return any(_is_guarded(run, run.context.catalog.relations[c]) for c in children)
+    return run.book.is_guarded(relation) or system.is_system(relation)
 
 
 def no_definitions(rewriter: Rewriter, kind: str) -> None:

@@ -6,7 +6,8 @@ must be harmless. Code also runs without a call in sight: operators, casts, doma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rewrite import system
@@ -37,6 +38,15 @@ _KEYWORD_FUNCTIONS = {
 }
 """SQL/JSON syntax of later versions that an older server reads as a call of a function of that name."""
 
+STORAGE = frozenset({"pg_column_size", "pg_column_compression", "pg_column_toast_chunk_id"})
+"""Builtin functions that tell how a value is stored."""
+
+_CHANGES_SETTINGS = re.compile(
+    r"\b(search_path|set_config|schema|role|session|pg_settings|reset|discard|execute)\b", re.IGNORECASE
+)
+"""Words without which a body in SQL or PL/pgSQL cannot change how names resolve. Loops and cursors may have them too."""
+_WORD = re.compile(r"\w+")
+
 _SAMPLES = frozenset({"system", "bernoulli", "system_rows", "system_time"})
 
 
@@ -58,6 +68,8 @@ class Names:
     """Functions that the policy allows, as schema.name."""
     extensions: frozenset[str] = frozenset()
     """Extensions that the policy trusts beyond the built-in list."""
+    harmless: Callable[[Function], bool] | None = None
+    """Tells a function that needs nobody's leave, because all it does can be seen (rewrite.bodies)."""
 
 
 def check(survey: Survey, names: Names) -> Finding | None:
@@ -94,7 +106,7 @@ def attribute(name: str, names: Names) -> Finding | None:
     value has no such column, whatever its type."""
     if name in system.rules().definitions:
         return Finding(forbidden("attribute notation of", name))
-    return _candidates((name,), names, must_exist=False)
+    return _candidates((name,), names, must_exist=False, count=1)
 
 
 def forbidden(what: str, name: str) -> Refusal:
@@ -111,15 +123,29 @@ def _call(call: Call, names: Names) -> Finding | None:
         finding = _set_config(call)
         if finding is not None:
             return finding
-    return _candidates(call.names, names, must_exist=True)
+    return _candidates(call.names, names, must_exist=True, count=_count(call))
 
 
-def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool) -> Finding | None:
+def _count(call: Call) -> int | None:
+    """How many arguments the call gives; None where that does not tell which functions can be meant."""
+    if call.node.keys() & {"func_variadic", "agg_within_group"}:
+        return None
+    return len(call.node.get("args", ()))
+
+
+def _takes(function: Function, count: int | None) -> bool:
+    """Whether a call with so many arguments can mean the function (FuncnameGetCandidates)."""
+    if count is None or function.arguments < 0 or function.kind == "p":
+        return True
+    return function.arguments - function.defaults <= count and (function.variadic or count <= function.arguments)
+
+
+def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool, count: int | None = None) -> Finding | None:
     name = called[-1]
     if len(called) == 1:
         everywhere = names.catalog.functions_by_name.get(name, ())
         if names.resolution is None:
-            if any(f.schema != "pg_catalog" and not _allowed(f, names) for f in everywhere):
+            if any(f.schema != "pg_catalog" and _takes(f, count) and not _allowed(f, names) for f in everywhere):
                 return Finding(need=Need.RESOLUTION)
             found = everywhere
         else:
@@ -133,7 +159,7 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool) -> F
             return Finding(forbidden("function", ".".join(called)))
         found = tuple(f for f in names.catalog.functions_by_name.get(name, ()) if f.schema == schema)
     for f in found:
-        if not _allowed(f, names):
+        if _takes(f, count) and not _allowed(f, names):
             return Finding(forbidden("function", f"{f.schema}.{f.name}"))
     if found or not must_exist:
         return None
@@ -145,17 +171,20 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool) -> F
 
 
 def _allowed(function: Function, names: Names) -> bool:
-    return system.is_allowed(function, names.allowed, names.extensions)
+    if system.is_allowed(function, names.allowed, names.extensions):
+        return True
+    return names.harmless is not None and names.harmless(function)
 
 
-def _function_allowed(oid: int, names: Names) -> bool:
+def is_usable(oid: int, names: Names) -> bool:
+    """Whether a masked session may run the function of that OID."""
     function = names.catalog.functions.get(oid)
     return function is not None and _allowed(function, names)
 
 
 def _operator(operator: tuple[str, ...], names: Names) -> Finding | None:
     found = names.catalog.operators_by_name.get(operator[-1], ())
-    bad = [o for o in found if not _function_allowed(o.function, names)]
+    bad = [o for o in found if not is_usable(o.function, names)]
     if not bad:
         return None
     if len(operator) > 1:
@@ -168,11 +197,18 @@ def _operator(operator: tuple[str, ...], names: Names) -> Finding | None:
 
 
 def _type(type_name: tuple[str, ...], names: Names) -> Finding | None:
-    for t in names.catalog.types_by_name.get(type_name[-1], ()):
-        if len(type_name) > 1 and t.schema != type_name[-2]:
-            continue
+    found = names.catalog.types_by_name.get(type_name[-1], ())
+    if len(type_name) > 1:
+        found = tuple(t for t in found if t.schema == type_name[-2])
+    elif len(found) > 1 and names.resolution is None:
+        if any(not is_usable(oid, names) for t in found for oid in t.functions):
+            return Finding(need=Need.RESOLUTION)
+    elif names.resolution is not None and len(found) > 1:  # types are not overloaded: the first in the path it is
+        place = {schema: i for i, schema in enumerate(names.resolution.path)}
+        found = tuple(sorted((t for t in found if t.schema in place), key=lambda t: place[t.schema])[:1])
+    for t in found:
         for oid in t.functions:
-            if not _function_allowed(oid, names):
+            if not is_usable(oid, names):
                 return Finding(forbidden("type", f"{t.schema}.{t.name} (a cast or check of it calls a function)"))
     return None
 
@@ -225,14 +261,43 @@ def set_config_names(survey: Survey) -> frozenset[str]:
     return frozenset((_parameter(c) or "").lower() for c in survey.calls if c.names[-1] == "set_config")
 
 
+def may_change_settings(survey: Survey, names: Names) -> bool:
+    """Whether the statement calls a function, allowed by the policy, that may leave another search_path behind."""
+    catalog = names.catalog
+    called = {c.names[-1] for c in survey.calls} | set(survey.fields) | {r.fields[-1] for r in survey.refs if len(r.fields) > 1}
+    todo = [f for name in called for f in catalog.functions_by_name.get(name, ())]
+    symbols = {o[-1] for o in survey.operators}
+    behind = [catalog.functions.get(o.function) for name in symbols for o in catalog.operators_by_name.get(name, ())]
+    todo += [f for f in behind if f is not None]
+    seen: set[int] = set()
+    while todo:
+        function = todo.pop()
+        if function.oid in seen or function.oid < system.FIRST_USER_OID or function.extension is not None:
+            continue
+        seen.add(function.oid)
+        if names.harmless is not None and names.harmless(function):
+            continue
+        if function.kind == "a":
+            todo += [f for oid in function.parts if (f := catalog.functions.get(oid)) is not None]
+            continue
+        if function.body is None or _CHANGES_SETTINGS.search(function.body):
+            return True
+        words = set(_WORD.findall(function.body)) | set(_WORD.findall(function.body.lower()))
+        todo += [f for word in words for f in catalog.functions_by_name.get(word, ())]
+    return False
+
+
 def may_write(survey: Survey, names: Names) -> bool:
     """Whether the statement calls, in whatever way, code outside pg_catalog that may change data."""
     catalog = names.catalog
     called = [f.oid for c in survey.calls for f in catalog.functions_by_name.get(c.names[-1], ())]
     called += [o.function for name in survey.operators for o in catalog.operators_by_name.get(name[-1], ())]
-    called += [oid for name in survey.types for t in catalog.types_by_name.get(name[-1], ()) for oid in t.functions]
+    named = [t for name in survey.types for t in catalog.types_by_name.get(name[-1], ())]
+    called += [oid for t in named for oid in t.functions]
+    called += [c.function for c in catalog.casts if c.context != "e" or any(t.oid == c.target for t in named)]
     found = (catalog.functions.get(oid) for oid in called)
-    return any(f is not None and f.schema != "pg_catalog" and f.volatility == "v" for f in found)
+    volatile = (f for f in found if f is not None and f.schema != "pg_catalog" and f.volatility == "v")
+    return any(names.harmless is None or not names.harmless(f) for f in volatile)
 
 
 def tells_withheld(survey: Survey, withheld: Mapping[str, frozenset[int]]) -> str | None:

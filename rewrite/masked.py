@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import dialect, statements, writes
+from rewrite import casts, dialect, statements, writes
 from rewrite.catalog import Relation
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
-from rewrite.pgtree import Node, Statement, parse, strip
+from rewrite.pgtree import Node, Statement, parse, strings, strip
 from rewrite.plan import Effect, Plan, PlanContext, StatementPlan, Verdict
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
@@ -133,6 +133,11 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
             effects = (effects & ~Effect.DDL) | Effect.TAINTS
         return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints), tree_
     rewriter = query(run, inner_kind, inner)
+    if kind == "PrepareStmt":
+        types = [strings(t["TypeName"]["names"]) for t in body.get("argtypes", ())]
+        finding = casts.parameters(rewriter.names.catalog, types, rewriter.names)
+        if finding is not None:
+            raise Refused(finding.refusal, finding.need)
     if rewriter.survey.into:
         raise Refused(statements.not_supported(kind))
     if kind == "ExplainStmt":

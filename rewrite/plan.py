@@ -55,6 +55,8 @@ class PlanContext:
     """standard_conforming_strings as the server last reported it."""
     extended: bool = False
     """The text came in a Parse message."""
+    parameters: tuple[int, ...] = ()
+    """OIDs of types outside pg_catalog that the client gave to parameters."""
 
 
 class Verdict(enum.Enum):

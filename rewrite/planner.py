@@ -87,7 +87,7 @@ class Planner:
 
     def _space(self, context: PlanContext) -> _Space:
         self._see(context.catalog.version)
-        key = (context.profile.key, context.catalog.version, context.resolution, context.standard_strings)
+        key = (context.profile.key, context.catalog.version, context.resolution, context.standard_strings, context.parameters)
         space = self._spaces.get(key)
         if space is None:
             space = _Space()

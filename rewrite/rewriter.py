@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from rewrite import functions, placement, returned, system
+from rewrite import casts, functions, placement, returned, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.grouping import add_keyed_columns
@@ -72,6 +72,8 @@ class Rewriter:
     stars: dict[int, dict[int, list[Node]]] = field(default_factory=dict)
     """Stars written out, by id() of the query's body and place in its target list."""
     allow_ddl: bool = False
+    parameters: tuple[int, ...] = ()
+    """OIDs of types outside pg_catalog that the client gave to parameters."""
     definition: bool = False
     """The text is a view's definition: denied columns are looked at by what reads the view."""
     reads_constants: bool = False
@@ -108,6 +110,7 @@ class Rewriter:
             raise Refused(finding.refusal, finding.need)
         self.columns = Columns(survey, self.relations)
         self._attributes()
+        self._casts()
         for site, relation in self.relations.items():
             source = self.source(relation)
             if source is None and self._may_show_new_columns(site, relation):
@@ -152,6 +155,14 @@ class Rewriter:
             finding = functions.attribute(name, self.names)
             if finding is not None:
                 raise Refused(finding.refusal, finding.need)
+
+    def _casts(self) -> None:
+        known = {s: r for s, r in self.relations.items() if s in self.columns.usages}
+        finding = casts.check(
+            self.survey, self.kind, known, self.columns.usages, self.names, given=self.parameters, temporary=bool(self.temporary)
+        )
+        if finding is not None:
+            raise Refused(finding.refusal, finding.need)
 
     def _check_view(self, text: str) -> None:
         """The definition of a view put in its place is read with the session's search_path: its names are checked for that."""

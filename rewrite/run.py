@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from rewrite import writes
-from rewrite.functions import Names, may_write, set_config_names
+from rewrite.functions import STORAGE, may_change_settings, may_write, set_config_names
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
 from rewrite.rewriter import Refused, Rewriter, refuse
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
-
-_STORAGE = frozenset({"pg_column_size", "pg_column_compression", "pg_column_toast_chunk_id"})
 
 
 @dataclass(slots=True)
@@ -37,9 +35,9 @@ class Run:
 
 
 def rewriter_for(run: Run, kind: str, body: Node) -> Rewriter:
-    profile = run.context.profile
-    names = Names(run.context.catalog, run.resolution, profile.functions, profile.extensions)
-    return Rewriter(run.text, kind, body, run.book, names, run.spans)
+    rewriter = Rewriter(run.text, kind, body, run.book, run.book.bodies.names(run.resolution), run.spans)
+    rewriter.parameters = run.context.parameters
+    return rewriter
 
 
 def analyse(run: Run, rewriter: Rewriter) -> None:
@@ -74,7 +72,7 @@ def query(run: Run, kind: str, body: Node) -> Rewriter:
 def _no_storage(rewriter: Rewriter) -> None:
     """How a value is stored (its size on disk, its compression) cannot be told of one that is masked on its way out."""
     for call in rewriter.survey.calls:
-        if call.names[-1] in _STORAGE and rewriter.reads_masked():
+        if call.names[-1] in STORAGE and rewriter.reads_masked():
             raise refuse(
                 "0A000",
                 f"{call.names[-1]}() next to masked columns would not tell how values are stored",
@@ -96,7 +94,7 @@ def done(
         taints = (*taints, into)
     if taints:
         effects |= Effect.TAINTS
-    if set_config_names(survey):
+    if set_config_names(survey) or may_change_settings(survey, rewriter.names):
         effects |= Effect.RESOLUTION
     if survey.targets or may_write(survey, rewriter.names):
         effects |= Effect.WRITES

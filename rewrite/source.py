@@ -14,6 +14,7 @@ from typing import Protocol
 
 from policies.model import ColumnType, Decision, Profile
 from rewrite import system
+from rewrite.bodies import Bodies
 from rewrite.catalog import Catalog, Column, Literal, Relation
 from rewrite.expression import columns_of
 from rewrite.masks import column_type, decision_sql
@@ -128,6 +129,17 @@ class SourceBook:
             for oid, columns in profile.decisions.items()
             if oid in catalog.relations and any(not d.is_clear for d in columns.values())
         )
+
+    @cached_property
+    def bodies(self) -> Bodies:
+        return Bodies(self, self.profile.functions, self.profile.extensions)
+
+    def is_guarded(self, relation: Relation) -> bool:
+        """Whether the relation, one behind it or one inheriting from it is protected or withholds something."""
+        if self.source(relation) is not None or self.reaches_protected(relation):
+            return True
+        children = self.catalog.children.get(relation.oid, ())
+        return any(self.is_guarded(self.catalog.relations[c]) for c in children)
 
     @cached_property
     def _stored(self) -> frozenset[int]:

@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from policies.model import Decision
 from rewrite.catalog import Relation
-from rewrite.functions import Names
 from rewrite.outputs import Outputs, makes_rows, outputs
 from rewrite.pgtree import ParseError, parse, quote_ident
 from rewrite.plan import Resolution
@@ -154,7 +153,7 @@ def analysed(relation: Relation, book: SourceBook, resolution: Resolution | None
         raise refuse("42501", "its definition is not known", "try again in a moment, or read the tables behind it")
     text = relation.view_sql.rstrip().rstrip(";")
     (statement,) = parse(text)
-    names = Names(book.catalog, resolution or Resolution(("pg_catalog",)), book.profile.functions, book.profile.extensions)
+    names = book.bodies.names(resolution or Resolution(("pg_catalog",)))
     rewriter = Rewriter(text, statement.kind, statement.body, book, names, Spans(text))
     rewriter.definition = True
     rewriter.analyse()

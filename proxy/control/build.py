@@ -71,6 +71,8 @@ class Raw:
     types: Rows = field(default_factory=list)
     formatted: Rows = field(default_factory=list)
     functions: Rows = field(default_factory=list)
+    standard_bodies: dict[int, str | None] = field(default_factory=dict)
+    """SQL-standard bodies by function; None: could not be had."""
     operators: Rows = field(default_factory=list)
     casts: Rows = field(default_factory=list)
     roles: Rows = field(default_factory=list)
@@ -90,7 +92,7 @@ def build(raw: Raw) -> tuple[Catalog, Roles]:
     storage: dict[int, set[int]] = {}
     for table, part in raw.storage:
         storage.setdefault(table, set()).add(part)
-    functions = {f[0]: Function(f[0], f[1], f[2], f[3], f[4], f[5]) for f in raw.functions}
+    functions = {f[0]: _function(f, raw.standard_bodies) for f in raw.functions}
     catalog = Catalog(
         database=raw.server[1],
         version=_digest(raw),
@@ -98,7 +100,7 @@ def build(raw: Raw) -> tuple[Catalog, Roles]:
         encoding=raw.server[2],
         relations=relations,
         functions=functions,
-        operators=tuple(Operator(o[0], o[1], o[2]) for o in raw.operators),
+        operators=tuple(Operator(o[0], o[1], o[2], tuple(o[3])) for o in raw.operators),
         types=_type_names(raw, types, columns),
         schemas=frozenset(s[0] for s in raw.schemas),
         extensions=frozenset(e[0] for e in raw.extensions),
@@ -202,24 +204,38 @@ def _is_on(options: list[str], name: str) -> bool:
     return False
 
 
+def _function(row: asyncpg.Record, standard_bodies: Mapping[int, str | None]) -> Function:
+    oid, schema, name, kind, volatility, extension, language, definer, settings, body, types, parts, *arguments = row
+    standard = oid in standard_bodies
+    return Function(
+        oid,
+        schema,
+        name,
+        kind,
+        volatility,
+        extension,
+        language,
+        definer,
+        tuple(settings or ()),
+        standard_bodies[oid] if standard else body,
+        standard,
+        tuple(types or ()),
+        tuple(p for p in parts or () if p),
+        *arguments,
+    )
+
+
 def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]) -> tuple[TypeName, ...]:
-    """Types with what a cast to them runs besides builtin code: cast functions, domain checks, those of its parts."""
+    """Types with what they are made of, and the functions that check values of them or of their parts."""
+    parts = {row.oid: _parts(row, types, columns) for row in types.values()}
     own: dict[int, set[int]] = {}
-    for source, target, function, _ in raw.casts:
-        own.setdefault(target, set()).add(function)
-        if source in types and types[source].schema != "pg_catalog":
-            own.setdefault(source, set()).add(function)
     for _, domain, _, functions, *_ in raw.domain_checks:
         own.setdefault(domain, set()).update(f for f in functions if f is not None and f >= FIRST_USER_OID)
-
     if own:
         users: dict[int, list[int]] = {}
-        for row in types.values():
-            parts = [row.base, array_element(types, row.oid)]
-            if row.kind == "c" and row.schema != "pg_catalog":
-                parts += [c.type_oid for c in columns.get(row.relation, ())]
-            for part in parts:
-                users.setdefault(part, []).append(row.oid)
+        for oid, made_of in parts.items():
+            for part in made_of:
+                users.setdefault(part, []).append(oid)
         todo = list(own)
         while todo:
             part = todo.pop()
@@ -228,7 +244,14 @@ def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tu
                 if not own[part] <= known:
                     known |= own[part]
                     todo.append(user)
-    return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(own.get(t[0], ())))) for t in raw.types if t[12])
+    return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(own.get(t[0], ()))), parts[t[0]]) for t in raw.types if t[12])
+
+
+def _parts(row: TypeRow, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]) -> tuple[int, ...]:
+    found = [row.base, array_element(types, row.oid)]
+    if row.kind == "c" and row.schema != "pg_catalog":
+        found += [c.type_oid for c in columns.get(row.relation, ())]
+    return tuple(dict.fromkeys(p for p in found if p))
 
 
 def _digest(raw: Raw) -> str:
@@ -263,5 +286,6 @@ def _digest(raw: Raw) -> str:
         for start in range(0, len(rows) or 1, 500):  # in small steps: a long one would hold up the event loop's thread
             digest.update(repr([tuple(r) for r in rows[start : start + 500]]).encode())
     digest.update(repr(sorted(raw.unread)).encode())
+    digest.update(repr(sorted(raw.standard_bodies.items(), key=lambda b: b[0])).encode())
     digest.update(repr(sorted((oid, v.sql) for oid, v in raw.views.items())).encode())
     return digest.hexdigest()

@@ -96,6 +96,7 @@ class CatalogReader:
         raw.memberships = await fetch(queries.MEMBERSHIPS)
         raw.search_paths = await fetch(queries.SEARCH_PATHS)
         await self._fetch_definitions(connection, raw)
+        await self._fetch_bodies(connection, raw)
         await self._fetch_views(connection, raw)
         return raw
 
@@ -109,6 +110,14 @@ class CatalogReader:
             raw.definitions += rows
             raw.unread |= unread
         raw.incomplete |= bool(raw.unread)
+
+    async def _fetch_bodies(self, connection: asyncpg.Connection, raw: Raw) -> None:
+        functions = [f[0] for f in raw.functions if f[0] >= FIRST_USER_OID and f[6] == "sql"]
+        if raw.server[0] < 140000 or not functions:
+            return
+        rows, unread = await fetch_unlocked(connection, queries.STANDARD_BODIES, functions)
+        raw.standard_bodies = {**dict.fromkeys(unread), **{r[0]: r[1] for r in rows}}
+        raw.incomplete |= bool(unread)
 
     async def _fetch_views(self, connection: asyncpg.Connection, raw: Raw) -> None:
         """All view definitions: those of system views are kept from the last time, what is locked may be."""

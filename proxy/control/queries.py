@@ -252,14 +252,29 @@ FUNCTIONS = f"""
 SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::text, (
          SELECT e.extname::text FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
          WHERE p.oid >= 16384 AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid
-           AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e')
+           AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'),
+       l.lanname::text, p.prosecdef, p.proconfig::text[],
+       CASE WHEN p.oid >= 16384 AND l.lanname IN ('sql', 'plpgsql') THEN p.prosrc END,
+       CASE WHEN p.oid >= 16384 THEN p.prorettype || p.proargtypes::oid[] || coalesce(p.proallargtypes, '{{}}') END,
+       CASE WHEN p.prokind = 'a' AND p.oid >= 16384 THEN (
+         SELECT ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn,
+                      a.aggmfinalfn]::oid[]
+         FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid) END,
+       p.pronargs, p.pronargdefaults, p.provariadic <> 0
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE {_LASTING}
 ORDER BY p.oid
 """
 
+STANDARD_BODIES = """
+SELECT p.oid, pg_catalog.pg_get_function_sqlbody(p.oid)
+FROM pg_catalog.pg_proc p WHERE p.oid = ANY ($1::oid[]) AND p.prosqlbody IS NOT NULL ORDER BY 1
+"""
+"""From PostgreSQL 14 on; before, there is no such thing."""
+
 OPERATORS = f"""
-SELECT n.nspname::text, o.oprname::text, o.oprcode::oid
+SELECT n.nspname::text, o.oprname::text, o.oprcode::oid, ARRAY[o.oprleft, o.oprright, o.oprresult]
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE n.nspname <> 'pg_catalog' AND {_LASTING}
 ORDER BY o.oid
@@ -267,7 +282,7 @@ ORDER BY o.oid
 
 CASTS = """
 SELECT k.castsource, k.casttarget, k.castfunc, k.castcontext::text
-FROM pg_catalog.pg_cast k WHERE k.castfunc >= 16384 ORDER BY k.oid
+FROM pg_catalog.pg_cast k WHERE k.oid >= 16384 AND k.castfunc <> 0 ORDER BY k.oid
 """
 
 ROLES = """

@@ -12,7 +12,7 @@ from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import MALFORMED, UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
 from proxy.session.state import State
-from proxy.session.statements import Record
+from proxy.session.statements import NO_TYPES, Record
 from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
 
@@ -43,7 +43,7 @@ def on_parse(s: State) -> bool:
             return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
         if name.startswith(poison.RESERVED):
             return refuse(s, expect.PARSE, _RESERVED, None, text, name)
-        plan = s.plan(text, True)
+        plan = s.plan(text, True, buf[text_end + 1 : end] if end - text_end > 3 else NO_TYPES)
         verdict = plan.verdict
         if verdict is Verdict.NEED:
             refusal = gates.need(s, plan)

@@ -62,7 +62,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     if record.stamp == s.stamp:
         return False
     if s.masked and record.stamp in s.stamps.values() and not record.misfit:  # nothing but name resolution has changed
-        plan = s.plan_anywhere(record.text, record.extended)
+        plan = s.plan_anywhere(record.text, record.extended, record.types)
         if plan.text == record.sent and plan.verdict in _GOES_UPSTREAM:
             record.stamp = s.stamp
             return False
@@ -74,7 +74,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
         return STALE
     if record.standard_strings != s.standard_strings and "\\" in record.text:
         return STALE  # the server would read the text differently today
-    plan = s.plan(record.text, record.extended)
+    plan = s.plan(record.text, record.extended, record.types)
     sent = record.text
     if s.masked:
         if plan.verdict is Verdict.NEED:
@@ -244,7 +244,7 @@ def _runs_anywhere(s: State, slot: Slot) -> bool | Refusal:
             continue
         if record.unreadable is not None or record.tangled or record.misfit or record.standard_strings != s.standard_strings:
             return STALE_SQL
-        plan = s.plan_anywhere(record.text, record.extended)
+        plan = s.plan_anywhere(record.text, record.extended, record.types)
         if plan.verdict is Verdict.NEED:
             return _MOVED
         if plan.verdict is Verdict.REFUSE:

@@ -14,7 +14,7 @@ from typing import Final
 from proxy.session import expect, plans, poison
 from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions, View
 from proxy.session.expect import Expected, Queue
-from proxy.session.statements import Statements
+from proxy.session.statements import NO_TYPES, Statements
 from proxy.session.taint import Taint
 from proxy.wire import codec, encodings, tags
 from proxy.wire._scan import Scanner, table
@@ -51,6 +51,13 @@ SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
 
 
 _STAMPS_MAX: Final = 64
+_FIRST_USER_OID: Final = 16384
+
+
+def _user_types(types: bytes) -> tuple[int, ...]:
+    """OIDs of types that are not builtin, from the types of a Parse message."""
+    oids = (int.from_bytes(types[i : i + 4], "big") for i in range(2, len(types), 4))
+    return tuple(oid for oid in oids if oid >= _FIRST_USER_OID)
 
 
 class Unavailable(Exception):
@@ -286,18 +293,24 @@ class State:
             stamp = self.last_stamp = self.stamps[self.resolution] = self.last_stamp + 1
         self.stamp = stamp
 
-    def plan(self, text: str, extended: bool) -> Plan:
-        """Under the view of `refresh_view`, which every handler calls first."""
+    def plan(self, text: str, extended: bool, types: bytes = NO_TYPES) -> Plan:
+        """Under the view of `refresh_view`, which every handler calls first. `types`: of the parameters, as Parse gives them."""
         view = self.view or self.renew_view()
+        if types is not NO_TYPES and (given := _user_types(types)):
+            return view.planner.plan(
+                text, PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended, given)
+            )
         context = self.contexts[extended]
         if context is None:
             context = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended)
             self.contexts[extended] = context
         return view.planner.plan(text, context)
 
-    def plan_anywhere(self, text: str, extended: bool) -> Plan:
+    def plan_anywhere(self, text: str, extended: bool, types: bytes = NO_TYPES) -> Plan:
         """A plan that holds however names resolve; NEED when there is none."""
         view = self.view or self.renew_view()
+        if types is not NO_TYPES and (given := _user_types(types)):
+            return view.planner.plan(text, PlanContext(view.catalog, view.profile, None, self.standard_strings, extended, given))
         context = self.contexts_anywhere[extended]
         if context is None:
             context = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from rewrite.plan import Plan, Refusal
 
 NAME_LENGTH = 63
+NO_TYPES = b"\0\0"
+"""Parameter types of a Parse that gives none, in the message's own form."""
 MIXED = -1
 """A stamp that is never today's."""
 
@@ -24,7 +26,7 @@ class Record:
     Defaults live on the class: one is made for every Parse, and most need only what `__init__` sets.
     """
 
-    types: bytes = b"\0\0"
+    types: bytes = NO_TYPES
     """Parameter types as the client's Parse gave them, in the message's own form."""
     from_sql: bool = False
     """Made by SQL's PREPARE, not by Parse."""

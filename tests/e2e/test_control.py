@@ -213,7 +213,10 @@ def test_functions_operators_and_casts(catalog: Catalog) -> None:
     [to_pair] = catalog.functions_by_name["to_pair"]
     [pair] = catalog.types_by_name["pair"]
     assert to_pair.oid in {c.function for c in catalog.casts}
-    assert pair.functions == (to_pair.oid,)
+    assert to_pair.types[0] == pair.oid
+    assert (to_pair.language, to_pair.definer, to_pair.arguments) == ("sql", False, 1)
+    assert pair.functions == ()
+    assert len(pair.parts) == 2
     [even] = catalog.types_by_name["even_t"]
     assert even.functions == (catalog.functions_by_name["is_even"][0].oid,)
     [int4] = catalog.types_by_name["int4"]

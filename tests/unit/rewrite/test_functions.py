@@ -225,3 +225,50 @@ def test_user_code_that_may_write_counts_as_a_write() -> None:
         assert plan("SELECT bank.book(1)", context(catalog=catalog, of=of)).effects == effects
         operators = replace(catalog, version=f"o{volatility}", operators=(Operator("bank", "<->", 5000),))
         assert plan("SELECT 1 OPERATOR(bank.<->) 2", context(catalog=operators, of=of)).effects == effects
+
+
+BODIES = {
+    "BEGIN PERFORM set_config('search_path', 'evil', false); END": True,
+    "BEGIN SET Search_Path = evil; END": True,
+    "BEGIN EXECUTE 'SET search' || '_path = evil'; END": True,
+    "BEGIN RETURN helper(1); END": True,
+    "BEGIN UPDATE bank.branches SET name = 'x'; RETURN lower('X'); END": False,
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_an_allowed_function_that_changes_the_search_path(body: str) -> None:
+    """The session has to ask the server again behind it."""
+    band = next(f for f in CATALOG.functions.values() if (f.schema, f.name) == ("bank", "band"))
+    new = {
+        band.oid: replace(band, oid=20001, language="plpgsql", body=body),
+        20002: Function(20002, "bank", "helper", "f", "v", language="c"),
+    }
+    catalog = replace(CATALOG, version=body, functions={**CATALOG.functions, **new})
+    got = plan("SELECT bank.band(1)", context(catalog=catalog, of=profile(catalog, "f")))
+    assert got.verdict is Verdict.PASS
+    assert bool(got.effects & Effect.RESOLUTION) is BODIES[body]
+
+
+def test_overloads_are_told_apart_by_the_number_of_arguments() -> None:
+    one = Function(20001, "bank", "over", "f", "i", language="sql", body="SELECT 1", arguments=1)
+    more = Function(20002, "bank", "over", "f", "i", language="c", arguments=3, defaults=1)
+    many = Function(20003, "bank", "many", "f", "i", language="c", arguments=2, variadic=True)
+    new = {f.oid: f for f in (one, more, many)}
+    catalog = replace(CATALOG, version="overloads", functions={**CATALOG.functions, **new})
+    found = {text: verdict(text, catalog=catalog) for text in OVERLOADS}
+    assert found == OVERLOADS
+
+
+OVERLOADS = {
+    "SELECT bank.over(1)": "pass",
+    "SELECT bank.over()": "pass",
+    "SELECT (1).over": "pass",
+    "SELECT bank.over(1, 2)": "42501",
+    "SELECT bank.over(1, b => 2)": "42501",
+    "SELECT bank.over(1, 2, 3)": "42501",
+    "SELECT bank.over(VARIADIC ARRAY[1])": "42501",
+    "SELECT bank.over(1) WITHIN GROUP (ORDER BY 1)": "42501",
+    "SELECT bank.many(1)": "pass",
+    "SELECT bank.many(1, 2, 3, 4)": "42501",
+}
