@@ -61,7 +61,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     """
     if record.stamp == s.stamp:
         return False
-    if s.masked and record.stamp in s.stamps.values() and not record.misfit:  # nothing but name resolution has changed
+    if s.masked and not s.tx_ddl and record.stamp in s.stamps.values() and not record.misfit:  # only name resolution has changed
         plan = s.plan_anywhere(record.text, record.extended, record.types)
         if plan.text == record.sent and plan.verdict in _GOES_UPSTREAM:
             record.stamp = s.stamp
@@ -239,9 +239,9 @@ def _runs_now(s: State, slot: Slot) -> bool | Refusal:
 
 def _runs_anywhere(s: State, slot: Slot) -> bool | Refusal:
     """Whether the statement may run however names resolve."""
-    for record in slot.candidates():
-        if not s.masked:
-            continue
+    if s.masked and s.tx_ddl:
+        return _MOVED  # the transaction has made relations that the catalog does not show yet
+    for record in slot.candidates() if s.masked else ():
         if record.unreadable is not None or record.tangled or record.misfit or record.standard_strings != s.standard_strings:
             return STALE_SQL
         plan = s.plan_anywhere(record.text, record.extended, record.types)
