@@ -29,7 +29,7 @@ from proxy.session.state import State
 from proxy.session.statements import MIXED, Portal, Record, Slot
 from proxy.wire import codec, encodings, tags
 from proxy.wire.codec import Field
-from rewrite.plan import Plan, Refusal, Verdict
+from rewrite.plan import Effect, Plan, Refusal, StatementPlan, Verdict
 
 STALE: Final = Refusal(
     "0A000", "cached plan must not change result type", "What you may see has changed; prepare the statement again."
@@ -186,13 +186,18 @@ def renew_portal(s: State, portal: Portal) -> bool | Refusal:
     record = portal.record
     if record is None or portal.stamp == MIXED:
         return STALE
-    if portal.view_stamp == s.view_stamp and all(x.kind in _READ_AT_BIND for x in record.plan.statements):
+    if portal.view_stamp == s.view_stamp and all(map(_is_read_at_bind, record.plan.statements)):
         portal.stamp = s.stamp
         return False
     answer = outdated(s, record)
     if answer is False:
         portal.stamp = s.stamp
     return STALE if isinstance(answer, Plan) else answer
+
+
+def _is_read_at_bind(statement: StatementPlan) -> bool:
+    """A query that the server does not read again when its portal is executed, and that stores nothing anywhere."""
+    return statement.kind == "SELECT" and not statement.effects & (Effect.WRITES | Effect.RESOLUTION)
 
 
 def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
@@ -255,6 +260,4 @@ def _runs_anywhere(s: State, slot: Slot) -> bool | Refusal:
 
 
 _GOES_UPSTREAM: Final = (Verdict.PASS, Verdict.REWRITE)
-_READ_AT_BIND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"})
-"""Statements that the server does not read again when their portal is executed."""
 _DESCRIBES: Final = (expect.DESCRIBE_STATEMENT, expect.DESCRIBE_PORTAL)
