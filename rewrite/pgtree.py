@@ -34,6 +34,18 @@ LOCATIONS = frozenset(
 )
 
 
+SHALLOW = 16384
+"""Bytes of a text that cannot nest deeply enough to matter."""
+
+DEEPEST = 10_000
+"""Levels of nesting that libpg_query may be given: it has no limit of its own, and without stack the process would end."""
+
+_OPEN, _CLOSE, _COMMA, _SEMICOLON = b"([", b")]", ord(","), ord(";")
+_LISTS = frozenset({b"and", b"or"})
+_NESTING = frozenset({b"union", b"intersect", b"except", b"join", b"case"})
+_LENGTHS = frozenset(len(w) for w in (*_LISTS, *_NESTING, b"between"))
+
+
 class ParseError(Exception):
     """PostgreSQL's grammar does not accept the text. `position` is a 0-based byte offset or None."""
 
@@ -65,10 +77,22 @@ class Token:
 
 
 def parse(sql: str) -> list[Statement]:
-    """Parse a query string into its statements; an empty string has none. Raises ParseError."""
+    """Parse a query string into its statements; an empty string has none. Raises ParseError, beyond DEEPEST RecursionError."""
     raw = sql.encode()
     if b"\0" in raw:
         raise ParseError("null byte in statement", raw.index(b"\0"))
+    if len(raw) > SHALLOW and nesting(sql) > DEEPEST:
+        raise RecursionError("the statement is nested too deeply")
+    try:
+        return _parse(sql, raw)
+    except ParseError:
+        bare = _without_comments(sql, raw)
+        if bare is None:
+            raise
+        return _parse(sql, bare)
+
+
+def _parse(sql: str, raw: bytes) -> list[Statement]:
     result = lib.pg_query_parse(raw)
     try:
         if result.error:
@@ -77,7 +101,7 @@ def parse(sql: str) -> list[Statement]:
             raise ParseError((error.message or b"syntax error").decode(errors="replace"), position)
         try:
             tree = json.loads(result.parse_tree)
-        except (ValueError, RecursionError) as e:
+        except ValueError as e:
             raise ParseError("the parse tree of this statement cannot be read", None) from e
     finally:
         lib.pg_query_free_parse_result(result)
@@ -88,6 +112,74 @@ def parse(sql: str) -> list[Statement]:
         length = raw_statement.get("stmt_len", 0)
         out.append(Statement(kind, body, start, start + length if length else len(raw)))
     return out
+
+
+def _without_comments(sql: str, raw: bytes) -> bytes | None:
+    """The text with blanks in the place of its comments, every byte where it was; None when there are none.
+
+    libpg_query does not let a string go on behind a comment ('a' -- comment, new line, 'b'), as PostgreSQL does.
+    """
+    if b"--" not in raw:
+        return None
+    try:
+        scanned = _scan(sql)
+    except PgQueryError:
+        return None
+    out = bytearray(raw)
+    for t in scanned.tokens:
+        if raw.startswith((b"--", b"/*"), t.start):
+            out[t.start : t.end] = b" " * (t.end - t.start)  # the end of the line is not part of the comment
+    return bytes(out) if bytes(out) != raw else None
+
+
+def nesting(sql: str, enough: int = DEEPEST) -> int:
+    """A bound on how deep the parse tree of the text can be; anything above `enough` may stand for more.
+
+    What stands between two commas of one parenthesis may all be nested in each other. AND and OR make lists, like commas. Set
+    operations, joins and CASE nest whatever stands in between.
+    """
+    try:
+        scanned = _scan(sql)
+    except PgQueryError:
+        return 0  # no tree
+    raw = sql.encode()
+    deepest = total = run = lasting = 0
+    between = False
+    outside: list[tuple[int, int]] = []
+    for t in scanned.tokens:
+        start, length = t.start, t.end - t.start
+        first = raw[start]
+        if first in b"-/" and raw[start : start + 2] in (b"--", b"/*"):
+            continue
+        word = raw[start : t.end].lower() if length in _LENGTHS else b""
+        if word == b"between":
+            between = True
+        elif first == _COMMA or (word in _LISTS and not (between and word == b"and")):
+            total -= run
+            run = 0
+            continue
+        elif word == b"and":
+            between = False
+        if first == _SEMICOLON and not outside:
+            total = run = lasting = 0
+            continue
+        if first in _CLOSE and outside:
+            total -= run + lasting
+            run, lasting = outside.pop()
+            continue
+        total += 1
+        if word in _NESTING:
+            lasting += 1
+        else:
+            run += 1
+        if first in _OPEN and length == 1:
+            outside.append((run, lasting))
+            run = lasting = 0
+        if total > deepest:
+            deepest = total
+            if deepest > enough:
+                break
+    return deepest
 
 
 def tokens(sql: str) -> list[Token]:

@@ -8,7 +8,10 @@ Pure but for its cache. Never raises: what goes wrong inside becomes a refusal.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from policies.model import Profile
@@ -26,6 +29,9 @@ from rewrite.verify import VerificationError
 from rewrite.views import ViewTexts
 
 log = logging.getLogger(__name__)
+
+FRAMES = 4000
+"""Calls within calls while a statement is planned: about a thousand operators in a row."""
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -74,7 +80,8 @@ class Planner:
                 self.hits += 1
                 return known.fill(text, cut_text)
         self.misses += 1
-        plan = self._plan(text, context)
+        with _deep():
+            plan = self._plan(text, context)
         if plan.shareable and cut_text is not None:
             reusable = shape(plan, cut_text)
             if reusable is not None:
@@ -139,6 +146,17 @@ class Planner:
             return Plan(Verdict.REFUSE, "", refusal=refusal)
 
 
+@contextmanager
+def _deep() -> Iterator[None]:
+    """Python's own limit of calls within calls is for programs; people chain more operators than that allows."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, FRAMES))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> None:
     """Keep a value; the oldest one goes when there are too many."""
     cache[key] = value
@@ -171,7 +189,7 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
     """Everything passes; what the statement touches is told as far as it can be read."""
     try:
         parsed = parse(text)
-    except ParseError:
+    except (ParseError, RecursionError):
         return Plan(Verdict.PASS, text, (StatementPlan("UNPARSED"),))
     sensitive = {book.catalog.relations[o].schema for o in context.profile.decisions if o in book.catalog.relations}
     path = tuple(sorted(book.catalog.schemas, key=lambda s: (s not in sensitive, s)))
