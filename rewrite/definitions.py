@@ -12,6 +12,9 @@ from rewrite.run import Run, analyse, rewriter_for, temporary_names, unresolved
 from rewrite.spans import SpanError
 from rewrite.views import analysed
 
+_COPIES_NO_DEFINITION = 1 << 1 | 1 << 5 | 1 << 8
+"""CREATE TABLE (LIKE … INCLUDING COMPRESSION, IDENTITY, STORAGE): the bits of TableLikeOption that bring no expression along."""
+
 
 def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
     """DDL and the like: fine as long as nothing protected and nothing of the system is named."""
@@ -32,7 +35,9 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
     no_definitions(rewriter, kind)
     gone = dropped(run, body) if kind in ("DropStmt", "CommentStmt") else ()
     permanent = [r for r in rewriter.relations.values() if not is_temporary(r)]
-    for relation in (*permanent, *gone):
+    copied = {id(c["relation"]) for c in _likes(body)} if kind == "CreateStmt" else frozenset()
+    concerned = [r for s, r in rewriter.relations.items() if not is_temporary(r) and id(s.node) not in copied]
+    for relation in (*concerned, *gone):
         if kind in statements.HARMLESS_ON_PROTECTED or (relation.kind == "v" and _about_a_view(run, kind, body, relation)):
             continue
         if kind == "RefreshMatViewStmt":
@@ -44,6 +49,8 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
                 f"{statements.kind_name(kind)} on {relation.schema}.{relation.name} is not possible with masked columns",
                 "a definition could show or change masked data; run it from a session without masked columns",
             )
+    if copied:
+        _like(run, rewriter, body)
     alone = temporary_names(run, body) if kind == "DropStmt" else None
     if alone or (not rewriter.fresh and len(rewriter.relations) + len(rewriter.temporary) > len(permanent) == 0):
         effects &= ~Effect.DDL  # about the session's own temporary relations only
@@ -134,6 +141,23 @@ def _replaced(run: Run, view: Node) -> list[Relation]:
     else:
         raise unresolved(run)
     return [known[s, view["relname"]] for s in schemas if (s, view["relname"]) in known]
+
+
+def _likes(body: Node) -> list[Node]:
+    return [e["TableLikeClause"] for e in body.get("tableElts", ()) if "TableLikeClause" in e]
+
+
+def _like(run: Run, rewriter: Rewriter, body: Node) -> None:
+    """LIKE copies names and types of columns, which are no secret. What INCLUDING copies may embed data; in the copy it shows."""
+    options = {id(c["relation"]): c.get("options", 0) for c in _likes(body)}
+    for site, relation in rewriter.relations.items():
+        including = options.get(id(site.node), 0)
+        if including & ~_COPIES_NO_DEFINITION and not is_temporary(relation) and _is_guarded(run, relation):
+            raise refuse(
+                "42501",
+                f"INCLUDING would copy definitions of {relation.schema}.{relation.name}, which may embed data",
+                "LIKE without INCLUDING copies the columns; write defaults and constraints out",
+            )
 
 
 def _is_guarded(run: Run, relation: Relation) -> bool:

@@ -16,7 +16,7 @@ from rewrite.catalog import Catalog
 from tests.support.minibank import MASKS
 
 MASKED = {key: frozenset(columns) for key, columns in MASKS.items()}
-TARGETS = {"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "LockStmt", "VacuumRelation"}
+TARGETS = {"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "LockStmt", "VacuumRelation", "TableLikeClause"}
 
 
 def tree(text: str) -> Any:
