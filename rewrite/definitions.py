@@ -8,7 +8,7 @@ from rewrite.pgtree import Node, ParseError, strip
 from rewrite.plan import Effect, StatementPlan
 from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, refuse
-from rewrite.run import Run, analyse, rewriter_for, temporary_names, unresolved
+from rewrite.run import Run, analyse, creation_schema, rewriter_for, temporary_names, unresolved
 from rewrite.spans import SpanError
 from rewrite.views import analysed
 
@@ -31,6 +31,8 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
         effects = effects & ~Effect.DDL | writes.created(created)
     rewriter = rewriter_for(run, kind, surveyed)
     rewriter.allow_ddl = True
+    if kind == "CreateStmt" and (schema := creation_schema(body["relation"], run.resolution)) is not None:
+        rewriter.creates = (schema, body["relation"]["relname"])
     analyse(run, rewriter)
     no_definitions(rewriter, kind)
     gone = dropped(run, body) if kind in ("DropStmt", "CommentStmt") else ()

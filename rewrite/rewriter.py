@@ -60,6 +60,8 @@ class Rewriter:
     temporary: set[Site] = field(default_factory=set)
     fresh: dict[Site, str] = field(default_factory=dict)
     """Tables that the open transaction has made, with their schemas."""
+    creates: tuple[str, str] | None = None
+    """Schema and name of the table that the statement makes: its foreign keys may refer to itself."""
     columns: Columns = field(init=False)
     edits: list[ByteEdit] = field(default_factory=list)
     replacements: dict[int, Node | Callable[[Node], Node]] = field(default_factory=dict)
@@ -96,6 +98,10 @@ class Rewriter:
                 continue
             target = resolve(site, self.names.catalog, self.names.resolution)
             if isinstance(target, Unresolved):
+                if self._is_itself(site, target):
+                    assert self.creates is not None
+                    self.fresh[site] = self.creates[0]
+                    continue
                 raise Refused(self._placed(target.refusal, site), target.need)
             if target is Special.TEMP:
                 self.temporary.add(site)
@@ -141,6 +147,12 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} is denied{because}",
                         "name the columns you need instead of using *, and leave this one out",
                     )
+
+    def _is_itself(self, site: Site, target: Unresolved) -> bool:
+        if self.creates is None or target.refusal is None or target.refusal.sqlstate != "42P01":
+            return False
+        schema, name = self.creates
+        return site.name == name and site.schema in (None, schema)
 
     def _placed(self, refusal: Refusal | None, site: Site) -> Refusal | None:
         """The refusal with the place of the name, as PostgreSQL gives it for what is read and written."""

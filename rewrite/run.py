@@ -103,12 +103,12 @@ def done(
 
 
 def fresh(run: Run, kind: str, rewriter: Rewriter | None) -> int:
-    """How many of the temporary relations that the text has made the statement may read."""
+    """How many of the relations that the text has made the statement may read."""
     if not run.made:
         return 0
     if rewriter is None:
         return len(run.made) if kind in ("ExecuteStmt", "FetchStmt") else 0
-    return len({s.name for s in rewriter.temporary} & run.made)
+    return len({s.name for s in (*rewriter.temporary, *rewriter.fresh)} & run.made)
 
 
 def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
@@ -127,7 +127,7 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
         new = _set_path(run, body)
     elif (kind in ("CreateStmt", "CreateTableAsStmt") or "intoClause" in body) and run.resolution is not None:
         into = body.get("into") or body.get("intoClause")
-        new = _created(run, into["rel"] if into else body["relation"])
+        new = _created(run, into["rel"] if into else body["relation"], certain=not body.get("if_not_exists"))
         if (into or body).get("onCommit" if into else "oncommit") == "ONCOMMIT_DROP":
             run.lasting = False
     elif kind == "DropStmt" and run.resolution is not None:
@@ -140,7 +140,17 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     run.known = run.known and new is not None
 
 
-def _created(run: Run, relation: Node) -> Resolution:
+def creation_schema(relation: Node, resolution: Resolution | None) -> str | None:
+    """The schema in which a CREATE makes the relation; None when that is not known."""
+    if writes.is_temporary(relation):
+        return "pg_temp"
+    if "schemaname" in relation or resolution is None:
+        return str(relation["schemaname"]) if "schemaname" in relation else None
+    return next((s for s in resolution.path if s not in ("pg_temp", "pg_catalog")), None)
+
+
+def _created(run: Run, relation: Node, *, certain: bool) -> Resolution:
+    """`certain`: what follows runs only if the relation has been made just here."""
     assert run.resolution is not None
     new = run.resolution
     if writes.is_temporary(relation):
@@ -148,6 +158,9 @@ def _created(run: Run, relation: Node) -> Resolution:
         path = new.path if "pg_temp" in new.path else ("pg_temp", *new.path)
         new = replace(new, path=path, temp=new.temp | {name})
         run.made.add(name)
+    elif certain and (schema := creation_schema(relation, new)) is not None:
+        new = replace(new, fresh=new.fresh | {(schema, relation["relname"])})
+        run.made.add(relation["relname"])
     return new
 
 
@@ -170,7 +183,7 @@ def temporary_names(run: Run, body: Node) -> list[str] | None:
             if schema == "pg_temp" and name in run.resolution.temp:
                 out.append(name)
                 break
-            if schema.startswith("pg_temp_") or (schema, name) in known:
+            if schema.startswith("pg_temp_") or (schema, name) in known or (schema, name) in run.resolution.fresh:
                 return None
     return out
 

@@ -51,7 +51,7 @@ HARMLESS_ON_PROTECTED = frozenset({"LockStmt", "VacuumStmt"})
 
 DDL_NODES = frozenset(
     """AccessPriv AlterTableCmd Constraint PartitionBoundSpec PartitionCmd PartitionElem PartitionRangeDatum PartitionSpec
-    ReplicaIdentityStmt RoleSpec TableLikeClause VacuumRelation""".split()
+    ATAlterConstraint FunctionParameter ObjectWithArgs ReplicaIdentityStmt RoleSpec TableLikeClause VacuumRelation""".split()
 )
 
 _TEMPORARY_COMMANDS = {
@@ -207,20 +207,40 @@ def _sets_standard_strings(body: Node) -> bool:
 
 def ddl_refusal(kind: str, body: Node) -> Refusal | None:
     if kind == "DropStmt" and body.get("removeType") not in _DROPPABLE:
-        return not_supported(kind)
+        return _of("DROP", body.get("removeType", ""), "what others run may depend on it")
     if kind == "DropStmt" and body.get("behavior") == "DROP_CASCADE" and body["removeType"] in _CASCADE_REACHES_COLUMNS:
         return _cascade()
     if kind == "TruncateStmt" and body.get("behavior") == "DROP_CASCADE":
         return _cascade()
     if kind == "RenameStmt" and body.get("renameType") not in _RENAMABLE:
-        return not_supported(kind)
+        return _of("RENAME of", body.get("renameType", ""), "what others run may name it")
     if kind == "AlterTableStmt" and body.get("objtype") == "OBJECT_TYPE":
-        return not_supported(kind)
+        return not_supported("AlterTypeStmt")
     if kind == "GrantStmt" and body.get("targtype") != "ACL_TARGET_OBJECT":
-        return not_supported(kind)
+        return Refusal(
+            "42501",
+            "GRANT and REVOKE on all objects of a schema are not possible in a session with masked columns",
+            "name the objects, or run it from a session without masked columns",
+        )
+    if kind == "GrantStmt" and body.get("objtype") in ("OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_ROUTINE"):
+        return _of("GRANT and REVOKE on", body["objtype"], "rights decide what code others may run")
     if kind == "CreateSchemaStmt" and body.get("schemaElts"):
-        return not_supported(kind)
+        return Refusal(
+            "0A000",
+            "CREATE SCHEMA with objects in it is not possible in a session with masked columns",
+            "create the schema alone, then its objects one by one",
+        )
     return None
+
+
+def _of(verb: str, object_type: str, reason: str) -> Refusal:
+    """`object_type` is the grammar's: OBJECT_FUNCTION."""
+    what = object_type.removeprefix("OBJECT_").replace("_", " ")
+    return Refusal(
+        "42501",
+        f"{verb} {what} is not possible in a session with masked columns: {reason}",
+        "run it from a session without masked columns",
+    )
 
 
 def _cascade() -> Refusal:

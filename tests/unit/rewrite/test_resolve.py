@@ -52,3 +52,27 @@ def test_a_relation_that_is_not_there_is_named_with_its_place() -> None:
 def test_errors_of_the_grammar_keep_their_state() -> None:
     assert refusal(plan(r"SELECT E'\u061'"))[0] == "22025"
     assert refusal(plan("SELECT FROM FROM"))[0] == "42601"
+
+
+def test_a_foreign_key_may_refer_to_the_table_that_is_being_made() -> None:
+    got = plan(
+        "CREATE TABLE bank.tree (id int PRIMARY KEY, up int REFERENCES tree, FOREIGN KEY (up) REFERENCES bank.tree)", made()
+    )
+    assert got.verdict is Verdict.PASS or "REFERENCES" in got.text
+    assert refusal(plan("CREATE TABLE bank.tree (id int REFERENCES bank.trees)"))[0] == "42P01"
+    assert refusal(plan("CREATE TABLE bank.tree (c int REFERENCES bank.customers)"))[0] == "42501"
+
+
+def test_a_table_made_in_the_same_string_is_known() -> None:
+    text = "CREATE TABLE bank.notes (a int); INSERT INTO bank.notes VALUES (1); SELECT a FROM bank.notes"
+    got = plan(text)
+    assert got.verdict in (Verdict.PASS, Verdict.REWRITE)
+    assert got.statements[2].fresh == 1
+    refused = plan("CREATE TABLE bank.notes (p text); INSERT INTO bank.notes SELECT phone FROM bank.customers")
+    assert refusal(refused)[0] == "42501"
+    assert plan("CREATE TABLE IF NOT EXISTS bank.notes (a int); SELECT a FROM bank.notes").verdict is Verdict.NEED
+
+
+def test_refusals_name_the_object_and_not_the_parser() -> None:
+    assert plan("COMMENT ON FUNCTION bank.band(int) IS 'x'").verdict is Verdict.PASS
+    assert "DROP FUNCTION" in refusal(plan("DROP FUNCTION bank.band"))[1]
