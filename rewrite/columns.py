@@ -52,7 +52,7 @@ class Columns:
         for site, relation in relations.items():
             self.usages[site] = Usage(visible_names(site, relation))
         for level in survey.levels:
-            if level.natural:
+            if level.natural or any(level.joins.values()):  # a join's column aliases count all columns
                 for site in self._known(level):
                     usage = self.usages[site]
                     usage.whole.add("join")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from rewrite import system
 from rewrite.catalog import Catalog, Function
-from rewrite.pgtree import strings
+from rewrite.pgtree import Node, strings
 from rewrite.plan import Need, Refusal, Resolution
-from rewrite.survey import Call, Survey
+from rewrite.survey import Call, Level, Survey
 
 _BUILTIN_CASTS = frozenset(
     """bit bool boolean box bpchar bytea char cid cidr circle date daterange float4 float8 inet int2 int4 int8 int4range int8range
@@ -123,7 +123,30 @@ def _call(call: Call, names: Names) -> Finding | None:
         finding = _set_config(call)
         if finding is not None:
             return finding
-    return _candidates(call.names, names, must_exist=True, count=_count(call))
+    finding = _candidates(call.names, names, must_exist=True, count=_count(call))
+    if finding is not None and finding.need is Need.CATALOG and len(call.names) == 1 and name in _named(call.level):
+        return None  # there is no such function: an output column written as a call, f(q)
+    return finding
+
+
+def _named(level: Level) -> set[str]:
+    """Names of columns that the statement around the level makes itself: aliases of columns and of results."""
+    while level.parent is not None:
+        level = level.parent
+    out: set[str] = set()
+    rest: list[Node] = [level.body]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, list):
+            rest += node
+        elif isinstance(node, dict):
+            for key in ("colnames", "aliascolnames"):
+                out.update(strings(node.get(key, [])))
+            for kind, field in (("ResTarget", "name"), ("ColumnDef", "colname")):
+                if kind in node and isinstance(node[kind].get(field), str):
+                    out.add(node[kind][field])
+            rest += [v for v in node.values() if isinstance(v, (dict, list))]
+    return out
 
 
 def _count(call: Call) -> int | None:
@@ -157,6 +180,8 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool, coun
         schema = called[-2]
         if schema.startswith("pg_temp"):
             return Finding(forbidden("function", ".".join(called)))
+        if must_exist and schema not in names.catalog.schemas:
+            return Finding(Refusal("3F000", f'schema "{schema}" does not exist'), Need.CATALOG)
         found = tuple(f for f in names.catalog.functions_by_name.get(name, ()) if f.schema == schema)
     for f in found:
         if _takes(f, count) and not _allowed(f, names):

@@ -97,7 +97,7 @@ def _parse(sql: str, raw: bytes) -> list[Statement]:
     try:
         if result.error:
             error = result.error.contents
-            position = len(sql[: error.cursorpos - 1].encode()) if error.cursorpos > 0 else None  # it counts characters
+            position = len(raw.decode()[: error.cursorpos - 1].encode()) if error.cursorpos > 0 else None  # it counts characters
             raise ParseError((error.message or b"syntax error").decode(errors="replace"), position)
         try:
             tree = json.loads(result.parse_tree)
@@ -117,9 +117,10 @@ def _parse(sql: str, raw: bytes) -> list[Statement]:
 def _without_comments(sql: str, raw: bytes) -> bytes | None:
     """The text with blanks in the place of its comments, every byte where it was; None when there are none.
 
-    libpg_query does not let a string go on behind a comment ('a' -- comment, new line, 'b'), as PostgreSQL does.
+    libpg_query takes a comment for a token where PostgreSQL sees white space: it does not let a string go on behind one ('a' --
+    comment, new line, 'b') and does not put together NOT /* */ IN, NULLS /* */ FIRST, U&"" /* */ UESCAPE.
     """
-    if b"--" not in raw:
+    if b"--" not in raw and b"/*" not in raw:
         return None
     try:
         scanned = _scan(sql)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rewrite.catalog import Catalog, Column, Relation
 from rewrite.plan import Need, Refusal, Resolution, TempView
-from rewrite.survey import Site
+from rewrite.survey import Site, Use
 
 
 class Special(enum.Enum):
@@ -50,6 +50,8 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
                 )
             )
         found = _in_schema(schema, name, catalog, resolution)
+        if found is None and site.use is Use.NAME and schema not in catalog.schemas:
+            return Unresolved(Refusal("3F000", f'schema "{schema}" does not exist'), Need.CATALOG)
         return found if found is not None else _missing(f"{schema}.{name}")
     if resolution is None:
         return Unresolved(need=Need.RESOLUTION)

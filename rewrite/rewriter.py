@@ -321,10 +321,16 @@ class Rewriter:
             sample = " " + self.text.encode()[start:end].decode()
             self.edit(start, end, "")
         # Unused columns are left out where no reference can mean the whole row and no alias list counts them.
-        whole = bool(usage.whole) or "colnames" in node.get("alias", {})
+        counted = "colnames" in node.get("alias", {})
         alias = node["alias"]["aliasname"] if "alias" in node else ""
-        columns = None if whole else usage.columns
-        select = source.select(only=site.only, alias=alias, sample=sample, extra=extra, columns=columns)
+        if counted and any(r.fields == (alias,) for r in usage.refs) and alias not in usage.names:
+            raise refuse(
+                "0A000",
+                f"the whole row {alias} cannot be used while its columns have other names: it would show these",
+                "leave the column names out of the alias, or name the columns",
+            )
+        columns = None if usage.whole else usage.columns
+        select = source.select(only=site.only, alias=alias, sample=sample, extra=extra, columns=columns, counted=counted)
         derived = f"({select})"
         subselect = {"subquery": tree(select)}
         self.derived.append(subselect["subquery"])

@@ -81,15 +81,21 @@ class Source:
         sample: str = "",
         extra: tuple[str, ...] = (),
         columns: Collection[str] | None = None,
+        counted: bool = False,
     ) -> str:
         """The SELECT that stands for the relation, with the given columns (default: all) in the relation's order.
+
+        `counted`: every column has its place, because an alias list counts them; those that cannot be shown are NULL.
 
         `extra` are system columns, appended at the end. `alias` names the relation inside, so that EXPLAIN shows the client's
         own name for it.
         """
         if self.view is not None:
             return self.view
-        wanted = [sql for name, sql in self.items.items() if columns is None or name in columns]
+        if counted:
+            wanted = [self.items.get(c.name, f"NULL AS {quote_ident(c.name)}") for c in self.relation.columns]
+        else:
+            wanted = [sql for name, sql in self.items.items() if columns is None or name in columns]
         items = ", ".join((*wanted, *extra)) or "NULL"
         named = f" AS {quote_ident(alias)}" if alias else ""
         return f"SELECT {items} FROM {'ONLY ' if only else ''}{self.qualified}{named}{sample}"
