@@ -50,7 +50,8 @@ class Literal:
     """A definition in the system catalogs that embeds a literal value."""
 
     catalog: str
-    """Where it is: pg_index, pg_constraint, pg_attrdef, pg_proc, ...; `view` for the definition of a view, by the view's OID."""
+    """Where it is: pg_index, pg_constraint, pg_attrdef, pg_proc, ...; `view` for the definition of a view, by the view's OID;
+    `generated` for the expression of a generated column, by the table's."""
     oid: int
     schema: str
     name: str
@@ -101,6 +102,8 @@ class Relation:
     """Has triggers with a WHEN condition."""
     partition: bool = False
     """Is a partition."""
+    generated_as: tuple[tuple[int, str], ...] = ()
+    """Generation expressions by attnum; empty text for one that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)

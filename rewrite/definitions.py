@@ -29,6 +29,8 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
             raise Refused(statements.not_supported(kind))
         surveyed = {k: v for k, v in body.items() if k != key}
         effects = effects & ~Effect.DDL | writes.created(created)
+    if kind in ("VacuumStmt", "ClusterStmt", "ReindexStmt") and run.book.withheld.get("partitions") and _is_verbose(body):
+        raise refuse("42501", "VERBOSE would count rows by partition, which a masked column decides", "leave VERBOSE out")
     rewriter = rewriter_for(run, kind, surveyed)
     rewriter.allow_ddl = True
     if kind == "CreateStmt" and (schema := creation_schema(body["relation"], run.resolution)) is not None:
@@ -160,6 +162,11 @@ def _like(run: Run, rewriter: Rewriter, body: Node) -> None:
                 f"INCLUDING would copy definitions of {relation.schema}.{relation.name}, which may embed data",
                 "LIKE without INCLUDING copies the columns; write defaults and constraints out",
             )
+
+
+def _is_verbose(body: Node) -> bool:
+    options = (*body.get("options", ()), *body.get("params", ()))
+    return any(o["DefElem"].get("defname", "").lower() == "verbose" for o in options)
 
 
 def _is_guarded(run: Run, relation: Relation) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import casts, dialect, statements, writes
-from rewrite.catalog import Relation
+from rewrite import casts, dialect, explained, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
@@ -152,56 +151,13 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:
             raise Refused(statements.not_supported("CreateMaterializedViewStmt"))
     prepared = statements.prepared_name(kind, body)
+    if kind == "PrepareStmt" and prepared is not None:
+        run.prepared[prepared] = rewriter
     rewriter, plan, inner_tree = done(rewriter, name, effects, prepared, into)
     return rewriter, plan, {kind: {**strip(body), field: inner_tree}}
 
 
 def _explained(run: Run, body: Node, rewriter: Rewriter | None) -> None:
-    """EXPLAIN VERBOSE of an INSERT prints the defaults of the columns left out; ANALYZE tells which partition rows came from.
-
-    A virtual generated column (PostgreSQL 18) shows as its expression, with or without VERBOSE. Without a rewriter the statement
-    explained is not known (EXECUTE): anything protected may be in it.
-    """
-    options = {o["DefElem"].get("defname", "").lower() for o in body.get("options", ())}
-    known = run.context.catalog.relations
-    relations = [known[o] for o in run.book.protected] if rewriter is None else list(rewriter.relations.values())
-    defaults = relations if rewriter is None else _defaulted(rewriter)
-    if "verbose" in options and any(run.book.holds_literals(r) for r in defaults):
-        raise refuse("42501", "EXPLAIN VERBOSE of this statement could show defaults that hold data", "leave VERBOSE out")
-    if run.context.catalog.server_version >= 180000 and any(
-        any(c.generated and (rewriter is None or _uses(rewriter, r, c.name)) for c in r.columns) and run.book.holds_literals(r)
-        for r in relations
-    ):
-        raise refuse(
-            "42501", "EXPLAIN could show the expression of a generated column, which holds data", "leave that column out"
-        )
-    if "analyze" in options and any(run.book.masked_partition_key(r) for r in relations):
-        raise refuse(
-            "42501",
-            "EXPLAIN ANALYZE would show the partitions, which a masked column decides",
-            "leave ANALYZE out" if rewriter is not None else "leave ANALYZE out, or explain the query itself instead of EXECUTE",
-        )
-
-
-def _defaulted(rewriter: Rewriter) -> list[Relation]:
-    """The targets whose defaults the plan of the statement may hold, and the tables behind them."""
-    nodes = [
-        body["relation"]
-        for kind, body in rewriter.survey.targets
-        if kind in ("InsertStmt", "MergeStmt") or _has(body.get("targetList"), "SetToDefault")
-    ]
-    found = [relation for site, relation in rewriter.relations.items() if any(site.node is n for n in nodes)]
-    for relation in found:  # grows: views on views
-        found += [r for r in rewriter.book.bases(relation) if r not in found]
-    return found
-
-
-def _has(node: Node, kind: str) -> bool:
-    """Whether a node of the kind is in the tree."""
-    if isinstance(node, dict):
-        return kind in node or any(_has(v, kind) for v in node.values())
-    return isinstance(node, list) and any(_has(v, kind) for v in node)
-
-
-def _uses(rewriter: Rewriter, relation: Relation, column: str) -> bool:
-    return any(rewriter.usage(site).clauses(column) for site, r in rewriter.relations.items() if r is relation)
+    refusal = explained.refusal(run, body, rewriter)
+    if refusal is not None:
+        raise Refused(refusal)

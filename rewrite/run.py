@@ -32,6 +32,8 @@ class Run:
     """What the text has changed so far stays when the transaction is committed."""
     known: bool = True
     """False once an earlier statement of the same text changed name resolution in a way that cannot be followed."""
+    prepared: dict[str, Rewriter] = field(default_factory=dict)
+    """What statements of the same text prepare, by name."""
 
 
 def rewriter_for(run: Run, kind: str, body: Node) -> Rewriter:

@@ -17,6 +17,7 @@ from rewrite import system
 from rewrite.bodies import Bodies
 from rewrite.catalog import Catalog, Column, Literal, Relation
 from rewrite.expression import columns_of
+from rewrite.generated import generated_decisions
 from rewrite.masks import column_type, decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
 from rewrite.plan import Refusal, Resolution, Touch
@@ -130,6 +131,7 @@ class SourceBook:
         self._sources: dict[int, Source | None] = {}
         self._targets: dict[int, Source] = {}
         self._open: set[int] = set()
+        self._computed: dict[int, Mapping[int, Decision]] = {}
         self.protected = frozenset(
             oid
             for oid, columns in profile.decisions.items()
@@ -161,6 +163,9 @@ class SourceBook:
         for literal in self.catalog.literals:
             if self._is_withheld(literal):
                 out.setdefault(literal.catalog, set()).add(literal.oid)
+                if literal.catalog == "pg_class":  # the constraint of a partition repeats those of the ones above it
+                    partition = self.catalog.relations[literal.oid]
+                    out.setdefault("partition_constraints", set()).update(r.oid for r in (partition, *self.below(partition)))
         for relation in self.catalog.relations.values():
             if relation.partition and self._masked_partition_key(relation) is not None:
                 out.setdefault("partitions", set()).update({relation.oid} | self.catalog.storage.get(relation.oid, frozenset()))
@@ -170,6 +175,8 @@ class SourceBook:
         about = [self.catalog.relations[o] for o in literal.relations if o in self.catalog.relations]
         if literal.catalog == "pg_description" or not about:
             return True
+        if literal.catalog == "pg_class":  # the bounds of a partition
+            return any(self._masked_partition_key(r) is not None for r in about)
         if literal.data:
             return any(self.reaches_protected(r) for r in about)
         return any(c.name in literal.words and not d.is_clear for r in about for c, d in self._decided(r))
@@ -188,8 +195,14 @@ class SourceBook:
     def decisions(self, relation: Relation) -> Mapping[int, Decision]:
         own = self.profile.decisions.get(relation.oid, {})
         if own or not self.profile.masked:
-            return own
+            return {**self._generated(relation, own), **own} if relation.generated_as else own
         return system.decisions(relation, self.catalog, self.protected | self._stored, self.withheld)
+
+    def _generated(self, relation: Relation, own: Mapping[int, Decision]) -> Mapping[int, Decision]:
+        """Generated columns show what their expression gives over the masked columns, unless the policy decides on them."""
+        if relation.oid not in self._computed:
+            self._computed[relation.oid] = generated_decisions(relation, own)
+        return self._computed[relation.oid]
 
     def source(self, relation: Relation) -> Source | None:
         """None when the relation can be read as it is."""

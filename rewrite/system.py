@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -93,10 +93,13 @@ def is_allowed(function: Function, allowed: frozenset[str], extensions: frozense
 def is_harmless(name: str, volatility: str) -> bool:
     """Whether a builtin function may be called: by what PostgreSQL says about it, and by name."""
     r = rules()
-    if any(fnmatchcase(name, p) for p in r.deny):
+    if matches(name, r.deny):
         return False
-    allowed = {"i": ("*",), "s": r.stable}.get(volatility, r.volatile)
-    return any(fnmatchcase(name, p) for p in allowed)
+    return matches(name, {"i": ("*",), "s": r.stable}.get(volatility, r.volatile))
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, p) for p in patterns)
 
 
 def decisions(
@@ -133,6 +136,9 @@ def _other_tables(spec: Mapping[str, Any], catalog: Catalog, protected: frozense
     # Statistics of indexed expressions are under the name of the index.
     schemas = {schema for schema, _ in named}
     named |= {(i.schema, i.name) for i in catalog.relations.values() if i.kind in "iI" and i.schema in schemas}
+    # What is withheld of the catalogs themselves has statistics like any table.
+    own = (r for r in catalog.relations.values() if r.kind == "r" and is_system(r))
+    named |= {(r.schema, r.name) for r in own if f"{r.schema}.{r.name}" in rules().withhold.keys() | rules().refuse}
     return _other_names(spec["statistics_of"], named) if named else None
 
 

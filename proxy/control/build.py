@@ -157,6 +157,14 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
         group = frozenset(n for n in attnums if n > 0)
         if len(group) > 1:
             together.setdefault(table, set()).add(group)
+    generated: dict[int, dict[int, str]] = {}
+    for oid, own in columns.items():
+        for column in own:
+            if column.generated:
+                generated.setdefault(oid, {})[column.attnum] = ""
+    for definition in raw.definitions:
+        if definition[6] is not None:
+            generated[definition[2]][definition[6]] = definition[7] or ""
     conditional = {t[1] for t in raw.triggers if t[4]}
     unique: dict[int, set[int]] = {}
     for _, table, is_primary, _, keys, attnums in raw.indexes:
@@ -182,6 +190,7 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
             checked_together=frozenset(together.get(oid, ())),
             conditional_triggers=oid in conditional,
             partition=partition,
+            generated_as=tuple(generated.get(oid, {}).items()),
             partition_key=partition_key.get(oid, frozenset()),
             view_sql=view.sql if view else None,
             security_invoker=_is_on(options, "security_invoker"),

@@ -29,10 +29,12 @@ def literals(raw: Raw) -> Iterator[Literal]:
 
 def _expressions(raw: Raw) -> Iterator[Literal]:
     """Defaults, index expressions and predicates, checks, statistics: short enough to be judged by the columns they name."""
-    for catalog, oid, relation, schema, name, text in raw.definitions:
+    for catalog, oid, relation, schema, name, text, generated, _ in raw.definitions:
         about = frozenset({relation})
         if text is None or embeds_data(text):
             yield Literal(catalog, oid, schema, name, about)
+            if generated is not None:
+                yield Literal("generated", relation, schema, name, about)
         elif holds_literal(text):
             yield Literal(catalog, oid, schema, name, about, data=False, words=words(text))
     for oid, _, text, _, schema, name in raw.domain_checks:
@@ -59,8 +61,9 @@ def _views(raw: Raw) -> Iterator[Literal]:
 
 
 def _trees(raw: Raw) -> Iterator[Literal]:
+    """Bounds of a range of amounts or dates are thresholds; a list names values."""
     for catalog, oid, relation, schema, name, tree in raw.trees:
-        if tree_embeds_data(tree or ""):
+        if tree_embeds_data(tree or "", only_texts=catalog == "pg_class" and ":strategy l" not in tree):
             yield Literal(catalog, oid, schema, name, frozenset({relation} if relation else ()))
     for oid, relation, schema, name, _, arguments in raw.triggers:
         if any(embeds_data("'" + a.replace("'", "''") + "'") for a in arguments.split("\\000")):

@@ -101,18 +101,18 @@ def body_embeds_data(text: str) -> bool:
     return embeds_data(text) or comment_embeds_data(text)
 
 
-def tree_embeds_data(tree: str) -> bool:
+def tree_embeds_data(tree: str, *, only_texts: bool = False) -> bool:
     """The same for an expression as the catalogs store it (pg_node_tree as text).
 
     Constants are there in the server's own binary form: texts and integers are read, a value of any other type (a date, a
-    numeric, a composite) counts as data.
+    numeric, a composite) counts as data, unless `only_texts`.
     """
     for constant in _CONSTANT.finditer(tree):
         if constant["null"] == "true" or constant["bytes"] is None:
             continue
         kind = int(constant["type"])
         raw = bytes(int(b) & 0xFF for b in constant["bytes"].split())
-        if kind in _PLAIN_TYPES:
+        if kind in _PLAIN_TYPES or (only_texts and kind not in _TEXT_TYPES):
             continue
         if kind in _INTEGER_TYPES:
             if _number_is_data(str(abs(int.from_bytes(raw, sys.byteorder, signed=True)))):

@@ -129,25 +129,28 @@ WHERE r.ev_class = ANY ($1::oid[]) AND d.refclassid = 'pg_catalog.pg_class'::reg
 
 DEFINITIONS = """
 SELECT 'pg_attrdef', d.oid, d.adrelid, n.nspname::text, c.relname::text,
-       pg_catalog.quote_ident(a.attname) || ' ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+       pg_catalog.quote_ident(a.attname) || ' ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+       CASE WHEN a.attgenerated <> '' THEN d.adnum END, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
 FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid = d.adrelid
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 WHERE d.adrelid = ANY ($1::oid[])
 UNION ALL
 SELECT 'pg_index', i.indexrelid, i.indrelid, n.nspname::text, c.relname::text, pg_catalog.concat_ws(
-         ' ', pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid))
+         ' ', pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), NULL, NULL
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indrelid = ANY ($1::oid[]) AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
 UNION ALL
-SELECT 'pg_constraint', k.oid, k.conrelid, n.nspname::text, k.conname::text, pg_catalog.pg_get_expr(k.conbin, k.conrelid)
+SELECT 'pg_constraint', k.oid, k.conrelid, n.nspname::text, k.conname::text,
+       pg_catalog.pg_get_expr(k.conbin, k.conrelid), NULL, NULL
 FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_namespace n ON n.oid = k.connamespace
 WHERE k.conrelid = ANY ($1::oid[]) AND k.contype = 'c'
 """
 
 STATISTICS_DEFINITIONS = """
-SELECT 'pg_statistic_ext', s.oid, s.stxrelid, n.nspname::text, s.stxname::text, pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid)
+SELECT 'pg_statistic_ext', s.oid, s.stxrelid, n.nspname::text, s.stxname::text,
+       pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid), NULL, NULL
 FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
 WHERE s.stxrelid = ANY ($1::oid[]) AND s.stxexprs IS NOT NULL
 """
@@ -173,6 +176,10 @@ UNION ALL
 SELECT 'pg_policy', p.oid, p.polrelid, n.nspname::text, p.polname::text, pg_catalog.concat(p.polqual::text, p.polwithcheck::text)
 FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+UNION ALL
+SELECT 'pg_class', c.oid, c.oid, n.nspname::text, c.relname::text, c.relpartbound::text
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpartbound IS NOT NULL AND {_LASTING}
 UNION ALL
 SELECT 'pg_partitioned_table', p.partrelid, p.partrelid, n.nspname::text, c.relname::text, p.partexprs::text
 FROM pg_catalog.pg_partitioned_table p JOIN pg_catalog.pg_class c ON c.oid = p.partrelid
