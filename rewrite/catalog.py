@@ -104,6 +104,9 @@ class Relation:
     """Is a partition."""
     generated_as: tuple[tuple[int, str], ...] = ()
     """Generation expressions by attnum; empty text for one that could not be read."""
+    sets_off: tuple[int, ...] = ()
+    """OIDs of functions that may run when rows of it are written: of triggers, and functions of our users in defaults, generated
+    columns, check constraints and index expressions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,15 @@ class Catalog:
     @cached_property
     def by_name(self) -> Mapping[tuple[str, str], Relation]:
         return {(r.schema, r.name): r for r in self.relations.values()}
+
+    @cached_property
+    def relations_by_word(self) -> Mapping[str, tuple[Relation, ...]]:
+        """Relations by their name, whatever the schema; indexes left out."""
+        out: dict[str, list[Relation]] = {}
+        for r in self.relations.values():
+            if r.kind not in "iI":
+                out.setdefault(r.name, []).append(r)
+        return {k: tuple(v) for k, v in out.items()}
 
     @cached_property
     def functions_by_name(self) -> Mapping[str, tuple[Function, ...]]:

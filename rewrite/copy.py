@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite import statements, system, telling
+from rewrite import fired, statements, system, telling
 from rewrite.catalog import Relation
 from rewrite.definitions import no_definitions
 from rewrite.pgtree import Node, quote_ident, strip
@@ -38,7 +38,7 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
         if system.is_system(relation) or relation.rules or (relation.kind in "vf" and run.book.reaches_protected(relation)):
             raise Refused(statements.not_supported("CopyStmt"))
         every = columns or [c.name for c in relation.columns]
-        refusal = telling.references(run.book, relation, every)
+        refusal = fired.refusal(run.book, relation, rewriter.names) or telling.references(run.book, relation, every)
         if refusal is None and source is not None:
             refusal = telling.inserted(run.book, relation, source, every)
         if refusal is not None:

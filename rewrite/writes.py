@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rewrite import resolve, system, telling
+from rewrite import fired, resolve, system, telling
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
 from rewrite.plan import Effect, Refusal
@@ -122,6 +122,7 @@ def _target(rewriter: Rewriter, kind: str, body: Node, site: Site) -> None:
     if source is not None and source.view is not None:
         raise _refuse(f"{name} computes with masked columns of the tables behind it", "write to the table itself")
     new, changed = _written(kind, body, relation)
+    _not(fired.refusal(book, relation, rewriter.names))
     _not(telling.references(book, relation, new | changed))
     if source is None:
         return

@@ -59,6 +59,7 @@ class Raw:
     storage: Rows = field(default_factory=list)
     bodies: Rows = field(default_factory=list)
     triggers: Rows = field(default_factory=list)
+    sets_off: Rows = field(default_factory=list)
     trees: Rows = field(default_factory=list)
     indexes: Rows = field(default_factory=list)
     partitioned: Rows = field(default_factory=list)
@@ -165,6 +166,9 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
     for definition in raw.definitions:
         if definition[6] is not None:
             generated[definition[2]][definition[6]] = definition[7] or ""
+    sets_off: dict[int, list[int]] = {}
+    for table, function in raw.sets_off:
+        sets_off.setdefault(table, []).append(function)
     conditional = {t[1] for t in raw.triggers if t[4]}
     unique: dict[int, set[int]] = {}
     for _, table, is_primary, _, keys, attnums in raw.indexes:
@@ -191,6 +195,7 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
             conditional_triggers=oid in conditional,
             partition=partition,
             generated_as=tuple(generated.get(oid, {}).items()),
+            sets_off=tuple(sets_off.get(oid, ())),
             partition_key=partition_key.get(oid, frozenset()),
             view_sql=view.sql if view else None,
             security_invoker=_is_on(options, "security_invoker"),
@@ -278,6 +283,7 @@ def _digest(raw: Raw) -> str:
         raw.storage,
         raw.bodies,
         raw.triggers,
+        raw.sets_off,
         raw.trees,
         raw.indexes,
         raw.partitioned,

@@ -84,6 +84,7 @@ class CatalogReader:
         raw.indexes = await fetch(queries.INDEXES)
         raw.partitioned = await fetch(queries.PARTITIONED)
         raw.rules = await fetch(queries.RULES)
+        raw.sets_off = await fetch(queries.SETS_OFF)
         raw.domain_checks = await fetch(queries.DOMAIN_CHECKS)
         raw.comments = await fetch(queries.COMMENTS)
         raw.types = await fetch(queries.TYPES)

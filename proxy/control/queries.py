@@ -224,6 +224,22 @@ WHERE (t.tgqual IS NOT NULL OR t.tgnargs > 0) AND NOT t.tgisinternal AND {_LASTI
 ORDER BY 1
 """
 
+SETS_OFF = f"""
+SELECT t.tgrelid, t.tgfoid FROM pg_catalog.pg_trigger t
+WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgrelid NOT IN {_TEMPORARY}
+UNION
+SELECT x.relation, d.refobjid
+FROM (SELECT 'pg_catalog.pg_attrdef'::regclass, a.oid, a.adrelid FROM pg_catalog.pg_attrdef a
+      UNION ALL
+      SELECT 'pg_catalog.pg_constraint'::regclass, k.oid, k.conrelid FROM pg_catalog.pg_constraint k WHERE k.conrelid <> 0
+      UNION ALL
+      SELECT 'pg_catalog.pg_class'::regclass, i.indexrelid, i.indrelid FROM pg_catalog.pg_index i) x (catalog, object, relation)
+     JOIN pg_catalog.pg_depend d ON d.classid = x.catalog AND d.objid = x.object
+WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass AND d.refobjid >= 16384 AND x.relation NOT IN {_TEMPORARY}
+ORDER BY 1, 2
+"""
+"""Functions that may run when a row is written."""
+
 DOMAIN_CHECKS = """
 SELECT k.oid, k.contypid, pg_catalog.pg_get_expr(k.conbin, 0), ARRAY(
          SELECT CASE d.refclassid WHEN 'pg_catalog.pg_proc'::regclass THEN d.refobjid ELSE o.oprcode::oid END

@@ -75,6 +75,23 @@ INSERT INTO shop.implicit VALUES (ROW(1, 'x'), 'y');
 CREATE FUNCTION evil.ok(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '%', evil.secret(); END $$;
 CREATE DOMAIN shop.code AS text CHECK (evil.ok(VALUE));
 CREATE TABLE shop.coded (c shop.code, d int);
+CREATE FUNCTION shop.copies() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+  AS $$ BEGIN SELECT phone INTO NEW.note FROM shop.people WHERE id = NEW.id; RETURN NEW; END $$;
+CREATE FUNCTION shop.stamps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.note := upper(NEW.note); RETURN NEW; END $$;
+CREATE FUNCTION shop.number() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 4711; END $$;
+CREATE FUNCTION shop.reader() RETURNS text LANGUAGE plpgsql
+  AS $$ BEGIN RETURN (SELECT phone FROM shop.people WHERE id = 1); END $$;
+CREATE TABLE shop.copied (id int, note text);
+CREATE TRIGGER t BEFORE INSERT ON shop.copied FOR EACH ROW EXECUTE FUNCTION shop.copies();
+CREATE TABLE shop.stamped (id int DEFAULT shop.number(), note text);
+CREATE TRIGGER t BEFORE INSERT ON shop.stamped FOR EACH ROW EXECUTE FUNCTION shop.stamps();
+CREATE TABLE shop.defaulted (id int, note text DEFAULT shop.reader());
+CREATE TABLE shop.checked (id int, note text CHECK (note <> shop.reader()));
+CREATE TABLE shop.parted (id int, note text) PARTITION BY LIST (id);
+CREATE TABLE shop.part PARTITION OF shop.parted FOR VALUES IN (1);
+CREATE TRIGGER t BEFORE INSERT ON shop.part FOR EACH ROW EXECUTE FUNCTION shop.copies();
+CREATE VIEW shop.v_copied AS SELECT * FROM shop.copied;
+GRANT SELECT, INSERT, UPDATE ON shop.copied, shop.stamped, shop.defaulted, shop.checked, shop.parted, shop.v_copied TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE ON shop.assigned, shop.implicit, shop.coded TO PUBLIC;
 """
 
@@ -174,6 +191,26 @@ def test_what_cannot_does_not(connection: Connection, sql: str) -> None:
 def test_casts_and_checks_that_would_run(connection: Connection, sql: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO shop.copied VALUES (1) RETURNING note",
+        "INSERT INTO shop.v_copied VALUES (1)",
+        "COPY shop.copied FROM STDIN",
+        "INSERT INTO shop.defaulted (id) VALUES (1) RETURNING note",
+        "INSERT INTO shop.checked VALUES (1, 'x')",
+        "INSERT INTO shop.parted VALUES (1) RETURNING note",
+    ],
+)
+def test_what_a_write_would_set_off(connection: Connection, sql: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="runs function shop"):
+        connection.execute(sql)
+
+
+def test_what_a_write_may_set_off(connection: Connection) -> None:
+    assert connection.execute("INSERT INTO shop.stamped (note) VALUES ('x') RETURNING *").fetchone() == (4711, "X")
 
 
 def test_a_parameter_of_a_type_that_converts_by_itself(connection: Connection, server: TestServer) -> None:

@@ -23,6 +23,7 @@ columns:
   shop.people.phone: phone
   shop.parts.phone: phone
 rules: []
+functions: { allow: [shop.act] }
 """
 SCHEMA = f"""
 CREATE SCHEMA shop;

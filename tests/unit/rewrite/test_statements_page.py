@@ -21,6 +21,8 @@ OUTCOMES = {"rewritten": Verdict.REWRITE, "as it is": Verdict.PASS}
 ELSEWHERE = frozenset(
     {
         "a temporary view",
+        "writes that set off a trigger, default, generated column, check or index expression with a function that may read "
+        "protected data",
         "writes to relations with rules, or through views over such",
         "a column that refers by a foreign key to a masked column",
         "UPDATE of a column that a constraint, a unique, partial or expression index, a policy, a partition key or a generated "
