@@ -123,7 +123,10 @@ def _call(call: Call, names: Names) -> Finding | None:
         finding = _set_config(call)
         if finding is not None:
             return finding
-    finding = _candidates(call.names, names, must_exist=True, count=_count(call))
+    called = call.names
+    if called == ("pg_catalog", "extract") and names.catalog.server_version < 140000:
+        called = ("pg_catalog", "date_part")  # what EXTRACT(field FROM value) was up to PostgreSQL 13
+    finding = _candidates(called, names, must_exist=True, count=_count(call))
     if finding is not None and finding.need is Need.CATALOG and len(call.names) == 1 and name in _named(call.level):
         return None  # there is no such function: an output column written as a call, f(q)
     return finding

@@ -137,15 +137,15 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    own, _, rest = "\0".join(sys.argv[1:]).partition("\0--\0")
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(prog="python -m tests.versions", description=__doc__.splitlines()[0])
     parser.add_argument("versions", nargs="*", metavar="VERSION[=DIRECTORY]", help="default: " + " ".join(DEFAULT))
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--cache", type=Path, default=home / "pgveil" / "postgres", help="where binaries are kept (%(default)s)")
     parser.add_argument("--tests", nargs="+", default=list(TESTS), help="what to run (default: %(default)s)")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the table only")
-    options = parser.parse_args([x for x in own.split("\0") if x])
-    options.pytest = [x for x in rest.split("\0") if x]
+    options = parser.parse_args(sys.argv[1:cut])
+    options.pytest = sys.argv[cut + 1 :]
     options.cache = options.cache.resolve()
     for wanted in options.versions:
         if not re.fullmatch(r"1[3-9](=.+)?", wanted):

@@ -113,8 +113,18 @@ def server(postgres: TestServer) -> Iterator[TestServer]:
 
 @pytest.fixture(scope="module")
 def bank(server: TestServer, module_database: str) -> str:
-    server.execute_sql(module_database, SCHEMA)
+    server.execute_sql(module_database, schema(server))
     return module_database
+
+
+def schema(server: TestServer) -> str:
+    """SCHEMA as far as the server's version has it."""
+    text = SCHEMA
+    if server.version < 15:
+        text = text.replace(" WHERE (hotline = '13700009999')", "")
+    if server.version < 14:
+        text = text.replace("(hotline = '13712345678'), id", "hotline, id")
+    return text
 
 
 def target(server: TestServer) -> Target:
@@ -227,7 +237,23 @@ def test_literals(catalog: Catalog) -> None:
     watch, talked = catalog.by_name["bank", "watch"], catalog.by_name["bank", "talked"]
     assert {r.name for r in catalog.relations.values() if r.literals} == {"watch", "talked"}
     found = {(x.catalog, x.schema, x.name): x for x in catalog.literals if x.data}
-    assert sorted(found) == [
+    older = {"pg_publication_rel": 150000, "pg_statistic_ext": 140000}
+    assert sorted(found) == [entry for entry in _literals(catalog) if catalog.server_version >= older.get(entry[0], 0)]
+    assert found["pg_index", "bank", "watch_hot"].oid == catalog.by_name["bank", "watch_hot"].oid
+    assert found["pg_proc", "bank", found_name(catalog)].relations == {watch.oid}
+    assert found["view", "bank", "v_hot"].oid == catalog.by_name["bank", "v_hot"].oid
+    assert found["pg_description", "", ""].oid == talked.oid
+    [soft] = [x for x in catalog.literals if x.name == "talked" and not x.data]
+    assert (soft.catalog, soft.relations) == ("pg_attrdef", {talked.oid})
+    assert "surname" in soft.words
+    assert watch.literals
+    assert watch.conditional_triggers
+    assert not talked.conditional_triggers
+
+
+def _literals(catalog: Catalog) -> list[tuple[str, str, str]]:
+    """What SCHEMA hides in definitions, as far as the version has such definitions."""
+    return [
         ("pg_attrdef", "bank", "watch"),
         ("pg_constraint", "bank", "watch_code_check"),
         ("pg_description", "", ""),
@@ -244,16 +270,6 @@ def test_literals(catalog: Catalog) -> None:
         ("pg_type", "bank", "hot_t"),
         ("view", "bank", "v_hot"),
     ]
-    assert found["pg_index", "bank", "watch_hot"].oid == catalog.by_name["bank", "watch_hot"].oid
-    assert found["pg_proc", "bank", found_name(catalog)].relations == {watch.oid}
-    assert found["view", "bank", "v_hot"].oid == catalog.by_name["bank", "v_hot"].oid
-    assert found["pg_description", "", ""].oid == talked.oid
-    [soft] = [x for x in catalog.literals if x.name == "talked" and not x.data]
-    assert (soft.catalog, soft.relations) == ("pg_attrdef", {talked.oid})
-    assert "surname" in soft.words
-    assert watch.literals
-    assert watch.conditional_triggers
-    assert not talked.conditional_triggers
 
 
 def found_name(catalog: Catalog) -> str:
@@ -481,7 +497,8 @@ def test_membership_is_what_the_server_calls_membership(server: TestServer, data
         for member, role in pairs:
             expected.setdefault(member, set()).add(role)
         assert {name: set(r.memberships) for name, r in roles.roles.items() if not r.superuser} == expected
-        assert roles.of("m_lead") >= {"m_lead", "m_clerk", "m_teller", "pg_database_owner"}
+        owner = {"pg_database_owner"} if server.version >= 14 else set()
+        assert roles.of("m_lead") >= {"m_lead", "m_clerk", "m_teller"} | owner
     finally:
         server.execute_sql(
             "postgres", f'ALTER DATABASE "{database}" OWNER TO postgres; ' + "".join(f"DROP ROLE {n};" for n in names)

@@ -206,6 +206,8 @@ def test_the_masked_copys_answer(sides: Sides, text: str) -> None:
     if ours.state in REFUSABLE:
         assert sides.version < 160000, ours.message
         assert b"means something else" in ours.message
+    elif sides.version < 150000 and b"trailing junk" in ours.message:
+        assert theirs.state == ""  # a number and a name to servers that old: refused, as newer ones do
     elif theirs.state:
         assert ours.state, (ours, theirs)
         assert ours.state[:2] in ("42", "22", theirs.state[:2])

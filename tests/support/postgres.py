@@ -25,6 +25,11 @@ class TestServer(PostgresServer):
         super().__init__(self._home / "data", bin_dir or binaries(), settings=settings or {}, hba=hba)
 
     @property
+    def version(self) -> int:
+        """The major version: 15."""
+        return int((self.data_dir / "PG_VERSION").read_text())
+
+    @property
     def psql_path(self) -> Path:
         """psql of the server's own version, or any where the binaries come without."""
         own = self.bin_dir / "psql"
