@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
-from rewrite.plan import Refusal
+from rewrite.plan import Explain, Refusal
 from rewrite.resolve import is_temporary
 from rewrite.rewriter import Rewriter
 from rewrite.run import Run
@@ -20,38 +20,44 @@ from rewrite.source import SourceBook
 _OFF = frozenset({"false", "off", "0", "f", "no", "n"})
 
 
-def refusal(run: Run, body: Node, rewriter: Rewriter | None) -> Refusal | None:
-    """Why the EXPLAIN may not run. Without a rewriter the statement explained is not known (EXECUTE): anything may be in it."""
+def refusal(run: Run, body: Node, rewriter: Rewriter) -> Refusal | None:
+    """Why the EXPLAIN may not run."""
+    wanted = asked(body)
+    return next((why for shown, why in hidden(run, rewriter) if shown & wanted), None)
+
+
+def asked(body: Node) -> Explain:
+    """What the EXPLAIN shows."""
+    options = ((Explain.VERBOSE, "verbose", False), (Explain.ANALYZE, "analyze", False), (Explain.COSTS, "costs", True))
+    out = Explain.PLAN
+    for flag, name, default in options:
+        if _is_on(body, name, default=default):
+            out |= flag
+    return out
+
+
+def hidden(run: Run, rewriter: Rewriter) -> tuple[tuple[Explain, Refusal], ...]:
+    """What no EXPLAIN of the statement may show, and why."""
     book = run.book
-    if rewriter is None:
-        rewriter = run.prepared.get(body["query"].get("ExecuteStmt", {}).get("name", ""))
     known = run.context.catalog.relations
-    named = list(rewriter.relations.values()) if rewriter is not None else []
-    if rewriter is None or any(is_temporary(r) for r in named):  # what is behind a temporary view is for the server to say
+    named = list(rewriter.relations.values())
+    if any(is_temporary(r) for r in named):  # what is behind a temporary view is for the server to say
         named += [known[o] for o in book.protected] + [known[o] for o in book.withheld.get("view", ()) if o in known]
     relations = list({r.oid: r for n in named for r in _behind(book, n)}.values())
-    instead = ", or explain the query itself instead of EXECUTE" if rewriter is None else ""
-    writes = rewriter is None or bool(rewriter.survey.targets)
-    defaults = relations if rewriter is None else _defaulted(rewriter)
-    if _is_on(body, "verbose") and any(book.holds_literals(r) for r in defaults):
-        return _refusal("VERBOSE could show defaults that hold data", "leave VERBOSE out" + instead)
+    out = []
+    if any(book.holds_literals(r) for r in _defaulted(rewriter)):
+        out.append((Explain.VERBOSE, _refusal("VERBOSE could show defaults that hold data", "leave VERBOSE out")))
     if any(book.masked_partition_key(r) for r in relations):
-        if _is_on(body, "analyze"):
-            return _refusal("ANALYZE would count rows by partition, which a masked column decides", "leave ANALYZE out" + instead)
-        if _is_on(body, "costs", default=True):
-            return _refusal(
-                "the costs would tell the sizes of partitions, which a masked column decides", "add (COSTS OFF)" + instead
-            )
-    if rewriter is None:
-        shown = any(book.withheld.get(kind) for kind in ("view", "pg_policy", "generated"))
-    else:
-        shown = any(_shows_definition(book, r) for r in relations) or _calls_withheld(rewriter) or _computes_withheld(rewriter)
-    if shown:
-        hint = "explain the query itself instead of EXECUTE" if rewriter is None else None
-        return _refusal("the plan would show conditions of a definition that hold data", hint)
-    if _is_on(body, "analyze") and writes and any(r.conditional_triggers and r.oid in book.protected for r in relations):
-        return _refusal("ANALYZE would count the rows for which conditions of triggers hold", "leave ANALYZE out" + instead)
-    return None
+        what = "ANALYZE would count rows by partition, which a masked column decides"
+        out.append((Explain.ANALYZE, _refusal(what, "leave ANALYZE out")))
+        what = "the costs would tell the sizes of partitions, which a masked column decides"
+        out.append((Explain.COSTS, _refusal(what, "add (COSTS OFF)")))
+    if any(_shows_definition(book, r) for r in relations) or _calls_withheld(rewriter) or _computes_withheld(rewriter):
+        out.append((Explain.PLAN, _refusal("the plan would show conditions of a definition that hold data")))
+    if rewriter.survey.targets and any(r.conditional_triggers and r.oid in book.protected for r in relations):
+        what = "ANALYZE would count the rows for which conditions of triggers hold"
+        out.append((Explain.ANALYZE, _refusal(what, "leave ANALYZE out")))
+    return tuple(out)
 
 
 def _refusal(what: str, hint: str | None = None) -> Refusal:

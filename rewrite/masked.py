@@ -8,7 +8,7 @@ from rewrite import casts, dialect, explained, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
-from rewrite.plan import Effect, Plan, PlanContext, StatementPlan, Verdict
+from rewrite.plan import Effect, Explain, Plan, PlanContext, StatementPlan, Verdict
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
 from rewrite.run import Run, done, follow, fresh, query, rewriter_for
@@ -122,15 +122,14 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
                 "create a temporary table, or write the query out",
             )
         rewriter, plan, inner_tree = _statement(run, Statement(inner_kind, inner, 0, 0))
-        if kind == "ExplainStmt":
-            _explained(run, body, rewriter)
+        explains = _explained(run, body, rewriter, plan.prepared) if kind == "ExplainStmt" else Explain.NONE
         tree_ = {kind: {**strip(body), field: inner_tree}}
         effects |= plan.effects if kind == "ExplainStmt" else plan.effects & Effect.EXECUTES
         taints = plan.taints
         if kind == "CreateTableAsStmt":  # what the prepared statement reads is not looked up
             taints = (body["into"]["rel"]["relname"],)
             effects = (effects & ~Effect.DDL) | Effect.TAINTS
-        return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints), tree_
+        return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints, explains=explains), tree_
     rewriter = query(run, inner_kind, inner)
     if kind == "PrepareStmt":
         types = [strings(t["TypeName"]["names"]) for t in body.get("argtypes", ())]
@@ -154,10 +153,18 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
     if kind == "PrepareStmt" and prepared is not None:
         run.prepared[prepared] = rewriter
     rewriter, plan, inner_tree = done(rewriter, name, effects, prepared, into)
+    if kind == "PrepareStmt":
+        plan = replace(plan, hides=explained.hidden(run, rewriter))
     return rewriter, plan, {kind: {**strip(body), field: inner_tree}}
 
 
-def _explained(run: Run, body: Node, rewriter: Rewriter | None) -> None:
+def _explained(run: Run, body: Node, rewriter: Rewriter | None, prepared: str | None = None) -> Explain:
+    """Raises Refused. What the session has to look at: whether the prepared statement may be explained like this."""
+    if rewriter is None:
+        rewriter = run.prepared.get(prepared or "")
+    if rewriter is None:
+        return explained.asked(body)
     refusal = explained.refusal(run, body, rewriter)
     if refusal is not None:
         raise Refused(refusal)
+    return Explain.NONE

@@ -120,6 +120,16 @@ class Edit:
     text: str
 
 
+class Explain(enum.Flag):
+    """What an EXPLAIN shows."""
+
+    NONE = 0
+    PLAN = enum.auto()
+    VERBOSE = enum.auto()
+    COSTS = enum.auto()
+    ANALYZE = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class StatementPlan:
     kind: str
@@ -132,6 +142,10 @@ class StatementPlan:
     """The values of its constants do not matter to the plan."""
     taints: tuple[str, ...] = ()
     """Temporary relations into which the statement puts masked values, with Effect.TAINTS."""
+    explains: Explain = Explain.NONE
+    """Of EXPLAIN EXECUTE: what it shows of `prepared`, which the text does not make. The session has to look whether it may."""
+    hides: tuple[tuple[Explain, Refusal], ...] = ()
+    """Of PREPARE: what no EXPLAIN of the statement may show, and why."""
     fresh: int = 0
     """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
 

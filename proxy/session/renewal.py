@@ -29,7 +29,7 @@ from proxy.session.state import State
 from proxy.session.statements import MIXED, Portal, Record, Slot
 from proxy.wire import codec, encodings, tags
 from proxy.wire.codec import Field
-from rewrite.plan import Effect, Plan, Refusal, StatementPlan, Verdict
+from rewrite.plan import Effect, Explain, Plan, Refusal, StatementPlan, Verdict
 
 STALE: Final = Refusal(
     "0A000", "cached plan must not change result type", "What you may see has changed; prepare the statement again."
@@ -41,6 +41,9 @@ STALE_SQL: Final = Refusal(
 )
 _MOVED: Final = Refusal(
     "0A000", "an earlier statement of the same query string changes what names mean", "Send the statements one by one."
+)
+_UNEXPLAINED: Final = Refusal(
+    "0A000", "EXPLAIN EXECUTE is possible of statements made by SQL's PREPARE only", "Explain the query itself."
 )
 NO_ROWS: Final = b""
 """The shape of a statement that returns no rows."""
@@ -224,9 +227,26 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
                     answer = _runs_anywhere(s, slot) if moved else _runs_now(s, slot)
                     if answer is not False:
                         return answer
+                if s.masked and statement.explains:
+                    refusal = _hidden(s, slot, name, statement.explains)
+                    if refusal is not None:
+                        return refusal
+                if slot is not None:
                     bits |= slot.latest.effects if slot.latest is not None else 0
         moved += bool(bits & plans.RESOLUTION) or bool(bits & plans.TRANSACTION_END and s.dirty)
     return False
+
+
+def _hidden(s: State, slot: Slot | None, name: str, asked: Explain) -> Refusal | None:
+    """Why the statement of that name may not be explained like this."""
+    for record in slot.candidates() if slot is not None else ():
+        made = [p for p in record.plan.statements if p.prepared == name and p.effects.value & plans.PREPARES]
+        if not record.from_sql or record.stamp != s.stamp or len(made) != 1:
+            return _UNEXPLAINED
+        for shown, refusal in made[0].hides:
+            if shown & asked:
+                return refusal
+    return None  # where the session knows nothing of that name, neither does the server
 
 
 def _runs_now(s: State, slot: Slot) -> bool | Refusal:

@@ -300,7 +300,6 @@ def test_a_generated_column_is_computed_from_masked_columns(bank: Bank) -> None:
         ("EXPLAIN SELECT * FROM v_hot", "conditions of a definition"),
         ("EXPLAIN (COSTS OFF) SELECT * FROM v_above", "conditions of a definition"),
         ("EXPLAIN SELECT id FROM secured", "conditions of a definition"),
-        ("EXPLAIN EXECUTE x", "partitions"),
         ("VACUUM VERBOSE", "count rows by partition"),
         ("VACUUM (VERBOSE) wealth", "count rows by partition"),
         ("ANALYZE VERBOSE wealth", "count rows by partition"),

@@ -64,7 +64,7 @@ REFUSED = [
     "EXPLAIN (VERBOSE) INSERT INTO bank.watchlist (id) VALUES (1)",
     "EXPLAIN (VERBOSE) UPDATE bank.watchlist SET reason = DEFAULT",
     "EXPLAIN (VERBOSE) UPDATE bank.watchlist SET (reason) = ROW(DEFAULT)",
-    "EXPLAIN (VERBOSE) EXECUTE p",
+    "PREPARE p AS UPDATE bank.watchlist SET reason = DEFAULT; EXPLAIN (VERBOSE) EXECUTE p",
     "UPDATE bank.customers SET vip = true RETURNING (customers).phone",
     "UPDATE bank.customers SET vip = true RETURNING phone(customers)",
     "UPDATE bank.customers SET vip = true RETURNING ROW(customers.*)",
