@@ -72,10 +72,13 @@ class Names:
     """Tells a function that needs nobody's leave, because all it does can be seen (rewrite.bodies)."""
 
 
-def check(survey: Survey, names: Names) -> Finding | None:
-    """The first function, operator or type of the statement that a masked session may not use; None when all are fine."""
+def check(survey: Survey, names: Names, *, unlisted: bool = False) -> Finding | None:
+    """The first function, operator or type of the statement that a masked session may not use; None when all are fine.
+
+    `unlisted`: the statement reads relations whose columns are not known (temporary ones, those of the open transaction).
+    """
     for call in survey.calls:
-        finding = _call(call, names)
+        finding = _call(call, names, unlisted)
         if finding is None and call.names == ("pg_catalog", "json_object") and names.catalog.server_version < 160000:
             finding = _candidates(("json_object",), names, must_exist=False)  # a word of the grammar since 16 only
         if finding is not None:
@@ -117,7 +120,7 @@ def forbidden(what: str, name: str) -> Refusal:
     )
 
 
-def _call(call: Call, names: Names) -> Finding | None:
+def _call(call: Call, names: Names, unlisted: bool) -> Finding | None:
     name = call.names[-1]
     if name == "set_config" and call.names[-2:] in (("set_config",), ("pg_catalog", "set_config")):
         finding = _set_config(call)
@@ -127,8 +130,13 @@ def _call(call: Call, names: Names) -> Finding | None:
     if called == ("pg_catalog", "extract") and names.catalog.server_version < 140000:
         called = ("pg_catalog", "date_part")  # what EXTRACT(field FROM value) was up to PostgreSQL 13
     finding = _candidates(called, names, must_exist=True, count=_count(call))
-    if finding is not None and finding.need is Need.CATALOG and len(call.names) == 1 and name in _named(call.level):
-        return None  # there is no such function: an output column written as a call, f(q)
+    if (
+        finding is not None
+        and finding.need is Need.CATALOG
+        and len(call.names) == 1
+        and ((unlisted and len(call.node.get("args", ())) == 1) or name in _named(call.level))
+    ):
+        return None  # there is no such function: a column written as a call, f(q)
     return finding
 
 

@@ -147,8 +147,14 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         into = body["into"]["rel"]["relname"]
         writes.into(rewriter, body["into"]["rel"])
         effects = effects & ~Effect.DDL | writes.created(body["into"]["rel"])
-        if body.get("objtype") == "OBJECT_MATVIEW" and rewriter.sources:
-            raise Refused(statements.not_supported("CreateMaterializedViewStmt"))
+        if body.get("objtype") == "OBJECT_MATVIEW" and any(
+            rewriter.source(rewriter.relations[s]) is not None for s in rewriter.sources
+        ):
+            raise refuse(
+                "42501",
+                "a materialized view over protected relations cannot be created in a session with masked columns",
+                "create a view or a temporary table instead",
+            )
     prepared = statements.prepared_name(kind, body)
     if kind == "PrepareStmt" and prepared is not None:
         run.prepared[prepared] = rewriter

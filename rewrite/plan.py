@@ -34,7 +34,7 @@ class Resolution:
     temp: frozenset[str] = frozenset()
     """Names of the relations in the session's temporary schema."""
     fresh: frozenset[tuple[str, str]] = frozenset()
-    """Tables and sequences, as (schema, name), that the open transaction has made: nobody else can know them yet."""
+    """Tables, sequences and indexes, as (schema, name), that the open transaction has made: nobody else can know them yet."""
     unread: frozenset[tuple[str, str]] = frozenset()
     """The same of views, materialized views and foreign tables, whose definitions have not been read."""
     views: tuple[TempView, ...] = ()

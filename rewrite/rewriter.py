@@ -111,7 +111,7 @@ class Rewriter:
                 self.relations[site] = target
         returned.choose(self)
         self.reads_constants = bool(functions.set_config_names(survey))
-        finding = functions.check(survey, self.names)
+        finding = functions.check(survey, self.names, unlisted=bool(self.temporary or self.fresh))
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
         self.columns = Columns(survey, self.relations)
@@ -171,7 +171,7 @@ class Rewriter:
     def _casts(self) -> None:
         known = {s: r for s, r in self.relations.items() if s in self.columns.usages}
         finding = casts.check(
-            self.survey, self.kind, known, self.columns.usages, self.names, given=self.parameters, temporary=bool(self.temporary)
+            self.survey, self.kind, known, self.columns.usages, self.names, given=self.parameters, temporary=bool(self.temporary or self.fresh)
         )
         if finding is not None:
             raise Refused(finding.refusal, finding.need)

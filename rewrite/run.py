@@ -123,6 +123,8 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     if not plan.effects & (Effect.RESOLUTION | Effect.TRANSACTION_END):
         return
     kind, body = statement.kind, statement.body
+    if kind in ("IndexStmt", "AlterTableStmt"):
+        return  # an index more or less: no other name of the text means something else
     new: Resolution | None = None
     if kind == "VariableSetStmt":
         run.lasting = False

@@ -29,8 +29,8 @@ PLAIN: dict[str, Effect] = {
 
 DDL: dict[str, Effect] = {
     "CreateStmt": Effect.RESOLUTION | Effect.DDL,
-    "IndexStmt": Effect.DDL,
-    "AlterTableStmt": Effect.DDL,
+    "IndexStmt": Effect.RESOLUTION | Effect.DDL,
+    "AlterTableStmt": Effect.RESOLUTION | Effect.DDL,
     "RenameStmt": Effect.RESOLUTION | Effect.DDL,
     "DropStmt": Effect.RESOLUTION | Effect.DDL,
     "TruncateStmt": Effect.WRITES,

@@ -130,7 +130,7 @@ def _with_fresh(s: State, answer: probe.Answer) -> Resolution:
     """
     known = (s.view or s.refresh_view()).catalog.relations if s.masked else {}
     made = [f for f in answer.fresh if f[2] not in known]
-    tables = [f for f in made if f[3] in "rpS"]
+    tables = [f for f in made if f[3] in "rpSiI"]
     if not made:
         return answer.resolution
     s.temp_oids.update(f[2] for f in tables)

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from tests.regress.servers import DATABASE, ENVIRONMENT, LOGIN, TARGETS, Servers
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     home = Path(tempfile.mkdtemp(prefix="pgveil-regress-"))
     home.chmod(0o755)  # root: the server's own user has to get through
     os.environ.update(ENVIRONMENT)
