@@ -171,7 +171,13 @@ class Rewriter:
     def _casts(self) -> None:
         known = {s: r for s, r in self.relations.items() if s in self.columns.usages}
         finding = casts.check(
-            self.survey, self.kind, known, self.columns.usages, self.names, given=self.parameters, temporary=bool(self.temporary or self.fresh)
+            self.survey,
+            self.kind,
+            known,
+            self.columns.usages,
+            self.names,
+            given=self.parameters,
+            temporary=bool(self.temporary or self.fresh),
         )
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
