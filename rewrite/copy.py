@@ -11,6 +11,7 @@ from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, refuse
 from rewrite.run import Run, analyse, done, query, rewriter_for
 from rewrite.source import Source, tree
+from rewrite.touched import touches
 
 
 def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
@@ -52,7 +53,7 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
     if source is None or relation is None or body.get("is_from"):
         no_definitions(rewriter, "CopyStmt")
         rewriter.pin_names()
-        return rewriter, StatementPlan(name, rewriter.touches(), effects), rewriter.expected()
+        return rewriter, StatementPlan(name, touches(rewriter), effects), rewriter.expected()
     return _copy_to(run, rewriter, body, relation, source, columns, name, effects)
 
 
@@ -82,4 +83,4 @@ def _copy_to(
     rewriter.derived.append(tree(select))
     rewriter.usage(site).columns.update({c: {"output"} for c in chosen})
     rest = {k: v for k, v in strip(body).items() if k not in ("relation", "attlist")}
-    return rewriter, StatementPlan(name, rewriter.touches(), effects), {"CopyStmt": {**rest, "query": tree(select)}}
+    return rewriter, StatementPlan(name, touches(rewriter), effects), {"CopyStmt": {**rest, "query": tree(select)}}

@@ -10,6 +10,7 @@ from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, refuse
 from rewrite.run import Run, analyse, creation_schema, rewriter_for, temporary_names, unresolved
 from rewrite.spans import SpanError
+from rewrite.touched import touches
 from rewrite.views import analysed
 
 _COPIES_NO_DEFINITION = 1 << 1 | 1 << 5 | 1 << 8
@@ -132,7 +133,7 @@ def create_view(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewri
                 )
     rewriter.pin_names()
     tree_ = {"ViewStmt": {**strip(body), "query": rewriter.expected()}}
-    return rewriter, StatementPlan(name, rewriter.touches(), effects), tree_
+    return rewriter, StatementPlan(name, touches(rewriter), effects), tree_
 
 
 def _replaced(run: Run, view: Node) -> list[Relation]:

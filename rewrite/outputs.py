@@ -63,10 +63,9 @@ def outputs(view: Relation, rewriter: Rewriter) -> Outputs:
     for name, val in zip(columns, targets, strict=True):
         if name in plain:
             site, real = plain[name]
-            source = rewriter.sources.get(site)
             if real in rewriter.book.deciding(rewriter.relations[site]):
                 deciding.add(name)
-            origin = source.origins.get(real) if source is not None else None
+            origin = _origin(rewriter, site, real)
             if origin is not None:
                 moved = _through(origin, seen[site])
                 if moved is not None and _same_type(view, name, moved) and (site not in nullable or _strict(moved.decision)):
@@ -76,6 +75,20 @@ def outputs(view: Relation, rewriter: Rewriter) -> Outputs:
             computed.add(name)
     decides = _decides(rewriter, targets, hidden, bool(passed) or bool(computed))
     return Outputs(passed, frozenset(computed), decides, frozenset(deciding))
+
+
+def _origin(rewriter: Rewriter, site: Site, name: str) -> Origin | None:
+    """Where a column is decided upon; None when it is not sensitive or does not hold the stored value."""
+    relation = rewriter.relations[site]
+    source = rewriter.sources.get(site) or rewriter.book.target(relation)
+    if source is not None:
+        return source.origins.get(name)
+    decisions = rewriter.book.profile.decisions.get(relation.oid, {})
+    here = {c.name: c.name for c in relation.columns}
+    return next(
+        (Origin(relation, c, decisions[c.attnum], here) for c in relation.columns if c.name == name and c.attnum in decisions),
+        None,
+    )
 
 
 def makes_rows(view: Relation, rewriter: Rewriter, names: Collection[str]) -> bool:

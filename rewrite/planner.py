@@ -25,6 +25,7 @@ from rewrite.rewriter import Refused, Rewriter
 from rewrite.source import SourceBook
 from rewrite.spans import SpanError, Spans
 from rewrite.template import Shape, cut, shape
+from rewrite.touched import touches
 from rewrite.verify import VerificationError
 from rewrite.views import ViewTexts
 
@@ -197,16 +198,16 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
     out = []
     for statement in parsed:
         effects = statements.effects(statement.kind, statement.body)
-        touches: tuple[Touch, ...] = ()
+        found: tuple[Touch, ...] = ()
         try:
             rewriter = Rewriter(
                 text, statement.kind, statement.body, book, Names(book.catalog, resolution, frozenset()), Spans("")
             )
             rewriter.observe()
-            touches = rewriter.touches()
+            found = touches(rewriter)
         except (Refused, KeyError, RecursionError):
             log.debug("a statement of a clear session could not be analysed")
         prepared = statements.prepared_name(statement.kind, statement.body)
         shareable = statement.kind in statements.QUERIES
-        out.append(StatementPlan(statements.kind_name(statement.kind), touches, effects, prepared, shareable))
+        out.append(StatementPlan(statements.kind_name(statement.kind), found, effects, prepared, shareable))
     return Plan(Verdict.PASS, text, tuple(out), shareable=all(s.shareable for s in out))

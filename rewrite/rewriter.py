@@ -14,7 +14,7 @@ from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.grouping import add_keyed_columns
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
-from rewrite.plan import Edit, Need, Refusal, Touch
+from rewrite.plan import Edit, Need, Refusal
 from rewrite.resolve import Fresh, Special, Unresolved, is_temporary, resolve
 from rewrite.returned import ReturnedMask
 from rewrite.source import Source, SourceBook, tree
@@ -240,33 +240,6 @@ class Rewriter:
                 for site, source in self.sources.items()
             )
         )
-
-    def touches(self) -> tuple[Touch, ...]:
-        """Every sensitive column the statement uses, for the auditor, shown in clear or not."""
-        out: dict[tuple[str, str, str], Touch] = {}
-        for site, relation in self.relations.items():
-            usage = self.usage(site)
-            source = self.sources.get(site)
-            for touch in source.touches if source else ():
-                out[(touch.relation, touch.column, touch.use)] = touch
-            for seen, origin in source.origins.items() if source is not None and relation.kind in "vm" else ():
-                made = origin.decision
-                behind = f"{origin.relation.schema}.{origin.relation.name}"
-                for use in sorted(usage.clauses(seen)):
-                    out[(behind, origin.column.name, use)] = Touch(
-                        behind, origin.column.name, made.data_class, made.level, use, made.show, made.rule
-                    )
-            for column in relation.columns:
-                decision = self.book.profile.decisions.get(relation.oid, {}).get(column.attnum)
-                if decision is None:
-                    continue
-                name = f"{relation.schema}.{relation.name}"
-                shown = {"output"} if any(r.site is site and column.name in r.columns for r in self.returning) else set()
-                for use in sorted(usage.clauses(column.name) | shown):
-                    out[(name, column.name, use)] = Touch(
-                        name, column.name, decision.data_class, decision.level, use, decision.show, decision.rule
-                    )
-        return tuple(out.values())
 
     # -- changing -------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
 from rewrite.rewriter import Refused, Rewriter, refuse
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
+from rewrite.touched import touches
 
 
 @dataclass(slots=True)
@@ -101,7 +102,7 @@ def done(
     if survey.targets or may_write(survey, rewriter.names):
         effects |= Effect.WRITES
     shareable = not effects & ~(Effect.WRITES | Effect.TAINTS) and not rewriter.reads_constants and prepared is None
-    return rewriter, StatementPlan(name, rewriter.touches(), effects, prepared, shareable, taints), rewriter.expected()
+    return rewriter, StatementPlan(name, touches(rewriter), effects, prepared, shareable, taints), rewriter.expected()
 
 
 def fresh(run: Run, kind: str, rewriter: Rewriter | None) -> int:

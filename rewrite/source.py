@@ -266,6 +266,8 @@ class SourceBook:
 
     def _make(self, relation: Relation) -> Source | None:
         if not self.profile.masked:
+            if relation.kind in "vm" and not system.is_system(relation):  # what it shows is told to the auditor
+                self._targets[relation.oid] = self._views.read(relation, self.decisions(relation), self)
             return None
         why = system.unreadable(relation)
         if why is not None:

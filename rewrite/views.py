@@ -21,6 +21,7 @@ from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, apply_edits, refuse
 from rewrite.source import Origin, Source, SourceBook
 from rewrite.spans import SpanError, Spans
+from rewrite.touched import inside, touches
 from rewrite.verify import VerificationError, nothing_bare, same
 
 
@@ -42,11 +43,11 @@ class ViewTexts:
         origins = {**found.passed, **own.origins}
         deciding = found.deciding | own.deciding
         if not rewriter.reads_masked() and not opened(rewriter):
-            return book.masked_outputs(relation, origins, deciding)
+            return _as_it_is(relation, rewriter, origins, deciding, book)
         if relation.kind == "m":
             return _materialized(relation, rewriter, found, origins, deciding, named, book)
         if not opened(rewriter) and not found.decides and found.computed <= named:
-            return book.masked_outputs(relation, origins, deciding)
+            return _as_it_is(relation, rewriter, origins, deciding, book)
         return _open(relation, rewriter, found, own, book)
 
     def temporary(self, relation: Relation, resolution: Resolution, book: SourceBook) -> Source | None:
@@ -89,7 +90,19 @@ def _materialized(
         return book.refused(relation, f"the policy names some of its columns but not {left}")
     if makes_rows(relation, rewriter, stored):
         return book.refused(relation, "masked columns decided which rows it stores")
-    return book.masked_outputs(relation, origins, deciding, stored)
+    return _as_it_is(relation, rewriter, origins, deciding, book, stored)
+
+
+def _as_it_is(
+    relation: Relation,
+    rewriter: Rewriter,
+    origins: Mapping[str, Origin],
+    deciding: frozenset[str],
+    book: SourceBook,
+    stored: frozenset[str] = frozenset(),
+) -> Source:
+    source = book.masked_outputs(relation, origins, deciding, stored)
+    return replace(source, touches=inside(source, rewriter))
 
 
 def _open(relation: Relation, rewriter: Rewriter, found: Outputs, own: Source, book: SourceBook) -> Source:
@@ -123,7 +136,7 @@ def _open(relation: Relation, rewriter: Rewriter, found: Outputs, own: Source, b
         masked,
         frozenset(),
         own.decisions,
-        rewriter.touches(),
+        touches(rewriter),
         deciding=columns,
         decides=found.decides,
     )
@@ -156,5 +169,8 @@ def analysed(relation: Relation, book: SourceBook, resolution: Resolution | None
     names = book.bodies.names(resolution or Resolution(("pg_catalog",)))
     rewriter = Rewriter(text, statement.kind, statement.body, book, names, Spans(text))
     rewriter.definition = True
-    rewriter.analyse()
+    if book.profile.masked:
+        rewriter.analyse()
+    else:
+        rewriter.observe()
     return rewriter

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from policies.model import Branch, Decision, Profile, Show
 from rewrite.pgtree import ParseError, parse
 from rewrite.plan import Effect, Need, Verdict
 from rewrite.planner import Planner
@@ -111,6 +112,33 @@ def test_touches_of_a_masked_read() -> None:
         ("bank.customers", "name", "mask"),
         ("bank.transactions", "memo", "conditional"),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("SELECT phone FROM bank.v_contact", {("phone", "output")}),
+        ("SELECT id FROM bank.v_contact WHERE phone = 'x'", {("phone", "filter")}),
+        ("SELECT tel FROM bank.v_again", {("phone", "output")}),
+        ("SELECT id FROM bank.v_label", {("name", "output"), ("phone", "output")}),
+        ("SELECT id FROM bank.v_rich", {("balance", "filter")}),
+        ("SELECT n FROM bank.v_rich_count", {("balance", "filter")}),
+        ("SELECT id FROM bank.v_contact", set()),
+        ("SELECT tel FROM bank.mv_report", {("phone", "output")}),
+    ],
+)
+@pytest.mark.parametrize("seen", ["masked", "clear here", "clear"])
+def test_columns_behind_views_are_told(text: str, used: set[tuple[str, str]], seen: str) -> None:
+    clear = Decision("data", "C2", (Branch(None, Show.CLEAR, None, "managers"),))
+    decisions = {oid: dict.fromkeys(columns, clear) for oid, columns in minibank.profile().decisions.items()}
+    profiles = {
+        "masked": minibank.profile(),
+        "clear here": Profile("clear here", "p1", decisions, minibank.ALLOWED, masked=True),
+        "clear": Profile("clear all", "p1", decisions, minibank.ALLOWED, masked=False),
+    }
+    got = plan(text, context(of=profiles[seen]))
+    told = {(t.column, t.use) for t in got.statements[0].touches if t.relation == "bank.customers"}
+    assert told == used, got.refusal
 
 
 @pytest.mark.parametrize(
