@@ -70,13 +70,13 @@ def _lines(intent: dict[str, Any]) -> Iterator[str]:
 def _classes(intent: dict[str, Any]) -> dict[str, str]:
     out: dict[str, str] = {}
     for entry in intent["columns"]:
-        sql = _with_parameter(entry["mask_sql"], entry["column"])
+        sql = with_parameter(entry["mask_sql"], entry["column"])
         if out.setdefault(entry["class"], sql) != sql:
             raise IntentError(f"class {entry['class']} has two masks: {out[entry['class']]} and {sql}")
     return out
 
 
-def _with_parameter(sql: str, column: str) -> str:
+def with_parameter(sql: str, column: str) -> str:
     """`sql` with every mention of the column, outside string literals, replaced by $1."""
     name = re.escape('"' + column.replace('"', '""') + '"')
     if _PLAIN.fullmatch(column):

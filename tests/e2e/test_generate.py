@@ -17,7 +17,7 @@ from tests.generate.mutate import Mutator
 from tests.generate.run import Runner
 from tests.generate.shrink import shrink
 from tests.generate.statements import Case, Step, generate
-from tests.generate.trial import Side, Verdict, judge
+from tests.generate.trial import Canaries, Side, Verdict, judge
 
 GENERATED, MUTATED = 700, 250
 MOST_REFUSED = 0.12
@@ -67,9 +67,9 @@ def test_a_raw_answer_is_a_leak_and_a_difference(bank: Bank) -> None:
     raw, masked = Side(bank.admin), Side(bank.direct)
     try:
         answers = masked.run(case)
-        assert judge(case, raw.run(case), answers, bank.canaries).verdict is Verdict.LEAK
-        assert judge(case, raw.run(case), answers, frozenset()).verdict is Verdict.DIFFERS
-        assert judge(case, answers, answers, bank.canaries).verdict is Verdict.EQUAL
+        assert judge(case, raw.run(case), answers, Canaries(bank.canaries)).verdict is Verdict.LEAK
+        assert judge(case, raw.run(case), answers, Canaries(())).verdict is Verdict.DIFFERS
+        assert judge(case, answers, answers, Canaries(bank.canaries)).verdict is Verdict.EQUAL
     finally:
         raw.close()
         masked.close()

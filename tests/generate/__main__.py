@@ -50,14 +50,12 @@ def main() -> int:
             for case in made:
                 print(f"{case}\n")
             return 0
-        report = Runner(bank, shrinking=not options.no_shrink).run(made)
+        report = Runner(bank, shrinking=not options.no_shrink, tell=lambda failure: print(failure, flush=True)).run(made)
     print(report.text())
-    details = "\n".join(str(f) for f in report.failures)
     if options.out is not None:
+        details = "\n".join(str(f) for f in report.failures)
         examples = "\n".join(f"-- refused: {reason}\n{case}\n" for reason, case in report.examples.items())
         options.out.write_text(f"{report.text()}\n\n{details}\n{examples}", encoding="utf-8")
-    else:
-        print(details)
     return 1 if report.failures else 0
 
 

@@ -157,12 +157,14 @@ def _grants(database: str) -> str:
 def conformance_bank(home: Path, conformance: Path) -> Iterator[Bank]:
     """The bank of a conformance set, its masked copy, and pgveil with the policy made from the set's intent."""
     from tests.conformance import cluster
-    from tests.conformance.policy import generate
+    from tests.conformance.policy import generate, with_parameter
 
     intent = json.loads((conformance / "policy-intent.json").read_text("utf-8"))
     masks: dict[tuple[str, str], dict[str, str]] = {}
     for entry in intent["columns"]:
-        masks.setdefault((entry["schema"], entry["table"]), {})[entry["column"]] = entry["mask_sql"]
+        masks.setdefault((entry["schema"], entry["table"]), {})[entry["column"]] = with_parameter(
+            entry["mask_sql"], entry["column"]
+        )
     refused = {("bank", "mv_customer_360"), ("bank", "wealth_low"), ("bank", "wealth_mid"), ("bank", "wealth_high")}
     with ExitStack() as stack:
         cluster.SETTINGS.update({"log_statement": "all", "log_line_prefix": LOG_PREFIX})

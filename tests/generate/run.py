@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import psycopg
@@ -59,8 +59,10 @@ class Report:
 class Runner:
     """Runs cases against a bank."""
 
-    def __init__(self, bank: Bank, *, shrinking: bool = True) -> None:
+    def __init__(self, bank: Bank, *, shrinking: bool = True, tell: Callable[[Failure], None] | None = None) -> None:
+        """`tell` is called with every failure as it is found."""
         self.bank = bank
+        self._tell = tell
         self.shrinking = shrinking
         self.report = Report()
         self._seen: set[str] = set()
@@ -100,9 +102,12 @@ class Runner:
         if self.shrinking and kind not in self._seen:
             self._seen.add(kind)
             small = shrink(case, lambda c: _alike(self._one(trial, log, c), outcome))
-            report.failures.append(Failure(case, outcome, small, self._one(trial, log, small)))
+            failure = Failure(case, outcome, small, self._one(trial, log, small))
         else:
-            report.failures.append(Failure(case, outcome, case, outcome))
+            failure = Failure(case, outcome, case, outcome)
+        report.failures.append(failure)
+        if self._tell is not None:
+            self._tell(failure)
 
 
 def _alike(one: Outcome, other: Outcome) -> bool:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import ahocorasick
 import psycopg
 from psycopg import pq
 
@@ -153,6 +154,7 @@ class Trial:
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
+        self._canaries = Canaries(bank.canaries)
         self.ours = Side(bank.proxy)
         self.theirs = Side(bank.direct)
 
@@ -169,7 +171,7 @@ class Trial:
             ours = self.ours.run(case)
         except psycopg.OperationalError as error:
             return Outcome(Verdict.DIED, str(error))
-        return judge(case, ours, theirs, self.bank.canaries)
+        return judge(case, ours, theirs, self._canaries)
 
 
 def unclear(message: str) -> bool:
@@ -177,11 +179,26 @@ def unclear(message: str) -> bool:
     return bool(_UNCLEAR.search(message))
 
 
-def judge(case: Case, ours: list[Answer], theirs: list[Answer], canaries: frozenset[bytes]) -> Outcome:
-    received = b"\n".join(a.text for a in ours)
-    leaked = next((c for c in canaries if c in received), None)
-    if leaked is not None:
-        return Outcome(Verdict.LEAK, f"the raw value {leaked.decode()} came back")
+class Canaries:
+    """Raw values, looked for all at once."""
+
+    def __init__(self, values: Iterable[bytes]) -> None:
+        self._search = ahocorasick.Automaton()
+        for value in values:
+            self._search.add_word(value.decode(), value)
+        self._search.make_automaton()
+
+    def found(self, answers: list[Answer]) -> set[bytes]:
+        if self._search.kind != ahocorasick.AHOCORASICK:  # there are none
+            return set()
+        text = b"\n".join(a.text for a in answers).decode("utf-8", "replace")
+        return {value for _, value in self._search.iter(text)}
+
+
+def judge(case: Case, ours: list[Answer], theirs: list[Answer], canaries: Canaries) -> Outcome:
+    leaked = canaries.found(ours)
+    if leaked and (leaked := leaked - canaries.found(theirs)):  # what the masked copy says too was computed from something else
+        return Outcome(Verdict.LEAK, f"the raw value {min(leaked).decode()} came back")
     done = len(theirs) == len(case.steps) and theirs[-1].error is None
     for step, mine, other in zip(case.steps, ours, theirs, strict=False):
         if mine.error == "lost":
