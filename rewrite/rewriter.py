@@ -17,6 +17,7 @@ from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
 from rewrite.plan import Edit, Need, Refusal
 from rewrite.resolve import Fresh, Special, Unresolved, is_temporary, resolve
 from rewrite.returned import ReturnedMask
+from rewrite.rowtypes import drop_casts
 from rewrite.source import Source, SourceBook, tree
 from rewrite.spans import Spans
 from rewrite.stars import write_out
@@ -256,6 +257,7 @@ class Rewriter:
         for level in self.survey.levels:
             add_keyed_columns(self, level)
         returned.mask(self)
+        drop_casts(self)
         self._definitions()
 
     def pin_names(self) -> None:
@@ -282,9 +284,13 @@ class Rewriter:
         return self._alias(site) if site in self.sources and site.use is Use.SOURCE and "alias" not in site.node else site.alias
 
     def _alias(self, site: Site) -> str:
-        """The alias of the derived table: the relation's name, or schema.name where another item has the same name."""
-        same = [s for s in site.level.sites if s is not site and s.alias == site.alias]
-        return f"{self.relations[site].schema}.{site.name}" if same else site.name
+        """The alias of the derived table: the relation's name, or schema.name where another relation has the same name.
+
+        The same relation can only be there twice when the alias of a join hides one of them.
+        """
+        relation = self.relations[site]
+        same = [s for s in site.level.sites if s.alias == site.alias and self.relations.get(s) is not relation]
+        return f"{relation.schema}.{site.name}" if same else site.name
 
     def _derive(self, site: Site, source: Source) -> None:
         usage = self.usage(site)

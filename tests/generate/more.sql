@@ -12,6 +12,7 @@ CREATE VIEW bank.v_people AS
   SELECT id, name, phone::text AS phone, 'customer' AS source FROM bank.customers
   UNION ALL SELECT id, name, phone, 'staff' FROM bank.staff;
 CREATE VIEW bank.v_rows AS SELECT c.id, to_jsonb(c) AS doc FROM bank.customers c;
+CREATE VIEW bank.v_whole AS SELECT c.id, c AS customer FROM bank.customers c;
 CREATE VIEW bank.v_best WITH (security_barrier) AS
   SELECT id, name, balance, rank() OVER (ORDER BY balance DESC) AS place FROM bank.customers WHERE NOT vip;
 CREATE VIEW bank.v_tasks AS SELECT t.id, t.title, s.name AS owner FROM bank.tasks t LEFT JOIN bank.staff s ON s.id = t.owner;
