@@ -1,7 +1,7 @@
-"""Whole rows cast to their own table's row type: `c::bank.customers`, and `c.*::bank.customers` as PostgreSQL prints it in a view.
+"""Whole rows cast to the row type of their own table: `c::bank.customers`, `c.*::bank.customers` (so PostgreSQL prints views).
 
-On the table itself such a cast does nothing. On the derived table it makes a row of the table's type from a record of masked values;
-a domain that checks its values does not take them, so the cast is left out where a masked column has such a type.
+On the table itself such a cast does nothing. On the derived table it makes a row of the table's type from a record of masked
+values; a domain that checks its values does not take them, so the cast is left out where a masked column has such a type.
 """
 
 from __future__ import annotations
