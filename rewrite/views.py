@@ -17,6 +17,7 @@ from rewrite.catalog import Relation
 from rewrite.outputs import Outputs, makes_rows, outputs
 from rewrite.pgtree import ParseError, parse, quote_ident
 from rewrite.plan import Resolution
+from rewrite.records import uncast
 from rewrite.resolve import is_temporary
 from rewrite.rewriter import Refused, Rewriter, apply_edits, refuse
 from rewrite.source import Origin, Source, SourceBook
@@ -117,6 +118,7 @@ def _open(relation: Relation, rewriter: Rewriter, found: Outputs, own: Source, b
         return book.refused(relation, f"it computes with denied column {sorted(denied)[0]}")
     try:
         rewriter.substitute()
+        uncast(rewriter)
         text, _ = apply_edits(rewriter.text, rewriter.edits)
         same(text, [rewriter.expected()])
         nothing_bare(text, book, rewriter.derived)

@@ -22,7 +22,7 @@ from rewrite.plan import Resolution, TempView
 NAME: Final = b"pgveil.probe"
 TEXT: Final = (
     "SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.json_build_object("
-    "'path', pg_catalog.current_schemas(true), "
+    "'path', pg_catalog.current_schemas(true), 'setting', pg_catalog.current_setting('search_path'), "
     "'temp', (SELECT pg_catalog.json_object_agg(c.relname, c.oid::pg_catalog.text) FROM pg_catalog.pg_class c "
     "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
     "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','v','m','f','S','i','I','c']::pg_catalog.\"char\"[])), "
@@ -95,6 +95,19 @@ def expected(in_batch: bool) -> list[Expected]:
     return out
 
 
+def _path(schemas: list[str], setting: str) -> tuple[str, ...]:
+    """The effective schemas; with `pg_temp` at its place in the setting also where there is no temporary schema yet.
+
+    The first temporary relation makes the schema, and current_schemas() leaves out what does not exist.
+    """
+    names = [n.strip() for n in setting.split(",")]
+    names = [n[1:-1] if n[:1] == '"' else n.lower() for n in names]
+    if "pg_temp" in names and "pg_temp" not in schemas:
+        behind = [schemas.index(n) for n in names[names.index("pg_temp") :] if n in schemas]
+        schemas.insert(min(behind, default=len(schemas)), "pg_temp")
+    return tuple(schemas)
+
+
 def read(messages: bytes) -> Answer | None:
     """The answer from the DataRow message the probe returned; None when it is not what we asked for."""
     try:
@@ -104,7 +117,7 @@ def read(messages: bytes) -> Answer | None:
         (value,) = codec.decode_data_row(messages[5:])
         answer = json.loads(bytes.fromhex((value or b"").decode("ascii")))
         own = answer["temp_schema"]
-        path = tuple("pg_temp" if name == own else str(name) for name in answer["path"])
+        path = _path(["pg_temp" if name == own else str(name) for name in answer["path"]], str(answer.get("setting", "")))
         temp = {str(name): int(oid) for name, oid in (answer["temp"] or {}).items()}
         strings = answer["strings"] == "on"
         views = tuple(

@@ -96,6 +96,7 @@ _TYPES = {
     "numeric18": ("pg_catalog.numeric(18,2)", "N"),
     "numeric12": ("pg_catalog.numeric(12,2)", "N"),
     "contact_t": ("bank.contact_t", "C"),
+    "customers": ("bank.customers", "C"),
 }
 
 
@@ -277,6 +278,13 @@ RELATIONS = (
         kind="v",
         view=" SELECT DISTINCT ON (customers.id) customers.id,\n    customers.name,\n"
         "    ((1)::numeric / (customers.balance - 55322.28)) AS x\n   FROM bank.customers\n  ORDER BY customers.id;",
+    ),
+    _relation(
+        62,
+        "bank.v_row",
+        "id int4, customer customers",
+        kind="v",
+        view=" SELECT c.id,\n    c.*::bank.customers AS customer\n   FROM bank.customers c;",
     ),
     _relation(
         60,

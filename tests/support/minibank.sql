@@ -52,6 +52,7 @@ CREATE VIEW bank.v_vip AS SELECT id, name, branch, vip FROM bank.customers WHERE
 CREATE VIEW bank.v_probe AS SELECT DISTINCT ON (id) id, name, 1 / (balance - 55322.28) AS x FROM bank.customers ORDER BY id;
 CREATE MATERIALIZED VIEW bank.mv_report AS SELECT c.id, c.name, c.phone AS tel, count(a.id) AS accounts, sum(a.balance) AS total
   FROM bank.customers c LEFT JOIN bank.accounts a ON a.customer_id = c.id GROUP BY c.id WITH NO DATA;
+CREATE VIEW bank.v_row AS SELECT c.id, c AS customer FROM bank.customers c;
 CREATE MATERIALIZED VIEW bank.mv_rich AS SELECT id FROM bank.customers WHERE balance > 500000 WITH NO DATA;
 CREATE MATERIALIZED VIEW bank.mv_phones AS SELECT id, phone::text AS phone FROM bank.customers WITH NO DATA;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import playbook
@@ -342,6 +343,29 @@ def test_probe_answers_that_are_none(value: bytes | None) -> None:
     assert probe.read(codec.encode_data_row([value])) is None
     assert probe.read(codec.encode_data_row([None if value is None else value.hex().encode()])) is None
     assert probe.read(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("schemas", "setting", "path"),
+    [
+        (["pg_catalog", "bank"], "bank, pg_temp", ("pg_catalog", "bank", "pg_temp")),
+        (
+            ["pg_catalog", "bank", "public"],
+            'nowhere, PG_TEMP, "$user", bank, public',
+            ("pg_catalog", "pg_temp", "bank", "public"),
+        ),
+        (["pg_catalog", "bank"], '"PG_TEMP", bank', ("pg_catalog", "bank")),
+        (["bank", "pg_temp_3"], "bank, pg_temp", ("bank", "pg_temp")),
+        (["pg_catalog", "bank"], "bank", ("pg_catalog", "bank")),
+    ],
+)
+def test_the_place_of_temporary_relations_is_known_before_there_are_any(
+    schemas: list[str], setting: str, path: tuple[str, ...]
+) -> None:
+    values = {"path": schemas, "setting": setting, "temp": None, "temp_schema": "pg_temp_3", "encoding": "UTF8", "strings": "on"}
+    answer = probe.read(codec.encode_data_row([json.dumps(values).encode().hex().encode()]))
+    assert answer is not None
+    assert answer.resolution.path == path
 
 
 def test_probe_answer() -> None:
