@@ -21,7 +21,8 @@ from rewrite.functions import Names
 from rewrite.masked import plan_masked
 from rewrite.pgtree import ParseError, parse
 from rewrite.plan import Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
-from rewrite.rewriter import Refused, Rewriter
+from rewrite.rewriter import Refused, Rewriter, refuse
+from rewrite.shorten import WORTH_IT, is_too_long, shorten
 from rewrite.source import SourceBook
 from rewrite.spans import SpanError, Spans
 from rewrite.template import Shape, cut, shape
@@ -80,6 +81,12 @@ class Planner:
             if known is not None:
                 self.hits += 1
                 return known.fill(text, cut_text)
+        if len(text) > WORTH_IT and context.standard_strings:
+            short = shorten(text)
+            if short is not None:
+                whole = short.whole(self.plan(short.text, context), text)
+                if whole is not None:
+                    return whole
         self.misses += 1
         with _deep():
             plan = self._plan(text, context)
@@ -130,6 +137,10 @@ class Planner:
         try:
             if not context.profile.masked:
                 return observe(text, context, self.book(context.catalog, context.profile))
+            if is_too_long(text):
+                raise refuse(
+                    "54000", "the statement is too long to be read", "send data as parameters, by COPY, or in several statements"
+                )
             return plan_masked(text, context, self.book(context.catalog, context.profile))
         except Refused as e:
             return Plan(Verdict.NEED if e.need else Verdict.REFUSE, "", refusal=e.refusal, need=e.need)

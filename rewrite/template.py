@@ -15,11 +15,11 @@ from typing import NamedTuple
 from rewrite.plan import Edit, Plan, Verdict
 
 _UNSAFE = re.compile(r"""\\|\$|--|/\*|[eEbBxXnN]'|[uU]&|\0""")
-_WORD = r"[\w.\x80-\U0010ffff]"
+WORD = r"[\w.\x80-\U0010ffff]"
 """What a digit beside it belongs to: to PostgreSQL every character beyond ASCII is a letter, spaces and signs included."""
-_NUMBER = rf"(?<!{_WORD})[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?!{_WORD})"
-_CONSTANT = re.compile(rf"('(?:[^']|'')*'|{_NUMBER})")
-_TOKEN = re.compile(rf""" "(?:[^"]|"")*" | '(?:[^']|'')*' | {_NUMBER} """, re.VERBOSE)
+NUMBER = rf"(?<!{WORD})[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?!{WORD})"
+_CONSTANT = re.compile(rf"('(?:[^']|'')*'|{NUMBER})")
+_TOKEN = re.compile(rf""" "(?:[^"]|"")*" | '(?:[^']|'')*' | {NUMBER} """, re.VERBOSE)
 
 
 class Cut(NamedTuple):
