@@ -286,10 +286,11 @@ class Rewriter:
     def _alias(self, site: Site) -> str:
         """The alias of the derived table: the relation's name, or schema.name where another relation has the same name.
 
-        The same relation can only be there twice when the alias of a join hides one of them.
+        Something else of the same name, an alias or the same relation again, is only there when the alias of a join hides it.
         """
         relation = self.relations[site]
-        same = [s for s in site.level.sites if s.alias == site.alias and self.relations.get(s) is not relation]
+        named = [s for s in site.level.sites if s.alias == site.alias and "alias" not in s.node]
+        same = [s for s in named if self.relations.get(s) is not relation]
         return f"{relation.schema}.{site.name}" if same else site.name
 
     def _derive(self, site: Site, source: Source) -> None:

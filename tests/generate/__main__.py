@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.generate.banks import Bank, open_bank
 from tests.generate.mutate import Mutator
 from tests.generate.run import Runner
+from tests.generate.smith import smith
 from tests.generate.statements import Case, generate
 
 
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where to write the failures and refusals")
     parser.add_argument("--print", action="store_true", help="only print the cases")
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--sqlsmith", type=int, metavar="COUNT", help="run so many statements of SQLsmith instead")
     parser.add_argument("--serve", action="store_true", help="only start the bank and print how to reach it, until Ctrl-C")
     options = parser.parse_args()
     with open_bank(options.conformance) as bank:
@@ -46,6 +48,8 @@ def main() -> int:
                 return 0
         mutated = 0.0 if options.conformance else 0.2
         made = cases(bank, options.seed, options.first, options.count, mutated)
+        if options.sqlsmith:
+            made = smith(bank, options.seed, options.sqlsmith)
         if options.print:
             for case in made:
                 print(f"{case}\n")

@@ -287,7 +287,7 @@ class Queries(Sources):
         if not item.key or item.relation is None or item.relation.kind not in "rp":
             return False
         columns = {c.name: c for c in item.columns}
-        return all(k in columns and self.forms(scope, item, columns[k]) for k in item.key)
+        return all(k in columns and k not in scope.merged and self.forms(scope, item, columns[k]) for k in item.key)
 
     def _grouping(self, groups: list[str]) -> str:
         listed = ", ".join(groups)

@@ -42,7 +42,7 @@ class Report:
     @property
     def refused_share(self) -> float:
         """Of the cases that the masked copy answers."""
-        return self.verdicts["refused"] / max(1, self.succeeded)
+        return self.refusals.total() / max(1, self.succeeded)
 
     def text(self) -> str:
         total = sum(self.verdicts.values())

@@ -106,6 +106,8 @@ class Statements(Writes):
 
     def _temporary(self) -> list[Step]:
         made = self._top(named=True)
+        if any(c.kind is Kind.COMPOSITE for c in made.columns):  # a view's whole row is a record: no table can hold it
+            return [Step(made.text, ordered=made.ordered)]
         name = self.rng.choice(("tt", "customers_tmp", '"Temp 1"'))
         options = self.rng.choice(("", " ON COMMIT DROP", " WITH (fillfactor = 70)"))
         steps = [Step(f"CREATE {self.rng.choice(('TEMP', 'TEMPORARY', 'LOCAL TEMP'))} TABLE {name}{options} AS {made.text}")]
