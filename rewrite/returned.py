@@ -61,6 +61,8 @@ def choose(rewriter: Rewriter) -> None:
                 continue
             if ref.fields[-1] not in columns and id(ref.node) in opened:
                 continue
+            if len(ref.fields) == 1 and _elsewhere(rewriter, site, ref.fields[0]):
+                continue
             seen = _beside(rewriter, site, kind) if ref.fields == ("*",) else ()
             if seen is None:
                 continue
@@ -100,6 +102,12 @@ def _passes(rewriter: Rewriter, level: Level, name: str, *, column: bool = False
         return False
     relations = [rewriter.relations.get(s) for s in level.sites]
     return not column or all(r is not None and name not in {c.name for c in r.columns} for r in relations)
+
+
+def _elsewhere(rewriter: Rewriter, site: Site, name: str) -> bool:
+    """Whether another relation beside the target has a column of the name, so that PostgreSQL calls it ambiguous."""
+    beside = (rewriter.relations.get(s) for s in site.level.sites if s is not site)
+    return any(r is not None and name in {c.name for c in r.columns} for r in beside)
 
 
 def _columns(relation: Relation, ref: Ref, row: str, site: Site, *, direct: bool) -> tuple[str, ...]:

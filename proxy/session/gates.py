@@ -81,8 +81,10 @@ def confirm(s: State) -> bool | None:
     if view is None or s.tried_catalog:
         return None
     options = s.options
-    age = s.timer() - s.heard
-    if view.is_confirmed(age if age > options.quiet else options.confirmed):
+    now = s.timer()
+    age = now - s.heard
+    # What others did before the session began, somebody may know of who waits for it: as after a time of quiet.
+    if view.is_confirmed(age if age > options.quiet else min(options.confirmed, now - s.began)):
         return None
     s.tried_catalog = True
     s.wants_catalog = True

@@ -175,8 +175,8 @@ class State:
         """DDL has completed and the catalog has not been read since."""
         self.tried_catalog = False
         """The catalog has been read again for the current message."""
-        self.heard = options.timer()
-        """When the server last said something."""
+        self.heard = self.began = options.timer()
+        """When the server last said something, and when the session began."""
         self.probe_answer = bytearray()
         self.probe_error: Refusal | None = None
         self.probe_epoch = 0

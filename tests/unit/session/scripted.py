@@ -107,7 +107,10 @@ class FixedView:
     authority: ScriptedAuthority | None = None
 
     def is_confirmed(self, max_age: float) -> bool:
-        return self.authority is None or self.authority.confirmed
+        if self.authority is None:
+            return True
+        self.authority.ages.append(max_age)
+        return self.authority.confirmed
 
 
 class ScriptedAuthority:
@@ -117,6 +120,8 @@ class ScriptedAuthority:
         self.catalog = make_catalog()
         self.asked: list[Identity] = []
         self.confirmed = True
+        self.ages: list[float] = []
+        """How old a look at the catalog might be, each time somebody asked."""
 
     def current(self, identity: Identity, now: float) -> FixedView:
         self.asked.append(identity)

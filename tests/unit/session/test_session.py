@@ -150,6 +150,26 @@ def test_a_statement_waits_for_a_catalog_that_has_been_looked_at() -> None:
     assert session.to_server == [query]
 
 
+def test_how_old_the_last_look_at_the_catalog_may_be() -> None:
+    """What was changed before a session began, it sees from its first statement on; so it does after a time of quiet."""
+    authority, now = scripted.ScriptedAuthority(), [10.0]
+    options = replace(scripted.OPTIONS, timer=lambda: now[0])
+    session = Session(scripted.IDENTITY, authority, scripted.ListedAudit(), options)
+    for moment, server in [
+        (10.03, playbook.LOGIN),
+        (10.031, b""),
+        (11.0, codec.encode_ready(tags.IDLE)),
+        (11.001, b""),
+        (11.5, b""),
+    ]:
+        now[0] = moment
+        if server:
+            session.server_data(server)
+        else:
+            session.client_data(codec.encode_query(b"select 1"))
+    assert authority.ages == [pytest.approx(0.031), pytest.approx(options.confirmed), pytest.approx(0.5)]
+
+
 def test_a_bind_waits_too_and_clear_sessions_do_not() -> None:
     session = ready()
     session.client_data(codec.encode_parse(codec.Parse(b"a", b"select 1")) + codec.SYNC)
