@@ -61,6 +61,8 @@ class Rewriter:
     temporary: set[Site] = field(default_factory=set)
     fresh: dict[Site, str] = field(default_factory=dict)
     """Tables that the open transaction has made, with their schemas."""
+    missing: set[Site] = field(default_factory=set)
+    """Relations that are not there and need not be: ALTER TABLE IF EXISTS."""
     creates: tuple[str, str] | None = None
     """Schema and name of the table that the statement makes: its foreign keys may refer to itself."""
     columns: Columns = field(init=False)
@@ -102,6 +104,9 @@ class Rewriter:
                 if self._is_itself(site, target):
                     assert self.creates is not None
                     self.fresh[site] = self.creates[0]
+                    continue
+                if self._may_miss(site, target):
+                    self.missing.add(site)
                     continue
                 raise Refused(self._placed(target.refusal, site), target.need)
             if target is Special.TEMP:
@@ -148,6 +153,16 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} is denied{because}",
                         "name the columns you need instead of using *, and leave this one out",
                     )
+
+    def _may_miss(self, site: Site, target: Unresolved) -> bool:
+        """ALTER ... IF EXISTS of a relation that is not there does nothing but say so."""
+        if not self.body.get("missing_ok") or site.node is not self.body.get("relation") or target.refusal is None:
+            return False
+        if target.refusal.sqlstate not in ("42P01", "3F000"):
+            return False
+        if self.names.resolution is None:
+            raise Refused(None, Need.RESOLUTION)
+        return site.name not in self.names.resolution.temp
 
     def _is_itself(self, site: Site, target: Unresolved) -> bool:
         if self.creates is None or target.refusal is None or target.refusal.sqlstate != "42P01":
@@ -273,6 +288,12 @@ class Rewriter:
         self.edits.append(ByteEdit(start, end, text))
 
     def _pin(self, site: Site) -> None:
+        if site in self.missing:  # should somebody make it meanwhile, it is not in our temporary schema
+            at = self.spans.part_start(self.spans.at(site.location), site.parts - 1) if site.parts > 1 else site.location
+            self.edit(site.location, at, "pg_temp.")
+            bare = {k: v for k, v in strip(site.node).items() if k != "catalogname"}
+            self.replacements[id(site.node)] = {**bare, "schemaname": "pg_temp"}
+            return
         if "schemaname" in site.node:
             return
         schema = "pg_temp" if site in self.temporary else self.fresh.get(site) or self.relations[site].schema

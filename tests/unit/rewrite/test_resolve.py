@@ -76,3 +76,14 @@ def test_a_table_made_in_the_same_string_is_known() -> None:
 def test_refusals_name_the_object_and_not_the_parser() -> None:
     assert plan("COMMENT ON FUNCTION bank.band(int) IS 'x'").verdict is Verdict.PASS
     assert "DROP FUNCTION" in refusal(plan("DROP FUNCTION bank.band"))[1]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "bank.nowhere", "minibank.bank.nowhere", "no.nowhere"])
+@pytest.mark.parametrize("change", ["ADD COLUMN a int", "RENAME COLUMN a TO b", "RENAME TO x"])
+def test_altering_what_need_not_be_there_touches_nothing(name: str, change: str) -> None:
+    assert plan(f"ALTER TABLE IF EXISTS {name} {change}").text == f"ALTER TABLE IF EXISTS pg_temp.nowhere {change}"
+    assert refusal(plan(f"ALTER TABLE {name} {change}"))[0] in ("42P01", "3F000")
+    assert refusal(plan(f"ALTER TABLE IF EXISTS bank.customers {change}"))[0] == "42501"
+    temporary = minibank.context(temp=("nowhere",))
+    if "." in name:
+        assert refusal(plan(f"ALTER TABLE IF EXISTS {name} {change}", temporary))[0] in ("42P01", "3F000")
