@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rewrite.columns import visible_names
 from rewrite.pgtree import Node, parse, quote_ident, strings, strip
 from rewrite.stars import Shown, shown
 from rewrite.survey import Level, Ref, Site
@@ -51,6 +52,7 @@ def choose(rewriter: Rewriter) -> None:
             continue
         items = {id(item["ResTarget"].get("val", {}).get("ColumnRef")): i for i, item in enumerate(clause["exprs"])}
         opened = _opened(clause, frozenset(c.name for c in relation.columns))
+        unlabelled = _unlabelled(clause)
         for ref in [r for r in survey.refs if ("returning", id(body)) in r.path]:
             row = _row(rewriter, ref, site)
             if row is None:
@@ -59,7 +61,7 @@ def choose(rewriter: Rewriter) -> None:
             columns = _columns(relation, ref, row, site, direct=index is not None)
             if not source.masked & set(columns) or source.denied & set(columns):
                 continue
-            if ref.fields[-1] not in columns and id(ref.node) in opened:
+            if id(ref.node) in unlabelled or (ref.fields[-1] not in columns and id(ref.node) in opened):
                 continue
             if len(ref.fields) == 1 and _elsewhere(rewriter, site, ref.fields[0]):
                 continue
@@ -79,6 +81,8 @@ def _row(rewriter: Rewriter, ref: Ref, site: Site) -> str | None:
     if len(qualifier) > 1 and ("alias" in site.node or tuple(qualifier[-2:]) != (relation.schema, relation.name)):
         return None
     row = qualifier[-1] if qualifier else site.alias
+    if ref.level is not site.level and not qualifier and ref.clause in ("sort", "group"):
+        return None  # an output column of the inner query may have that name
     level: Level | None = ref.level
     sees = ref.sees
     while level is not None and level is not site.level:
@@ -101,7 +105,10 @@ def _passes(rewriter: Rewriter, level: Level, name: str, *, column: bool = False
     if name in level.others or any(s.alias == name for s in level.sites) or (column and level.others):
         return False
     relations = [rewriter.relations.get(s) for s in level.sites]
-    return not column or all(r is not None and name not in {c.name for c in r.columns} for r in relations)
+    return not column or all(
+        r is not None and name not in {*visible_names(s, r), *(c.name for c in r.columns)}
+        for s, r in zip(level.sites, relations, strict=True)
+    )
 
 
 def _elsewhere(rewriter: Rewriter, site: Site, name: str) -> bool:
@@ -152,6 +159,19 @@ def _opened(node: Node, columns: frozenset[str]) -> set[int]:
     if isinstance(node, list):
         for value in node:
             found |= _opened(value, columns)
+    return found
+
+
+def _unlabelled(node: Node) -> set[int]:
+    """id() of the references that XMLFOREST and XMLATTRIBUTES take a name from: nothing else may stand in their place."""
+    found: set[int] = set()
+    if isinstance(node, dict):
+        elements = [e["ResTarget"] for e in node.get("XmlExpr", {}).get("named_args", ())]
+        found |= {id(e["val"]["ColumnRef"]) for e in elements if "name" not in e and "ColumnRef" in e["val"]}
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            found |= _unlabelled(value)
     return found
 
 

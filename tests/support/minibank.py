@@ -310,9 +310,12 @@ RELATIONS = (
         "schemaname name, tablename name, attname name, null_frac float4, histogram_bounds anyarray",
         kind="v",
     ),
-    _relation(43, "pg_catalog.pg_stat_activity", "pid int4, query text, state text", kind="v"),
+    _relation(
+        43, "pg_catalog.pg_stat_activity", "pid int4, usename name, application_name text, query text, state text", kind="v"
+    ),
     _relation(44, "pg_catalog.pg_statistic", "starelid oid, stavalues1 anyarray"),
     _relation(45, "pg_catalog.pg_settings", "name text, setting text", kind="v"),
+    _relation(46, "pg_catalog.pg_prepared_xacts", "gid text, owner name", kind="v"),
 )
 
 _BUILTIN = {
