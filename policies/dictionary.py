@@ -3,13 +3,16 @@
 For each column the most specific entry counts. Inheritance goes both ways: rows of a partition or child table are rows of
 its parent too, so a column that is sensitive in one of them is sensitive, under the same name, in the whole tree, unless an
 entry without wildcards says otherwise.
+
+The dictionary goes by names, and names can be changed around pgveil. So what a column was when it was first seen under a policy, it
+stays, whatever it or its table is called later, until the policy itself changes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from policies.language import PUBLIC, ColumnEntry, DataClass, Policy, level_key
@@ -73,6 +76,12 @@ class Classification:
 
     columns: Mapping[tuple[int, int], Classified]
     unmatched: tuple[ColumnEntry, ...] = ()
+    first: Mapping[tuple[int, int], Classified] = field(default_factory=dict)
+    """The columns that were sensitive when they were first seen under the policy."""
+    seen: frozenset[tuple[int, int]] = frozenset()
+    """All columns that have been looked at under the policy."""
+    kept: tuple[str, ...] = ()
+    """Columns that no entry matches any more, by the names they have now: renamed since they were first seen."""
 
     def __getitem__(self, key: tuple[int, int]) -> Classified:
         return self.columns[key]
@@ -95,8 +104,8 @@ def listed(relations: Relations) -> Iterable[RelationLike]:
     return relations.values() if isinstance(relations, Mapping) else relations
 
 
-def classify(policy: Policy, relations: Relations) -> Classification:
-    """Lay the policy's dictionary over these relations."""
+def classify(policy: Policy, relations: Relations, before: Classification | None = None) -> Classification:
+    """Lay the policy's dictionary over these relations. `before` is the last answer for the same database and policy."""
     tables = [r for r in listed(relations) if r.kind in _BASE_KINDS or r.kind == "v"]
     lookup = _Lookup(sorted(policy.entries, key=lambda e: e.rank))
     found: dict[tuple[int, int], Classified] = {}
@@ -120,7 +129,21 @@ def classify(policy: Policy, relations: Relations) -> Classification:
     if policy.unclassified is not None:
         _add_unclassified(policy, tables, found, harmless)
         _inherit(tables, found, settled | harmless)
-    return Classification(found, tuple(e for e in policy.entries if e.order not in lookup.used))
+    unmatched = tuple(e for e in policy.entries if e.order not in lookup.used)
+    return _remembering(found, unmatched, tables, before or Classification({}))
+
+
+def _remembering(
+    found: dict[tuple[int, int], Classified],
+    unmatched: tuple[ColumnEntry, ...],
+    tables: list[RelationLike],
+    before: Classification,
+) -> Classification:
+    names = {(r.oid, c.attnum): f"{r.schema}.{r.name}.{c.name}" for r in tables for c in r.columns}
+    lost = {key: made for key, made in before.first.items() if key in names and key not in found}
+    first = {**{key: made for key, made in found.items() if key not in before.seen}, **before.first}
+    kept = tuple(sorted(names[key] for key in lost))
+    return Classification({**found, **lost}, unmatched, first, before.seen | names.keys(), kept)
 
 
 class _Lookup:

@@ -24,8 +24,8 @@ class PolicyEngine:
         """Raises DocumentError, which names file and line."""
         return load_policy(paths)
 
-    def classify(self, policy: Policy, relations: Mapping[int, Relation]) -> Classification:
-        return classify(policy, relations)
+    def classify(self, policy: Policy, relations: Mapping[int, Relation], before: Classification | None = None) -> Classification:
+        return classify(policy, relations, before)
 
     def profile(
         self,

@@ -45,7 +45,8 @@ class Engine(Protocol):
     def load(self, paths: Sequence[Path]) -> Any:
         """A policy with a `version`. Raises ValueError or OSError with a text that names file and line."""
 
-    def classify(self, policy: Any, relations: Mapping[int, Relation]) -> Any: ...
+    def classify(self, policy: Any, relations: Mapping[int, Relation], before: Any = None) -> Any:
+        """`before` is the last answer for the same database and policy: what was sensitive stays so under another name."""
 
     def profile(
         self,
@@ -291,7 +292,8 @@ class ControlPlane:
             if old is not None and catalog_same:
                 picture = Picture(old.catalog, read.roles, old.policy, old.classification)
             else:
-                picture = await self._draw(read.catalog, read.roles, self._policy)
+                picture = await self._draw(read.catalog, read.roles, self._policy, old)
+                self._tell_kept(database, picture, old)
             self._swap(served, picture)
             served.usable = True
             self._epoch += 1
@@ -304,9 +306,18 @@ class ControlPlane:
         }
         self._on_event("catalog_loaded", fields)
 
-    async def _draw(self, catalog: Catalog, roles: Roles, policy: Any) -> Picture:
-        classification = await asyncio.to_thread(self._engine.classify, policy, catalog.relations)
+    async def _draw(self, catalog: Catalog, roles: Roles, policy: Any, old: Picture | None = None) -> Picture:
+        before = old.classification if old is not None and old.policy.version == policy.version else None
+        classification = await asyncio.to_thread(self._engine.classify, policy, catalog.relations, before)
         return Picture(catalog, roles, policy, classification)
+
+    def _tell_kept(self, database: str, picture: Picture, old: Picture | None) -> None:
+        """Columns that have been renamed away from their entry stay protected; somebody has to bring the policy up to date."""
+        kept = getattr(picture.classification, "kept", ())
+        if kept and (old is None or kept != getattr(old.classification, "kept", ())):
+            self._on_event(
+                "renamed_columns_stay_protected", {"database": database, "columns": ", ".join(kept[:20]), "count": len(kept)}
+            )
 
     def _swap(self, served: _Served, picture: Picture) -> None:
         served.picture = picture

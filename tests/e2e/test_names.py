@@ -203,3 +203,32 @@ def test_somebody_else_makes_the_function(connection: Connection, server: TestSe
         connection.execute("SELECT upper(%s::text)", ("abc",))
     server.execute_sql("postgres", "DROP FUNCTION evil.upper(text)")
     assert connection.execute("SELECT upper(%s::text)", ("abc",)).fetchone() == ("ABC",)
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "sql"),
+    [
+        ("ALTER TABLE shop.people RENAME TO gone", "ALTER TABLE shop.gone RENAME TO people", "SELECT phone FROM shop.gone"),
+        (
+            "ALTER TABLE shop.people RENAME phone TO tel",
+            "ALTER TABLE shop.people RENAME tel TO phone",
+            "SELECT tel FROM shop.people",
+        ),
+        (
+            "ALTER TABLE shop.people SET SCHEMA evil",
+            "ALTER TABLE evil.people SET SCHEMA shop",
+            "SELECT phone FROM evil.people",
+        ),
+    ],
+)
+def test_a_renamed_column_stays_masked(
+    server: TestServer, connection: Connection, proxy: ProxyProcess, change: str, back: str, sql: str
+) -> None:
+    assert SECRET not in str(connection.execute("SELECT phone FROM shop.people").fetchall())
+    server.execute_sql("postgres", change)
+    try:
+        for rows in (connection.execute(sql).fetchall(), connect(proxy).execute(sql).fetchall()):
+            assert len(rows) == 2
+            assert SECRET not in str(rows)
+    finally:
+        server.execute_sql("postgres", back)

@@ -117,3 +117,30 @@ def test_takes_the_catalogs_mapping() -> None:
     p = policy(CLASSES + "columns: {bank.t.x: a}")
     table = relation(1, "bank.t", "x")
     assert classify(p, {1: table}) == classify(p, [table])
+
+
+def test_a_renamed_column_stays_what_it_was_until_the_policy_changes() -> None:
+    p = policy(CLASSES + 'columns: {bank.t.x: c, "*.*.y": a}')
+    first = classify(p, [relation(1, "bank.t", "x z"), relation(2, "bank.u", "x")])
+    assert set(first) == {(1, 1)}
+    moved = [relation(1, "archive.t_old", "w x"), relation(2, "bank.t", "x")]
+    later = classify(p, moved, first)
+    assert {key: later[key].data_class.name for key in later} == {(1, 1): "c", (2, 1): "c"}
+    assert later.kept == ("archive.t_old.w",)
+    back = classify(p, [relation(1, "bank.t", "x z"), relation(2, "bank.u", "x")], later)
+    assert (set(back), back.kept) == ({(1, 1)}, ())
+    assert set(classify(p, moved)) == {(2, 1)}
+
+
+def test_swapped_columns_are_both_protected() -> None:
+    p = policy(CLASSES + "columns: {bank.t.x: c}")
+    swapped = classify(p, [relation(1, "bank.t", "z x")], classify(p, [relation(1, "bank.t", "x z")]))
+    assert set(swapped) == {(1, 1), (1, 2)}
+
+
+def test_a_new_column_is_remembered_and_a_dropped_one_forgotten() -> None:
+    p = policy(CLASSES + "columns: {bank.t.x: c, bank.t.y: a}")
+    grown = classify(p, [relation(1, "bank.t", "x y")], classify(p, [relation(1, "bank.t", "x")]))
+    renamed = classify(p, [relation(1, "bank.t", "v w")], grown)
+    assert {key: renamed[key].data_class.name for key in renamed} == {(1, 1): "c", (1, 2): "a"}
+    assert set(classify(p, [relation(1, "bank.t", "v")], renamed)) == {(1, 1)}
