@@ -4,8 +4,8 @@ For each column the most specific entry counts. Inheritance goes both ways: rows
 its parent too, so a column that is sensitive in one of them is sensitive, under the same name, in the whole tree, unless an
 entry without wildcards says otherwise.
 
-The dictionary goes by names, and names can be changed around pgveil. So what a column was when it was first seen under a policy, it
-stays, whatever it or its table is called later, until the policy itself changes.
+The dictionary goes by names, and names can be changed around pgveil. So what a column was when it was first seen under a policy,
+it stays, whatever it or its table is called later, until the policy itself changes.
 """
 
 from __future__ import annotations

@@ -227,8 +227,9 @@ def test_a_renamed_column_stays_masked(
     assert SECRET not in str(connection.execute("SELECT phone FROM shop.people").fetchall())
     server.execute_sql("postgres", change)
     try:
-        for rows in (connection.execute(sql).fetchall(), connect(proxy).execute(sql).fetchall()):
-            assert len(rows) == 2
-            assert SECRET not in str(rows)
+        with connect(proxy) as fresh:
+            for rows in (connection.execute(sql).fetchall(), fresh.execute(sql).fetchall()):
+                assert len(rows) == 2
+                assert SECRET not in str(rows)
     finally:
         server.execute_sql("postgres", back)
