@@ -233,7 +233,7 @@ def test_digits_beside_odd_letters_are_part_of_the_name(sides: Sides) -> None:
 def test_nesting_beyond_reason_is_refused(sides: Sides, depth: int) -> None:
     chains = ["SELECT " + "NOT " * depth + "true", "SELECT " + "1+" * depth * 5 + "1", "SELECT 1" + "::int" * depth]
     for text in (f"SELECT {'(' * depth}1{')' * depth}", *chains, " UNION ALL ".join([f"SELECT phone {P}"] * depth)):
-        assert ask(sides.ours, text).state in ("54001", "42601", "")
+        assert ask(sides.ours, text).state in ("54000", "54001", "42601", "")
         assert ask(sides.ours, f"SELECT phone {P}").rows == [[(MASKED.encode(),)]]
 
 
