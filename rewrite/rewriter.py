@@ -156,7 +156,8 @@ class Rewriter:
 
     def _may_miss(self, site: Site, target: Unresolved) -> bool:
         """ALTER ... IF EXISTS of a relation that is not there does nothing but say so."""
-        if not self.body.get("missing_ok") or site.node is not self.body.get("relation") or target.refusal is None:
+        altered = self.body.get("relation") or self.body.get("sequence")
+        if not self.body.get("missing_ok") or site.node is not altered or target.refusal is None:
             return False
         if target.refusal.sqlstate not in ("42P01", "3F000"):
             return False

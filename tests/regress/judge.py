@@ -95,14 +95,8 @@ def _result(sql: str, mine: Result, theirs: Result) -> Judgement | None:
         found = f"error {mine.sqlstate} {mine.message}" if mine.sqlstate else "no error"
         wanted = f"error {theirs.sqlstate} {theirs.message}" if theirs.sqlstate else "none"
         return Judgement(Verdict.DIFFERS, f"{found}; there: {wanted}")
-    if mine.message.startswith("pgveil: function ") and mine.sqlstate == "42883":
-        return None  # the same error without the types of the arguments
-    if mine.message.removeprefix("pgveil: ") == theirs.message and mine.position == theirs.position:
-        return None
-    if mine.message.endswith("(message withheld by pgveil)"):
-        return Judgement(Verdict.WITHHELD)
-    if mine.message != theirs.message:
-        return Judgement(Verdict.DIFFERS, f"message: {mine.message}; there: {theirs.message}")
+    if mine.sqlstate:
+        return _error(mine, theirs)
     if mine.columns != theirs.columns:
         return Judgement(Verdict.DIFFERS, f"columns {mine.columns!r}; there: {theirs.columns!r}")
     if mine.tag != theirs.tag:
@@ -113,6 +107,17 @@ def _result(sql: str, mine: Result, theirs: Result) -> Judgement | None:
         if sorted(mine.rows, key=repr) == sorted(theirs.rows, key=repr):
             return Judgement(Verdict.ORDER)
         return Judgement(Verdict.DIFFERS, _first_row(mine, theirs))
+    return None
+
+
+def _error(mine: Result, theirs: Result) -> Judgement | None:
+    """Two errors of the same SQLSTATE."""
+    if mine.message.startswith("pgveil: function ") and mine.sqlstate == "42883":
+        return None  # the same error without the types of the arguments
+    if mine.message.endswith("(message withheld by pgveil)"):
+        return Judgement(Verdict.WITHHELD)
+    if mine.message.removeprefix("pgveil: ") != theirs.message:
+        return Judgement(Verdict.DIFFERS, f"message: {mine.message}; there: {theirs.message}")
     if mine.position != theirs.position:
         return Judgement(Verdict.DIFFERS, f"error position {mine.position}; there: {theirs.position}")
     return None

@@ -87,3 +87,8 @@ def test_altering_what_need_not_be_there_touches_nothing(name: str, change: str)
     temporary = minibank.context(temp=("nowhere",))
     if "." in name:
         assert refusal(plan(f"ALTER TABLE IF EXISTS {name} {change}", temporary))[0] in ("42P01", "3F000")
+
+
+def test_a_sequence_that_need_not_be_there() -> None:
+    got = plan("ALTER SEQUENCE IF EXISTS bank.nowhere RESTART")
+    assert got.text == "ALTER SEQUENCE IF EXISTS pg_temp.nowhere RESTART"
