@@ -1,7 +1,8 @@
 """The listener and its sessions: who comes in, what becomes of them, and how they are sent home.
 
 One `Server` is one event loop's worth of proxy. It owns no process-wide resource: the audit writer, the control plane and
-the metrics are handed in, so that several workers can share a port (SO_REUSEPORT), each with its own.
+the metrics are handed in, so that several workers can share a port (SO_REUSEPORT), each with its own. It is long because one
+session's way in and out, every early end of it included, is told in one place.
 """
 
 from __future__ import annotations

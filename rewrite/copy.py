@@ -7,8 +7,9 @@ from rewrite.catalog import Relation
 from rewrite.definitions import no_definitions
 from rewrite.pgtree import Node, quote_ident, strip
 from rewrite.plan import Effect, StatementPlan
+from rewrite.refused import Refused, refuse
 from rewrite.resolve import is_temporary
-from rewrite.rewriter import Refused, Rewriter, refuse
+from rewrite.rewriter import Rewriter
 from rewrite.run import Run, analyse, done, query, rewriter_for
 from rewrite.source import Source, tree
 from rewrite.touched import touches

@@ -6,8 +6,9 @@ from rewrite import functions, statements, system, writes
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node, ParseError, strip
 from rewrite.plan import Effect, StatementPlan
+from rewrite.refused import Refused, refuse
 from rewrite.resolve import is_temporary
-from rewrite.rewriter import Refused, Rewriter, refuse
+from rewrite.rewriter import Rewriter
 from rewrite.run import Run, analyse, creation_schema, rewriter_for, temporary_names, unresolved
 from rewrite.spans import SpanError
 from rewrite.touched import touches

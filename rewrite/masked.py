@@ -9,8 +9,9 @@ from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
 from rewrite.plan import Effect, Explain, Plan, PlanContext, StatementPlan, Verdict
+from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
-from rewrite.rewriter import ByteEdit, Refused, Rewriter, apply_edits, refuse
+from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
 from rewrite.run import Run, done, follow, fresh, query, rewriter_for
 from rewrite.source import SourceBook
 from rewrite.spans import Spans

@@ -21,7 +21,8 @@ from rewrite.functions import Names
 from rewrite.masked import plan_masked
 from rewrite.pgtree import ParseError, parse
 from rewrite.plan import Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
-from rewrite.rewriter import Refused, Rewriter, refuse
+from rewrite.refused import Refused, refuse
+from rewrite.rewriter import Rewriter
 from rewrite.shorten import WORTH_IT, is_too_long, shorten
 from rewrite.source import SourceBook
 from rewrite.spans import SpanError, Spans

@@ -12,31 +12,19 @@ from dataclasses import dataclass, field, replace
 from rewrite import casts, functions, placement, returned, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
+from rewrite.derive import derive, own_alias
 from rewrite.grouping import add_keyed_columns
 from rewrite.pgtree import Node, parse, quote_ident, replaced, strip
 from rewrite.plan import Edit, Need, Refusal
+from rewrite.refused import Refused, refuse
 from rewrite.resolve import Fresh, Special, Unresolved, is_temporary, resolve
 from rewrite.returned import ReturnedMask
 from rewrite.rowtypes import drop_casts
-from rewrite.source import Source, SourceBook, tree
+from rewrite.source import Source, SourceBook
 from rewrite.spans import Spans
-from rewrite.stars import write_out
 from rewrite.statements import DDL_NODES
-from rewrite.survey import Level, Site, Survey, Use
+from rewrite.survey import Site, Survey, Use
 from rewrite.verify import VerificationError
-
-
-class Refused(Exception):
-    """Raised inside one planning run; the planner turns it into a Plan."""
-
-    def __init__(self, refusal: Refusal | None, need: Need | None = None) -> None:
-        super().__init__(refusal.message if refusal else str(need))
-        self.refusal = refusal
-        self.need = need or Need(0)
-
-
-def refuse(sqlstate: str, message: str, hint: str | None = None) -> Refused:
-    return Refused(Refusal(sqlstate, message, hint))
 
 
 @dataclass(slots=True)
@@ -267,7 +255,7 @@ class Rewriter:
                 continue
             source = self.sources.get(site)
             if source is not None and site.use is Use.SOURCE:
-                self._derive(site, source)
+                derive(self, site, source)
             else:
                 self._pin(site)
         for level in self.survey.levels:
@@ -303,95 +291,9 @@ class Rewriter:
 
     def alias(self, site: Site) -> str:
         """The alias by which a relation can be referred to once it has been replaced."""
-        return self._alias(site) if site in self.sources and site.use is Use.SOURCE and "alias" not in site.node else site.alias
-
-    def _alias(self, site: Site) -> str:
-        """The alias of the derived table: the relation's name, or schema.name where another relation has the same name.
-
-        Something else of the same name, an alias or the same relation again, is only there when the alias of a join hides it.
-        """
-        relation = self.relations[site]
-        named = [s for s in site.level.sites if s.alias == site.alias and "alias" not in s.node]
-        same = [s for s in named if self.relations.get(s) is not relation]
-        return f"{relation.schema}.{site.name}" if same else site.name
-
-    def _derive(self, site: Site, source: Source) -> None:
-        usage = self.usage(site)
-        extra = self._system_columns(site, usage, source)
-        span = self.spans.relation(site.location, site.parts, only=site.only)
-        node = site.node
-        sample = ""
-        assert site.item is not None
-        if "RangeTableSample" in site.item:
-            if source.view is not None:
-                raise refuse("42809", "TABLESAMPLE clause can only be applied to tables and materialized views")
-            start, end = self._sample_span(site.item["RangeTableSample"])
-            sample = " " + self.text.encode()[start:end].decode()
-            self.edit(start, end, "")
-        # Unused columns are left out where no reference can mean the whole row and no alias list counts them.
-        counted = "colnames" in node.get("alias", {})
-        alias = node["alias"]["aliasname"] if "alias" in node else ""
-        if counted and any(r.fields == (alias,) for r in usage.refs) and alias not in usage.names:
-            raise refuse(
-                "0A000",
-                f"the whole row {alias} cannot be used while its columns have other names: it would show these",
-                "leave the column names out of the alias, or name the columns",
-            )
-        columns = None if usage.whole else usage.columns
-        select = source.select(only=site.only, alias=alias, sample=sample, extra=extra, columns=columns, counted=counted)
-        derived = f"({select})"
-        subselect = {"subquery": tree(select)}
-        self.derived.append(subselect["subquery"])
-        if "alias" in node:
-            subselect["alias"] = strip(node["alias"])
-        else:
-            alias = self.aliases[site] = self._alias(site)
-            derived += f" AS {quote_ident(alias)}"
-            subselect["alias"] = {"aliasname": alias}
-            self._requalify(site, alias, usage)
-        if span.table_command:
-            self.edit(span.outer_start, span.outer_end, f"SELECT * FROM {derived}")
-        else:
-            self.edit(span.outer_start, span.outer_end, derived)
-        self.replacements[id(site.item)] = {"RangeSubselect": subselect}
-
-    def _sample_span(self, node: Node) -> tuple[int, int]:
-        first = self.spans.at(node["location"])
-        start = self.spans.tokens[first - 1].start
-        end = self.spans.closing(self.spans.name_end(node["location"], len(node["method"])))
-        if "repeatable" in node:
-            i = self.spans.at_or_after(end)
-            end = self.spans.closing(self.spans.tokens[i].end)
-        return start, end
-
-    def _system_columns(self, site: Site, usage: Usage, source: Source) -> tuple[str, ...]:
-        if not usage.system:
-            return ()
-        relation = self.relations[site]
-        what = f"system columns of {relation.schema}.{relation.name}"
-        if relation.kind == "v":
-            raise refuse("0A000", f"{what}, a view, cannot be used", "name the columns you need")
-        if usage.whole and not write_out(self, site):
-            raise refuse("0A000", f"{what} cannot be used here", "name the columns you need instead of using * or the whole row")
-        if "tableoid" in usage.system and relation.kind == "p":
-            hidden = {c.attnum for c in relation.columns if c.name in source.masked | source.denied}
-            if hidden & relation.partition_key or 0 in relation.partition_key:
-                raise refuse("42501", f"{what} tell the partition, which a masked column decides", "leave tableoid out")
-        return tuple(sorted(usage.system))
-
-    def _requalify(self, site: Site, alias: str, usage: Usage) -> None:
-        """`schema.table.column` names the relation; the derived table is known by its alias alone."""
-        relation = self.relations[site]
-        for ref in self.survey.refs:
-            if len(ref.fields) < 3 or ref.fields[-3:-1] != (relation.schema, relation.name):
-                continue
-            if not _within(ref.level, site.level):
-                continue
-            keep = ref.node["fields"][-1]
-            start = ref.node["location"]
-            first = self.spans.at(start)
-            self.edit(start, self.spans.part_start(first, len(ref.fields) - 1), quote_ident(alias) + ".")
-            self.replacements[id(ref.node)] = {"fields": [{"String": {"sval": alias}}, strip(keep)]}
+        return (
+            own_alias(self, site) if site in self.sources and site.use is Use.SOURCE and "alias" not in site.node else site.alias
+        )
 
     def _definitions(self) -> None:
         """Functions that tell something about an object give NULL for those that are withheld."""
@@ -428,14 +330,6 @@ class Rewriter:
                 span = self.spans.relation(site.location, site.parts, only=site.only)
                 ends[span.start - offset] = span.end - offset
         return "sqlglot" if placement.agrees(text, self.survey, ends) else "libpg_query"
-
-
-def _within(level: Level | None, outer: Level) -> bool:
-    while level is not None:
-        if level is outer:
-            return True
-        level = level.parent
-    return False
 
 
 def _argument(template: Node) -> Callable[[Node], Node]:

@@ -8,7 +8,8 @@ from rewrite import writes
 from rewrite.functions import STORAGE, may_change_settings, may_write, set_config_names
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
-from rewrite.rewriter import Refused, Rewriter, refuse
+from rewrite.refused import Refused, refuse
+from rewrite.rewriter import Rewriter
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
 from rewrite.touched import touches

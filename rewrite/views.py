@@ -18,8 +18,9 @@ from rewrite.outputs import Outputs, makes_rows, outputs
 from rewrite.pgtree import ParseError, parse, quote_ident
 from rewrite.plan import Resolution
 from rewrite.records import uncast
+from rewrite.refused import Refused, refuse
 from rewrite.resolve import is_temporary
-from rewrite.rewriter import Refused, Rewriter, apply_edits, refuse
+from rewrite.rewriter import Rewriter, apply_edits
 from rewrite.source import Origin, Source, SourceBook
 from rewrite.spans import SpanError, Spans
 from rewrite.touched import inside, touches

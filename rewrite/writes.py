@@ -12,7 +12,8 @@ from rewrite import fired, resolve, system, telling
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
 from rewrite.plan import Effect, Refusal
-from rewrite.rewriter import Refused, Rewriter
+from rewrite.refused import Refused
+from rewrite.rewriter import Rewriter
 from rewrite.source import Source
 from rewrite.survey import Site, Use
 

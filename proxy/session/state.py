@@ -2,7 +2,8 @@
 
 The theory of operation is at the top of `machine.py`. Nothing here decides anything about a message; this module knows
 how bytes are forwarded without copying them message by message, when the policy view has to be asked for again, and
-how evidence is kept.
+how evidence is kept. It is long because the compiled half of the session works on one native class: its fields and the
+primitives that change several of them together stay in one place.
 """
 
 from __future__ import annotations
