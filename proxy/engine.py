@@ -65,6 +65,10 @@ class TimedPlanner(Planner):
         self._observe(time.perf_counter() - began)
         return plan
 
+    def keep(self, text: str, context: PlanContext, plan: Plan, seconds: float) -> None:
+        super().keep(text, context, plan, seconds)
+        self._observe(seconds)
+
 
 class Planners:
     """Makes planners and adds up their numbers. Databases come and go, but planners are few, so they are kept."""

@@ -17,6 +17,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from proxy.arrival import Arrival, read_arrival
+from proxy.aside import Aside
 from proxy.config import Config
 from proxy.control.plane import ControlPlane
 from proxy.errors import PgveilError, ShuttingDown, TooManyConnections
@@ -75,6 +76,7 @@ class Server:
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
         self._sessions = 0
         self._waiting: list[Link] = []
+        self._aside = Aside()
 
     @property
     def listening(self) -> bool:
@@ -296,7 +298,24 @@ class Server:
             link.session.catalog_refreshed()
             link.pump()
 
+    def on_plan(self, link: Link) -> None:
+        link.planning = self._chore(self._plan_for(link))
+
+    async def _plan_for(self, link: Link) -> None:
+        asked = link.session.wants_plan
+        try:
+            while asked is not None and not link.closing:
+                plan = await self._aside.plan(asked)
+                link.session.plan_made(asked, plan)
+                asked = link.session.wants_plan
+        finally:
+            link.planning = None
+        if not link.closing:
+            link.pump()
+
     def on_closed(self, link: Link) -> None:
+        if link.planning is not None:
+            link.planning.cancel()
         began = self.links.pop(link, None)
         if began is None:
             return
@@ -379,10 +398,11 @@ class Server:
         received = self.finished_bytes[1] + sum(link.from_server for link in self.links)
         return len(self.links), sent, received
 
-    def _chore(self, work: Coroutine[Any, Any, object]) -> None:
+    def _chore(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(_quietly(work))
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+        return task
 
 
 async def _quietly(work: Coroutine[Any, Any, object]) -> None:

@@ -41,6 +41,9 @@ class Keeper(Protocol):
     def on_attention(self, link: Link) -> None:
         """The session wants its catalog read anew, or has seen DDL."""
 
+    def on_plan(self, link: Link) -> None:
+        """The session wants a long text planned. Idempotent."""
+
     def on_closed(self, link: Link) -> None:
         """Both sockets are gone; called once."""
 
@@ -65,6 +68,7 @@ class Link:
         "idle_since",
         "keeper",
         "open_sides",
+        "planning",
         "reason",
         "refreshing",
         "server",
@@ -96,6 +100,8 @@ class Link:
         self.active = True
         """Bytes came from the client since the idle sweep looked last."""
         self.idle_since = 0.0
+        self.planning: asyncio.Task[None] | None = None
+        """A long text is being planned for this session."""
         self.refreshing = False
         """A catalog is being read for this session."""
         self.catalog_asked = 0
@@ -122,6 +128,8 @@ class Link:
             self._set_held(session.held)
         if session.wants_catalog or session.ddl:
             self.keeper.on_attention(self)
+        if session.wants_plan is not None and self.planning is None:
+            self.keeper.on_plan(self)
         if session.close and not out:
             self.close()
 

@@ -33,6 +33,9 @@ from rewrite.views import ViewTexts
 
 log = logging.getLogger(__name__)
 
+GLANCE = 262_144
+"""Characters that are searched for lists while everybody waits: some tens of milliseconds."""
+
 FRAMES = 4000
 """Calls within calls while a statement is planned: about a thousand operators in a row."""
 
@@ -70,8 +73,7 @@ class Planner:
         """By identity of the context, which is kept so that its id stays its own: sessions use one context many times."""
 
     def plan(self, text: str, context: PlanContext) -> Plan:
-        kept = self._contexts.get(id(context))
-        space = kept[1] if kept is not None else self._space(context)
+        space = self._space_of(context)
         plan = space.plans.get(text)
         if plan is not None:
             self.hits += 1
@@ -96,10 +98,34 @@ class Planner:
             if reusable is not None:
                 _remember(space.shapes, cut_text.key, reusable, self.cache_size)
                 return plan
+        self._keep(space, text, context, plan)
+        return plan
+
+    def recall(self, text: str, context: PlanContext) -> Plan | None:
+        """The plan of a long text, if it is known or follows from that of a short one."""
+        plan = self._space_of(context).plans.get(text)
+        if plan is not None:
+            self.hits += 1
+            return plan
+        if WORTH_IT < len(text) <= GLANCE and context.standard_strings:
+            short = shorten(text)
+            if short is not None and len(short.text) <= WORTH_IT:
+                return short.whole(self.plan(short.text, context), text)
+        return None
+
+    def keep(self, text: str, context: PlanContext, plan: Plan, seconds: float) -> None:
+        """Remember a plan that another process has made, in so many seconds."""
+        self.misses += 1
+        self._keep(self._space_of(context), text, context, plan)
+
+    def _keep(self, space: _Space, text: str, context: PlanContext, plan: Plan) -> None:
         lasting = plan.verdict is not Verdict.NEED or (context.resolution is None and plan.need == Need.RESOLUTION)
         if lasting and len(text) <= 65536:
             _remember(space.plans, text, plan, self.cache_size)
-        return plan
+
+    def _space_of(self, context: PlanContext) -> _Space:
+        kept = self._contexts.get(id(context))
+        return kept[1] if kept is not None else self._space(context)
 
     def _space(self, context: PlanContext) -> _Space:
         self._see(context.catalog.version)
@@ -200,6 +226,8 @@ _GRAMMAR_STATES = {
 
 def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
     """Everything passes; what the statement touches is told as far as it can be read."""
+    if is_too_long(text):
+        return Plan(Verdict.PASS, text, (StatementPlan("UNPARSED"),))
     try:
         parsed = parse(text)
     except (ParseError, RecursionError):

@@ -38,6 +38,32 @@ class Planner(Protocol):
     def plan(self, text: str, context: PlanContext) -> Plan:
         """Synchronous, cached, never raises."""
 
+    def recall(self, text: str, context: PlanContext) -> Plan | None:
+        """The plan of a long text if that needs no thinking."""
+
+    def keep(self, text: str, context: PlanContext, plan: Plan, seconds: float) -> None:
+        """A plan has been made elsewhere, in so many seconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanRequest:
+    """A text to be planned where it keeps no other session waiting."""
+
+    planner: Planner
+    text: str
+    context: PlanContext
+
+    def is_same(self, other: PlanRequest) -> bool:
+        """Whether its plan is also the other's."""
+        a, b = self.context, other.context
+        return (
+            self.text == other.text
+            and a.catalog.version == b.catalog.version
+            and a.profile.key == b.profile.key
+            and (a.resolution, a.standard_strings, a.extended, a.parameters)
+            == (b.resolution, b.standard_strings, b.extended, b.parameters)
+        )
+
 
 class View(Protocol):
     """One consistent picture of catalog and policy for one session context."""

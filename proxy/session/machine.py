@@ -25,6 +25,8 @@ table ends the session.
   `probe`), what the catalog holds (`wants_catalog`), in which encoding the next text will be read (UNSETTLED, after
   SET and its like). Then the message is *held*, with all input behind it, and looked at again from the start when the
   answer is there. In an open batch a Flush makes the server answer; nothing is ever guessed.
+* A long text that is in no cache is planned elsewhere (`wants_plan`), so that it does not keep every other session waiting;
+  the message is held the same way.
 * Evidence comes first: the decision is recorded when a statement goes upstream, so before any byte of its result can
   exist. The transport flushes the audit writer when `evidence` is set, before it writes `to_client`.
 * The policy view is asked for again when the authority's epoch changes, the application name changes or the profile
@@ -43,11 +45,11 @@ from __future__ import annotations
 from proxy.session import backend, frontend, gates, login
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
-from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions
+from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions
 from proxy.session.state import State
 from proxy.wire import codec, tags
 from proxy.wire._scan import ScanError
-from rewrite.plan import Refusal
+from rewrite.plan import Plan, Refusal
 
 _INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
 _SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
@@ -61,8 +63,9 @@ class Session(State):
 
     After each call the transport flushes the audit writer if `evidence` is set (and clears it), writes and clears
     `to_server` and `to_client`, pauses reading from the client while `held`, starts a catalog refresh if
-    `wants_catalog` or `ddl` is set (clearing `ddl`) and calls `catalog_refreshed` when it is done, and closes both
-    sides when `close` is set and everything is written.
+    `wants_catalog` or `ddl` is set (clearing `ddl`) and calls `catalog_refreshed` when it is done, has `wants_plan`
+    planned where that keeps nobody waiting and calls `plan_made`, and closes both sides when `close` is set and
+    everything is written.
     """
 
     def __init__(self, identity: Identity, authority: Authority, audit: AuditSink, options: SessionOptions) -> None:
@@ -170,6 +173,18 @@ class Session(State):
         except Exception as error:
             self._fail(error, from_client=False)
 
+    def plan_made(self, asked: PlanRequest, plan: Plan) -> None:
+        """The answer to `wants_plan`."""
+        if self.close or self.wants_plan is not asked:
+            return
+        self.wants_plan = None
+        self.planned = asked, plan
+        try:
+            if self.held:
+                self._resume()
+        except Exception as error:
+            self._fail(error, from_client=False)
+
     def refuse(self, sqlstate: str, message: str) -> None:
         """End the session from outside: drain, time limits."""
         self.end(Refusal(sqlstate, message))
@@ -211,12 +226,17 @@ class Session(State):
                     if self.client_gone:
                         self.end(None)
                     return
-                hold = login.on_client_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
+                try:
+                    hold = login.on_client_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
+                except st.Elsewhere:
+                    hold = gates.wait(self, st.PLAN)
                 if hold:
                     scan.rewind()
                     self.flush_client()
                     self.held = True
                     return
+                if self.planned is not None:
+                    self.planned = None
                 if self.leaving:
                     self._left()
                     return
@@ -251,6 +271,9 @@ class Session(State):
                 return
         elif wait == st.CATALOG:
             if self.wants_catalog:
+                return
+        elif wait == st.PLAN:
+            if self.wants_plan is not None:
                 return
         elif wait != st.NOTHING:
             return

@@ -227,6 +227,8 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
                     answer = _runs_anywhere(s, slot) if moved else _runs_now(s, slot)
                     if answer is not False:
                         return answer
+                elif s.masked and s.been_clear:
+                    return STALE_SQL  # made by a function, or by a text that could not be read
                 if s.masked and statement.explains:
                     refusal = _hidden(s, slot, name, statement.explains)
                     if refusal is not None:

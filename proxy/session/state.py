@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.session import expect, plans, poison
-from proxy.session.effects import AuditSink, Authority, Identity, SessionOptions, View
+from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions, View
 from proxy.session.expect import Expected, Queue
 from proxy.session.statements import NO_TYPES, Statements
 from proxy.session.taint import Taint
@@ -46,12 +46,15 @@ PROBE: Final = 2
 CATALOG: Final = 3
 DRAIN: Final = 4
 DDL_DONE: Final = 5
+PLAN: Final = 6
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="QPDECSHXcfp", head="BF")
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
 
 
 _STAMPS_MAX: Final = 64
+_LONG: Final = 8192
+"""Characters: longer texts that no cache knows are planned elsewhere, so that no other session has to wait for it."""
 _FIRST_USER_OID: Final = 16384
 
 
@@ -59,6 +62,10 @@ def _user_types(types: bytes) -> tuple[int, ...]:
     """OIDs of types that are not builtin, from the types of a Parse message."""
     oids = (int.from_bytes(types[i : i + 4], "big") for i in range(2, len(types), 4))
     return tuple(oid for oid in oids if oid >= _FIRST_USER_OID)
+
+
+class Elsewhere(Exception):
+    """A plan is being made elsewhere (`State.wants_plan`): the current message is held."""
 
 
 class Unavailable(Exception):
@@ -93,6 +100,7 @@ class State:
         self.to_client: list[bytes] = []
         self.close = False
         self.wants_catalog = False
+        self.wants_plan: PlanRequest | None = None
         self.evidence = False
         self.held = False
         self.ddl = False
@@ -149,6 +157,10 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.been_clear = False
+        """The session has seen everything in clear at some time: there may be things at the server that nobody has looked at."""
+        self.planned: tuple[PlanRequest, Plan] | None = None
+        """What has been planned elsewhere, until the message it is for has been decided."""
         self.backend = 0
         """The server process, as notifications name it."""
         self.fires = False
@@ -275,6 +287,8 @@ class State:
         profile = view.profile
         self.view_until = profile.valid_until
         self.masked = profile.masked
+        if not profile.masked:
+            self.been_clear = True
         self.contexts = [None, None]
         self.contexts_anywhere = [None, None]
         if old is None or old.epoch != view.epoch:
@@ -295,28 +309,44 @@ class State:
         self.stamp = stamp
 
     def plan(self, text: str, extended: bool, types: bytes = NO_TYPES) -> Plan:
-        """Under the view of `refresh_view`, which every handler calls first. `types`: of the parameters, as Parse gives them."""
+        """Under the view of `refresh_view`, which every handler calls first. `types`: of the parameters, as Parse gives them.
+
+        Raises Elsewhere for a long text: handlers must not have changed anything before.
+        """
         view = self.view or self.renew_view()
         if types is not NO_TYPES and (given := _user_types(types)):
-            return view.planner.plan(
-                text, PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended, given)
-            )
-        context = self.contexts[extended]
-        if context is None:
-            context = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended)
-            self.contexts[extended] = context
-        return view.planner.plan(text, context)
+            context = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended, given)
+        else:
+            kept = self.contexts[extended]
+            if kept is None:
+                kept = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended)
+                self.contexts[extended] = kept
+            context = kept
+        return view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
 
     def plan_anywhere(self, text: str, extended: bool, types: bytes = NO_TYPES) -> Plan:
-        """A plan that holds however names resolve; NEED when there is none."""
+        """A plan that holds however names resolve; NEED when there is none. Raises Elsewhere."""
         view = self.view or self.renew_view()
         if types is not NO_TYPES and (given := _user_types(types)):
-            return view.planner.plan(text, PlanContext(view.catalog, view.profile, None, self.standard_strings, extended, given))
-        context = self.contexts_anywhere[extended]
-        if context is None:
-            context = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended)
-            self.contexts_anywhere[extended] = context
-        return view.planner.plan(text, context)
+            context = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended, given)
+        else:
+            kept = self.contexts_anywhere[extended]
+            if kept is None:
+                kept = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended)
+                self.contexts_anywhere[extended] = kept
+            context = kept
+        return view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
+
+    def _plan_long(self, view: View, text: str, context: PlanContext) -> Plan:
+        asked = PlanRequest(view.planner, text, context)
+        ready = self.planned
+        if ready is not None and ready[0].is_same(asked):
+            return ready[1]
+        known = view.planner.recall(text, context)
+        if known is not None:
+            return known
+        self.wants_plan = asked
+        raise Elsewhere
 
     def set_resolution(self, resolution: Resolution | None) -> None:
         """What the server has said, or None: it has to be asked before the next plan that depends on it."""

@@ -59,6 +59,15 @@ def effect_of(words: list[str]) -> tuple[Effect, str | None]:
 
 
 class ScriptedPlanner:
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    def recall(self, text: str, context: PlanContext) -> Plan | None:
+        return None
+
+    def keep(self, text: str, context: PlanContext, plan: Plan, seconds: float) -> None:
+        self.kept.append(text)
+
     def plan(self, text: str, context: PlanContext) -> Plan:
         if "secret" in text:
             refusal = Refusal("42501", "secret is not for you", "Ask for access.", text.index("secret") + 1)
