@@ -1,6 +1,7 @@
 """From start-up packet to identity: who wants in, to which database, and what the server is told.
 
-Pure. The server behind us sees the packet exactly as it came, unless the database is mapped to another name.
+Pure. The server behind us sees the packet exactly as it came, unless the database is mapped to another name, or the client
+asks for a later protocol than we know.
 Manual: protocol-message-formats, StartupMessage.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from proxy.errors import InvalidAuthorization, PgveilError, ProtocolViolation
 from proxy.session.effects import Identity
-from proxy.wire.startup import StartupError, StartupMessage, decode, encode
+from proxy.wire.startup import LATEST, MAJOR, StartupError, StartupMessage, decode, encode, understood
 
 _NAME_BYTES = 63
 """NAMEDATALEN - 1: the server cuts longer names, and what it would cut to is not for us to guess."""
@@ -19,6 +20,11 @@ _NAME_BYTES = 63
 
 class UnsupportedProtocol(PgveilError):
     sqlstate = "0A000"
+
+    def __init__(self, major: int, minor: int) -> None:
+        newest = f"{MAJOR}.{LATEST}"
+        super().__init__(f"unsupported frontend protocol {major}.{minor}: server supports {MAJOR}.0 to {newest}")
+        self.untagged = major < MAJOR
 
 
 class UnknownDatabase(PgveilError):
@@ -30,6 +36,10 @@ class Arrival:
     identity: Identity
     packet: bytes
     """What the server gets."""
+    version: int = 0
+    """The protocol version it is asked for."""
+    withheld: tuple[bytes, ...] | None = None
+    """Protocol options that it does not get; None when it is told all that the client said."""
 
 
 def read_arrival(packet: bytes, peer: tuple[str, int], *, tls: bool, server_database: Callable[[str], str | None]) -> Arrival:
@@ -38,10 +48,11 @@ def read_arrival(packet: bytes, peer: tuple[str, int], *, tls: bool, server_data
         message = decode(packet)
     except StartupError as error:
         raise ProtocolViolation(str(error)) from None
-    if not isinstance(message, StartupMessage):
-        raise ProtocolViolation("an encryption request in an encrypted connection, or a second one")
-    if message.major != 3:
-        raise UnsupportedProtocol(f"unsupported frontend protocol {message.major}.{message.minor}: server supports 3.0 to 3.2")
+    if not isinstance(message, StartupMessage):  # an encryption request where there can be none: a version to the server
+        code = int.from_bytes(packet[4:8], "big")
+        raise UnsupportedProtocol(code >> 16, code & 0xFFFF)
+    if message.major != MAJOR:
+        raise UnsupportedProtocol(message.major, message.minor)
     parameters = message.parameters
     user = parameters.get("user", "")
     if not user:
@@ -62,9 +73,13 @@ def read_arrival(packet: bytes, peer: tuple[str, int], *, tls: bool, server_data
         tls=tls,
         startup=message.pairs,
     )
-    return Arrival(identity, packet if database == asked else _with_database(message, database))
+    told, withheld = understood(message)
+    if database != asked:
+        told = _with_database(told, database)
+    version = told.major << 16 | told.minor
+    return Arrival(identity, packet if told is message else encode(told), version, withheld)
 
 
-def _with_database(message: StartupMessage, database: str) -> bytes:
+def _with_database(message: StartupMessage, database: str) -> StartupMessage:
     others = tuple(pair for pair in message.raw if pair[0] != b"database")
-    return encode(replace(message, raw=(*others, (b"database", database.encode("utf-8", "surrogateescape")))))
+    return replace(message, raw=(*others, (b"database", database.encode("utf-8", "surrogateescape"))))

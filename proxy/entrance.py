@@ -52,11 +52,11 @@ class Entrance:
                 passed.append(message)
                 continue
             self.stage = Stage.ADMITTED
+            self.kept += message
             if message[0] == _ERROR:
-                passed.append(message)
+                passed.append(self.kept)
                 self._give_up()
                 break
-            self.kept += message
             if message[0] == _READY:
                 self.stage = Stage.ENTERED
             elif len(self.kept) > MAX_KEPT:

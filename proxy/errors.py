@@ -11,6 +11,8 @@ class PgveilError(Exception):
     """Anything that stops what a person or a client asked for, with a text fit for both."""
 
     sqlstate = "XX000"
+    untagged = False
+    """The client speaks a protocol so old that its messages have another form."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -69,16 +69,19 @@ class Door:
             visitor = await self._direct_tls(sock)
             keep(visitor)
         offers = {SSL_CODE, GSSENC_CODE}
+        """Each may be asked for once, in either order; after a yes neither."""
         while True:
             packet = await _packet(visitor)
             code = int.from_bytes(packet[4:8], "big")
-            if len(packet) == 8 and code in offers and not visitor.secure:
+            if len(packet) == 8 and code in offers:
                 offers.discard(code)
-                if code == SSL_CODE and self.context is not None:
+                if code == SSL_CODE and self.context is not None and not visitor.secure:
                     visitor = await self._requested_tls(sock)
                     keep(visitor)
+                    offers.clear()
                 else:
-                    _refuse_glued(sock)
+                    if not visitor.secure:
+                        _refuse_glued(sock, code)
                     await visitor.send(b"N")
                 continue
             if code == CANCEL_CODE:
@@ -90,7 +93,7 @@ class Door:
             return Greeting(visitor, packet, is_cancel=False)
 
     async def _requested_tls(self, sock: socket.socket) -> Visitor:
-        _refuse_glued(sock)
+        _refuse_glued(sock, SSL_CODE)
         await asyncio.get_running_loop().sock_sendall(sock, b"S")
         return await self._handshake(sock)
 
@@ -137,14 +140,15 @@ async def _peek(sock: socket.socket) -> int:
             loop.remove_reader(sock.fileno())
 
 
-def _refuse_glued(sock: socket.socket) -> None:
+def _refuse_glued(sock: socket.socket, code: int) -> None:
     """Nothing may come before our answer to an encryption request: a man in the middle would have put it there."""
     try:
         glued = sock.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return
     if glued:
-        raise ProtocolViolation("received unencrypted data after an encryption request")
+        asked = "SSL request" if code == SSL_CODE else "GSSAPI encryption request"
+        raise ProtocolViolation(f"received unencrypted data after {asked}")
 
 
 class BareVisitor:

@@ -188,6 +188,7 @@ class Server:
             if self._sessions > self.config.limits.connections:
                 raise TooManyConnections("sorry, too many clients already")
             session = Session(arrival.identity, self.control, audit, SessionOptions(sid=sid))
+            session.version, session.withheld = arrival.version, arrival.withheld
             link = Link(session, self, audit)
             transport = await self.upstream.connect(link.server)
             session.certificates(greeting.visitor.certificate, certificate_of(transport))
@@ -424,7 +425,9 @@ async def _refuse(visitor: Visitor, error: PgveilError) -> None:
 
 
 def error_response(error: PgveilError) -> bytes:
-    """The FATAL ErrorResponse that a client without a session gets."""
+    """The FATAL ErrorResponse that a client without a session gets; before protocol 3 it was a letter and a line."""
+    if error.untagged:
+        return b"EFATAL:  " + error.message.encode() + b"\n\0"
     fields = [("S", b"FATAL"), ("V", b"FATAL"), ("C", error.sqlstate.encode()), ("M", error.message.encode())]
     if error.hint:
         fields.append(("H", error.hint.encode()))

@@ -52,8 +52,9 @@ def explain_binding(fields: codec.Fields, encoding: str | None) -> codec.Fields:
     return kept + tuple((code, text.encode(encoding or "ascii")) for code, text in texts.items())
 
 
-def is_authenticated(body: bytes) -> bool:
-    return codec.decode_authentication(body)[0] == codec.AUTH_OK
+def is_question(body: bytes) -> bool:
+    """An Authentication message that the client has to answer."""
+    return codec.decode_authentication(body)[0] not in (codec.AUTH_OK, codec.AUTH_SASL_FINAL)
 
 
 def startup_refusal(identity: Identity, view: View) -> Refusal | None:

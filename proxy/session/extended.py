@@ -10,7 +10,7 @@ from typing import Final
 from proxy.session import changes, expect, gates, plans, poison, renewal
 from proxy.session import state as st
 from proxy.session.expect import Expected
-from proxy.session.refusing import MALFORMED, UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
+from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
 from proxy.session.state import State
 from proxy.session.statements import NO_TYPES, Record
 from proxy.wire import codec, encodings, tags
@@ -231,8 +231,6 @@ def on_close(s: State) -> bool:
     try:
         target = codec.decode_target(s.client.buf[s.client.body : s.client.end])
     except codec.CodecError:
-        if s.masked:
-            return refuse(s, expect.BIND, MALFORMED, None, "")  # any extended message will do: it has to fail
         return malformed(s, expect.CLOSE)
     entry = Expected(expect.CLOSE)
     if target.kind == _STATEMENT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import expect, scrub
+from proxy.session import expect, poison, scrub
 from proxy.session import state as st
 from proxy.session.asides import body
 from proxy.session.expect import Expected
@@ -23,6 +23,8 @@ def on_error(s: State, head: Expected | None) -> None:
     severity = scrub.field(fields, "V") or scrub.field(fields, "S")
     if severity in (b"FATAL", b"PANIC"):
         s.fatal = True
+    if s.violation is not None and code == b"08P01" and _is_turned_out(s, head, s.violation, fields):
+        return
     if s.dirty:
         s.set_resolution(None)
     if head is None or s.fatal:
@@ -54,10 +56,28 @@ def on_error(s: State, head: Expected | None) -> None:
     _skip_to_sync(s, head, state)
 
 
-def _relay_error(s: State, head: Expected | None, fields: codec.Fields) -> None:
+def _is_turned_out(s: State, head: Expected | None, violation: Refusal, fields: codec.Fields) -> bool:
+    """The server has come to the nonsense that took the place of the client's violation: its complaint is about the client's
+    message. In a COPY it is an error, and the end follows; otherwise it is the end."""
+    s.violation = None
+    if s.fatal:
+        s.instead(poison.error(violation, s.codec, b"FATAL"))
+        if head is not None:
+            s.abandon(head, "08P01")
+        return True
+    text = violation.message.encode("ascii", "replace")
+    _relay_error(s, head, tuple((key, text if key == "M" else value) for key, value in fields), changed=True)
+    if head is not None:
+        s.abandon(head, "08P01")
+    return True
+
+
+def _relay_error(s: State, head: Expected | None, fields: codec.Fields, changed: bool = False) -> None:
     plan = head.plan if head is not None else None
     if s.masked:
         s.instead(codec.encode_error(scrub.clean_error(fields, plan)))
+    elif changed:
+        s.instead(codec.encode_error(fields))
 
 
 def _skip_to_sync(s: State, head: Expected, state: str) -> None:

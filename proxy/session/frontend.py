@@ -17,7 +17,7 @@ from typing import Final
 from proxy.session import changes, expect, extended, gates, plans, renewal
 from proxy.session import state as st
 from proxy.session.expect import Expected
-from proxy.session.refusing import ENCODING, MALFORMED, UNENCODABLE, UNPLANNED, lenient, read, refuse
+from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, read, refuse
 from proxy.session.state import State
 from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
@@ -38,10 +38,8 @@ def on_query(s: State) -> bool:
     end = scan.end - 1
     data = scan.buf[scan.body : end]
     text: str | Refusal
-    if scan.buf[end] or end < scan.body:
-        text = MALFORMED
-    elif 0 in data:
-        text = ENCODING
+    if end < scan.body or scan.buf[end] or 0 in data:
+        text = complaint(s)
     else:
         text = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = None

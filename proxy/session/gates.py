@@ -24,6 +24,11 @@ class Violation(Exception):
     """The client does not speak the protocol; the session ends as PostgreSQL would end it."""
 
 
+def in_copy(s: State) -> Violation:
+    """The current message may not come while the server reads CopyData."""
+    return Violation(f"unexpected message type 0x{s.client.buf[s.client.start]:02X} during COPY from stdin")
+
+
 def wait(s: State, reason: int) -> bool:
     """Hold the current message."""
     s.wait = reason
@@ -49,7 +54,7 @@ def before_text(s: State) -> bool | None:
         decided(s)
         return False
     if gate & st.COPY_IN:
-        raise Violation("unexpected message during COPY from stdin")
+        raise in_copy(s)
     if s.masked:
         if gate & st.DDL:
             return wait_ddl(s)
@@ -69,7 +74,7 @@ def before_extended(s: State) -> bool | None:
         decided(s)
         return False
     if s.gate & st.COPY_IN:
-        raise Violation("unexpected message during COPY from stdin")
+        raise in_copy(s)
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import asides, auth
+from proxy.session import asides, auth, gates
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
 from proxy.session.state import State
@@ -19,27 +19,40 @@ def on_client_message(s: State, tag: int) -> bool:
     """Only the answers to authentication requests pass; True: the message waits."""
     if tag == tags.PASSWORD:
         scan = s.client
+        s.asked = False
         s.unbound = s.stripped and auth.could_have_bound(scan.buf[scan.body : scan.end])
         return False
-    if tag == tags.TERMINATE:
-        s.drop()
-        s.end(None)
-        return False
+    if s.asked:
+        raise _no_answer(tag)
     s.wait = st.AUTHENTICATION
     return True
+
+
+def _no_answer(tag: int) -> gates.Violation:
+    return gates.Violation(f"expected password response, got message type {tag}")
+
+
+def negotiate(s: State, version: int | None = None, more: tuple[bytes, ...] = ()) -> None:
+    """Tell the client, once, which version and which of its options it does not get. `version`, `more`: what the server says."""
+    withheld = s.withheld or ()
+    s.withheld = None
+    if version is None:
+        version = s.version
+    s.to_client.append(codec.encode_negotiation(codec.Negotiation(version, (*withheld, *more))))
 
 
 def on_authentication(s: State) -> None:
     body = asides.body(s)
     s.unbound = False
+    s.asked = auth.is_question(body)
+    if s.asked and s.held:
+        raise _no_answer(s.client.buf[s.client.end])
     if not s.same_certificate:
         stripped = auth.strip_channel_binding(body)
         if stripped is not None:
             s.stripped = True
             s.instead(stripped)
             return
-    if auth.is_authenticated(body):
-        s.refresh_view()
 
 
 def on_error(s: State) -> None:
@@ -52,6 +65,8 @@ def on_error(s: State) -> None:
 
 
 def on_first_ready(s: State) -> None:
+    if s.fatal:
+        raise ServerViolation("ready after a fatal error")
     s.tx = codec.decode_ready(asides.body(s))
     if startup.wants_replication(s.identity.startup):
         view = s.refresh_view()
@@ -72,14 +87,18 @@ def on_backend_key(s: State) -> None:
     s.backend = int.from_bytes(asides.body(s)[:4], "big")
 
 
-def on_relayed(s: State) -> None:
-    """NegotiateProtocolVersion: as it is."""
+def on_negotiation(s: State) -> None:
+    """As it is, unless the server has not heard all that the client has said."""
+    if s.withheld is not None:
+        found = codec.decode_negotiation(asides.body(s))
+        s.mute()
+        negotiate(s, found.version, found.options)
 
 
 SERVER: Final[dict[int, Callable[[State], None]]] = {
     tags.AUTHENTICATION: on_authentication,
     tags.BACKEND_KEY_DATA: on_backend_key,
-    tags.NEGOTIATE_PROTOCOL_VERSION: on_relayed,
+    tags.NEGOTIATE_PROTOCOL_VERSION: on_negotiation,
     tags.NOTICE_RESPONSE: asides.on_notice,
     tags.PARAMETER_STATUS: asides.on_parameter_status,
     tags.ERROR_RESPONSE: on_error,

@@ -42,7 +42,7 @@ Manual: protocol-flow. The server's side of the story: src/backend/tcop/postgres
 
 from __future__ import annotations
 
-from proxy.session import backend, frontend, gates, login
+from proxy.session import backend, frontend, gates, login, poison
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
 from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions
@@ -148,7 +148,8 @@ class Session(State):
 
     def server_eof(self) -> None:
         """The server is gone; when it has not said why and was not asked to go, the client is told."""
-        self.end(None if self.fatal or self.leaving else _SERVER_GONE, server_gone=True)
+        why = self.violation if self.leaving else _SERVER_GONE
+        self.end(None if self.fatal or self.phase == st.RAW else why, server_gone=True)
 
     def certificates(self, ours: bytes | None, servers: bytes | None) -> None:
         """The certificates (DER) shown to the client by us and to us by the server, None without TLS; before any data.
@@ -193,6 +194,8 @@ class Session(State):
         """Server messages until the session is ready."""
         scan = self.server
         while self.phase == st.AUTHENTICATING and (tag := scan.next()):
+            if self.withheld is not None and tag != tags.NEGOTIATE_PROTOCOL_VERSION:
+                login.negotiate(self)
             handler = login.SERVER.get(tag)
             if handler is None:
                 raise ServerViolation(f"unexpected {tags.SERVER_NAMES[tag]} before the session is ready")
@@ -256,6 +259,7 @@ class Session(State):
         """The client's Terminate has been decided: forward everything up to it, forget what may follow."""
         self.flush_client()
         self.client.take()
+        self.drop_rest = False
         self.backlog.clear()
         self.backlog_size = 0
 
@@ -306,4 +310,14 @@ class Session(State):
         what = type(error).__name__
         self.audit.event(kind, {"sid": self.sid, "client": from_client, "error": what, "message": refusal.message})
         self.evidence = True
-        self.end(refusal)
+        if from_client and self.phase == st.READY and isinstance(error, ScanError | gates.Violation):
+            self._turn_out(refusal)
+        else:
+            self.end(refusal)
+
+    def _turn_out(self, refusal: Refusal) -> None:
+        """The client has broken the protocol. The server is made to notice: it answers what came before, and hangs up."""
+        self.violation = refusal
+        self.leaving = True
+        self.to_server.append(poison.NONSENSE)
+        self._left()

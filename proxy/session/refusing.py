@@ -8,10 +8,10 @@ from typing import Final
 from proxy.session import expect, gates, poison
 from proxy.session.expect import Expected
 from proxy.session.state import State
-from proxy.wire import encodings, tags
+from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, Verdict
 
-MALFORMED: Final = Refusal("08P01", "invalid message format")
+_MALFORMED: Final = Refusal("08P01", "invalid message format")
 UNENCODABLE: Final = Refusal(
     "22P05", "the rewritten statement has no equivalent in the session's client_encoding", "SET client_encoding TO 'UTF8'."
 )
@@ -65,12 +65,34 @@ def _in_failed_transaction(refusal: Refusal, text: str) -> Refusal:
 
 
 def malformed(s: State, kind: int) -> bool:
-    """The server will say what is wrong with it, unless it must not see it."""
+    """The server will say what is wrong with it, unless it must not see it: then we do, in its words."""
     if s.masked:
-        return refuse(s, kind, MALFORMED, None, "")
+        poisoned = expect.BIND if kind == expect.CLOSE else kind  # a Close cannot fail; any extended message will do
+        return refuse(s, poisoned, complaint(s), None, "")
     s.queue.append(Expected(kind))
     s.batch_open = True
     return False
+
+
+def complaint(s: State) -> Refusal:
+    """What PostgreSQL finds wrong with the client's current message, which does not decode."""
+    scan = s.client
+    tag = scan.buf[scan.start]
+    body = scan.buf[scan.body : scan.end]
+    try:
+        if tag == tags.QUERY:
+            codec.decode_query(body)
+        elif tag == tags.PARSE:
+            codec.decode_parse(body)
+        elif tag == tags.BIND:
+            codec.decode_bind_names(body)
+        elif tag == tags.EXECUTE:
+            codec.decode_execute(body)
+        else:
+            codec.decode_target(body, "CLOSE" if tag == tags.CLOSE else "DESCRIBE")
+    except codec.CodecError as error:
+        return Refusal("08P01", str(error))
+    return _MALFORMED
 
 
 def read(s: State, data: bytes) -> str | Refusal:

@@ -131,6 +131,8 @@ class State:
         """The server has said why it goes."""
         self.leaving = False
         """The client has said Terminate; nothing more is read from it, the server ends the session."""
+        self.violation: Refusal | None = None
+        """How the client has broken the protocol; the server is being made to hang up."""
         self.client_gone = False
         """The client has gone; the session ends behind what it has sent."""
         self.discarded = 0
@@ -139,6 +141,13 @@ class State:
         """The guard has stopped a result in a batch whose Sync has not been sent."""
 
         # The login.
+        self.asked = False
+        """The server waits for an answer to its authentication request."""
+        self.version = 0
+        """The protocol version that the server was asked for."""
+        self.withheld: tuple[bytes, ...] | None = None
+        """Protocol options that the server was not told of, once it was told of another version or other options than the
+        client's; the client must learn which."""
         self.same_certificate = False
         """Both TLS connections show one certificate, so channel binding holds across us."""
         self.stripped = False

@@ -18,7 +18,7 @@ pack_u32 = Struct(">I").pack
 
 
 class CodecError(ValueError):
-    """A body that is not what its tag promises."""
+    """A body that is not what its tag promises, in the words of PostgreSQL (src/backend/libpq/pqformat.c)."""
 
 
 def message(tag: int, body: bytes = b"") -> bytes:
@@ -37,19 +37,21 @@ class Reader:
     def advance(self, size: int) -> int:
         at = self.pos
         if at + size > len(self.data):
-            raise CodecError("message is too short")
+            raise CodecError("insufficient data left in message")
         self.pos = at + size
         return at
 
     def cstring(self) -> bytes:
         end = self.data.find(b"\0", self.pos)
         if end < 0:
-            raise CodecError("string is not terminated")
+            raise CodecError("invalid string in message")
         out = self.data[self.pos : end]
         self.pos = end + 1
         return out
 
     def byte(self) -> int:
+        if self.pos == len(self.data):
+            raise CodecError("no data left in message")
         return self.data[self.advance(1)]
 
     def i16(self) -> int:
@@ -88,15 +90,18 @@ class Reader:
 
     def end(self) -> None:
         if self.pos != len(self.data):
-            raise CodecError("bytes left over at the end of the message")
+            raise CodecError("invalid message format")
 
 
 def encode_value(value: bytes | None) -> bytes:
     return b"\xff\xff\xff\xff" if value is None else pack_i32(len(value)) + value
 
 
-def only_text(tag: int, body: bytes) -> bytes:
+def only_text(body: bytes) -> bytes:
     """Bodies that are one string."""
-    if not body or body.find(0) != len(body) - 1:
-        raise CodecError(f"invalid string in message {chr(tag)!r}")
+    end = body.find(0)
+    if end < 0:
+        raise CodecError("invalid string in message")
+    if end != len(body) - 1:
+        raise CodecError("invalid message format")
     return body[:-1]

@@ -56,7 +56,7 @@ def encode_query(text: bytes) -> bytes:
 
 
 def decode_query(body: bytes) -> bytes:
-    return only_text(tags.QUERY, body)
+    return only_text(body)
 
 
 def encode_parse(parse: Parse) -> bytes:
@@ -67,10 +67,9 @@ def encode_parse(parse: Parse) -> bytes:
 def decode_parse(body: bytes) -> Parse:
     r = Reader(body)
     name, text = r.cstring(), r.cstring()
-    count = r.u16()
-    if count * 4 != len(body) - r.pos:
-        raise CodecError("parameter types do not fit")
-    return Parse(name, text, tuple(r.u32() for _ in range(count)))
+    out = Parse(name, text, tuple(r.u32() for _ in range(r.u16())))
+    r.end()
+    return out
 
 
 def encode_bind(bind: Bind) -> bytes:
@@ -98,7 +97,7 @@ def decode_bind_names(body: bytes) -> tuple[bytes, bytes]:
     first = body.find(0)
     second = body.find(0, first + 1)
     if first < 0 or second < 0:
-        raise CodecError("string is not terminated")
+        raise CodecError("invalid string in message")
     return body[:first], body[first + 1 : second]
 
 
@@ -117,13 +116,13 @@ def _encode_target(tag: int, target: Target) -> bytes:
     return message(tag, b"%c%b\0" % (target.kind, target.name))
 
 
-def decode_target(body: bytes) -> Target:
-    """The body of a Describe or Close."""
+def decode_target(body: bytes, what: str = "DESCRIBE") -> Target:
+    """The body of a Describe or Close; `what` it is, for the complaint."""
     r = Reader(body)
     out = Target(r.byte(), r.cstring())
     r.end()
     if out.kind not in b"SP":
-        raise CodecError("neither a statement nor a portal")
+        raise CodecError(f"invalid {what} message subtype {out.kind}")
     return out
 
 
@@ -153,7 +152,7 @@ def encode_copy_fail(reason: bytes) -> bytes:
 
 
 def decode_copy_fail(body: bytes) -> bytes:
-    return only_text(tags.COPY_FAIL, body)
+    return only_text(body)
 
 
 def encode_function_call(call: FunctionCall) -> bytes:

@@ -44,6 +44,7 @@ from proxy.wire.client import (
 from proxy.wire.server import (
     AUTH_OK,
     AUTH_SASL,
+    AUTH_SASL_FINAL,
     Copy,
     Field,
     Fields,
@@ -83,6 +84,7 @@ from proxy.wire.server import (
 __all__ = [
     "AUTH_OK",
     "AUTH_SASL",
+    "AUTH_SASL_FINAL",
     "FLUSH",
     "SYNC",
     "TERMINATE",

@@ -60,6 +60,7 @@ Fields = tuple[tuple[str, bytes], ...]
 
 AUTH_OK: Final = 0
 AUTH_SASL: Final = 10
+AUTH_SASL_FINAL: Final = 12
 
 
 def encode_authentication(kind: int, data: bytes = b"") -> bytes:
@@ -119,7 +120,7 @@ def encode_command_complete(tag: bytes) -> bytes:
 
 
 def decode_command_complete(body: bytes) -> bytes:
-    return only_text(tags.COMMAND_COMPLETE, body)
+    return only_text(body)
 
 
 def _encode_fields(tag: int, fields: Fields) -> bytes:

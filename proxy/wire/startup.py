@@ -18,12 +18,20 @@ MAX_PACKET: Final = 10_000
 CANCEL_CODE: Final = 80877102
 SSL_CODE: Final = 80877103
 GSSENC_CODE: Final = 80877104
+MAJOR: Final = 3
+LATEST: Final = 2
+"""The newest minor version of the protocol that we know."""
+OPTION: Final = b"_pq_."
+"""What names of protocol options begin with. We know none."""
 TLS_RECORD: Final = 0x16
 """First byte of a client that starts TLS without asking (sslnegotiation=direct)."""
 
 _two = Struct(">II").unpack_from
 _pack_two = Struct(">II").pack
 _pack_three = Struct(">III").pack
+
+
+_LAYOUT: Final = "invalid startup packet layout: expected terminator as last byte"
 
 
 class StartupError(ValueError):
@@ -110,21 +118,21 @@ def decode(packet: bytes) -> Packet:
 def _parameters(packet: bytes) -> tuple[tuple[bytes, bytes], ...]:
     """Name and value strings until an empty name, which must be the last byte of the packet."""
     if packet[-1]:
-        raise StartupError("invalid startup packet layout: expected terminator as last byte")
+        raise StartupError(_LAYOUT)
     out = []
     at = 8
     last = len(packet) - 1
     while at < last:
         middle = packet.index(0, at)
         if middle == at:
-            raise StartupError("invalid startup packet layout: expected terminator as last byte")
+            raise StartupError(_LAYOUT)
         end = packet.find(0, middle + 1)
         if end < 0 or end >= last:
-            raise StartupError("invalid startup packet layout: a name without a value")
+            raise StartupError(_LAYOUT)
         out.append((packet[at:middle], packet[middle + 1 : end]))
         at = end + 1
     if at != last:
-        raise StartupError("invalid startup packet layout: no terminator")
+        raise StartupError(_LAYOUT)
     return tuple(out)
 
 
@@ -137,6 +145,19 @@ def encode(packet: Packet) -> bytes:
         return _pack_three(12 + len(packet.key), CANCEL_CODE, packet.pid) + packet.key
     body = b"".join(b"%b\0%b\0" % pair for pair in packet.raw) + b"\0"
     return _pack_two(8 + len(body), packet.major << 16 | packet.minor) + body
+
+
+def understood(message: StartupMessage) -> tuple[StartupMessage, tuple[bytes, ...] | None]:
+    """The message without what we do not know (a later minor version, protocol options), and the options left out.
+
+    A server that knows more than we do would otherwise speak to the client in ways that we cannot follow. None: nothing had to
+    be changed. Manual: protocol-flow, NegotiateProtocolVersion.
+    """
+    options = tuple(name for name, _ in message.raw if name.startswith(OPTION))
+    if message.minor <= LATEST and not options:
+        return message, None
+    kept = tuple(pair for pair in message.raw if not pair[0].startswith(OPTION))
+    return StartupMessage(message.major, min(message.minor, LATEST), kept), options
 
 
 def wants_replication(pairs: tuple[tuple[str, str], ...]) -> bool:

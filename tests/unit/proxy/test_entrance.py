@@ -35,7 +35,7 @@ SCENES = [
     (message(b"R", b"\0\0\0\0more") + READY, b"", message(b"R", b"\0\0\0\0more") + READY, Stage.ENTERED),
     (SASL + SASL + OK + STATUS, SASL + SASL, OK + STATUS, Stage.ADMITTED),
     (SASL + FATAL, SASL + FATAL, b"", Stage.ASKED),
-    (SASL + OK + FATAL + STATUS, SASL + FATAL + STATUS, b"", Stage.OVER),
+    (SASL + OK + STATUS + FATAL + STATUS, SASL + OK + STATUS + FATAL + STATUS, b"", Stage.OVER),
     (OK + STATUS + b"S\0\0\0\x01more", b"S\0\0\0\x01more", b"", Stage.OVER),
     (b"H\xff\xff\xff\xffTTP", b"H\xff\xff\xff\xffTTP", b"", Stage.OVER),
 ]
