@@ -165,6 +165,8 @@ class Plan:
     shareable: bool = False
     """The values of the text's constants do not matter to the plan. Plans that share their `statements` tuple then belong to
     texts that differ in constants only."""
+    digest: str = ""
+    """Of the client's text, where that was too long to be kept."""
 
     @property
     def effects(self) -> Effect:

@@ -6,10 +6,11 @@ for a plan is encoded once per plan. A statement that was planned before costs t
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping
 
 from policies.model import Profile
-from proxy.audit.chain import Hmac
+from proxy.audit.chain import Hmac, RunningHmac
 from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
 from proxy.audit.redact import redact_literals, redact_message
 from proxy.audit.writer import AuditWriter
@@ -27,7 +28,8 @@ class DecisionEncoder:
         """`text`: redacted, or none for records without statement text. `key` is the audit key."""
         if text not in ("redacted", "none"):
             raise ValueError(f"audit text: redacted or none, not {text}")
-        self._digest = Hmac(Hmac(key).digest(b"pgveil audit 1 text")).digest
+        self._text_key = Hmac(Hmac(key).digest(b"pgveil audit 1 text"))
+        self._digest = self._text_key.digest
         self._with_text = text == "redacted"
         self._digests: dict[str, str] = {}
         self._kept: dict[tuple[int, int, str, str, str], tuple[Plan, str, str]] = {}
@@ -44,6 +46,10 @@ class DecisionEncoder:
                 self._digests[text] = digest
         return digest
 
+    def running_digest(self, codec: str | None) -> TextPieces:
+        """The same for a text that comes in pieces, in an encoding that Python calls so."""
+        return TextPieces(self._text_key.begin(), codec)
+
     def encoded(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
         """(record kind, encoded fields). The plan is kept with the result, so its id stays its own."""
         if plan.shareable and kind != "refusal":
@@ -52,7 +58,7 @@ class DecisionEncoder:
         kept = self._kept.get(key)
         if kept is None:
             record, fields = self._encode(kind, plan, index, text, protocol)
-            kept = (plan, record, f'{fields}"{self.text_digest(text)}"')
+            kept = (plan, record, f'{fields}"{plan.digest or self.text_digest(text)}"')
             if len(text) <= _TEXT_KEPT and len(kept[2]) <= 4 * _TEXT_KEPT:
                 if len(self._kept) >= _PLANS_KEPT:
                     self._kept.clear()
@@ -81,7 +87,7 @@ class DecisionEncoder:
         if plan.refusal is not None:
             message = redact_message(plan.refusal.message)
             refusal = f'{{"sqlstate":{quote(plan.refusal.sqlstate)},"message":{quote(message)}}}'
-        shown = quote(redact_literals(text)) if self._with_text else "null"
+        shown = quote(text if plan.digest else redact_literals(text)) if self._with_text else "null"
         listed = ",".join(map(_touch, touches[:MAX_TOUCHES]))
         name = quote(statement.kind) if statement is not None else "null"
         verdict = Verdict.REFUSE if refused else plan.verdict
@@ -93,6 +99,21 @@ class DecisionEncoder:
         )
 
 
+class TextPieces:
+    """Computes the `text_digest` of a text that is never there as a whole."""
+
+    def __init__(self, digest: RunningHmac, codec: str | None) -> None:
+        self._digest = digest
+        self._decoder = getincrementaldecoder(codec or "utf-8")("backslashreplace")
+
+    def update(self, data: bytes) -> None:
+        self._digest.update(self._decoder.decode(data).encode("utf-8", "backslashreplace"))
+
+    def hexdigest(self) -> str:
+        self._digest.update(self._decoder.decode(b"", final=True).encode("utf-8", "backslashreplace"))
+        return self._digest.digest()[:8].hex()
+
+
 class SessionAudit:
     """What one session tells the auditor. Every method only appends; the transport flushes the writer."""
 
@@ -100,6 +121,7 @@ class SessionAudit:
         self._writer, self._encoder, self._sid = writer, encoder, sid
         self._append = writer.append_encoded
         self._encoded = encoder.encoded
+        self._running_digest = encoder.running_digest
         self._statements = 0
         self._context: dict[str, object] = {"roles": [], "profile": None, "policy": None}
         self._outcome = f'"session":{quote(sid)},"decision":'
@@ -141,6 +163,10 @@ class SessionAudit:
         self._statements += 1
         record, rest = self._encoded(kind, plan, index, text, protocol)
         return self._append(record, self._prefix + rest)
+
+    def digest(self, codec: str | None) -> TextPieces:
+        """For a text too long to be kept; the answer goes into the plan of `decision`."""
+        return self._running_digest(codec)
 
     def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         """What became of decision `seq`: command tag, rows and bytes sent to the client, duration, SQLSTATE."""

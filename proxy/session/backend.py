@@ -17,8 +17,11 @@ from proxy.session.asides import ServerViolation, body
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.wire import codec, tags
+from rewrite.plan import Refusal
 
 Handler = Callable[[State, Expected], None]
+
+_OUT_OF_STEP: Final = Refusal("42501", "stopped a result that would have shown a masked column, in the middle of a message")
 
 
 # Replies in the extended protocol.
@@ -169,6 +172,9 @@ def on_ready(s: State, head: Expected) -> None:
             s.wait = st.NOTHING
     elif head.tripped and status == tags.IN_TRANSACTION and not queue and not s.batch_open:
         s.mute()
+        if not s.between:
+            s.end(_OUT_OF_STEP)
+            return
         entry = Expected(expect.REFUSED_QUERY)
         entry.align = True
         entry.replace = b""

@@ -92,6 +92,14 @@ class Authority(Protocol):
         is told these; the session ends either way."""
 
 
+class TextDigest(Protocol):
+    """Computes the digest of a text that comes in pieces."""
+
+    def update(self, data: bytes) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
 class AuditSink(Protocol):
     """Takes evidence in order. Nothing is on disk until the transport has flushed the writer."""
 
@@ -102,6 +110,9 @@ class AuditSink(Protocol):
         `index` is the statement's place in `plan.statements`, which may be shorter or empty for texts that were not
         understood. `text` is the client's own text. `protocol` is simple, extended or function.
         """
+
+    def digest(self, codec: str | None) -> TextDigest:
+        """For a text in that encoding that is too long to be kept. The answer goes into `Plan.digest`."""
 
     def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         """How the statement ended. `tag` is None when it failed or was never reached; then `sqlstate` says why.

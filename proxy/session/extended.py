@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import changes, expect, gates, plans, poison, renewal
+from proxy.session import changes, expect, gates, plans, poison, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
@@ -23,9 +23,11 @@ _PORTAL: Final = ord("P")
 
 
 def on_parse(s: State) -> bool:
+    scan = s.client
+    if scan.large:
+        return unread.on_parse(s)
     if s.gate and (done := gates.before_text(s)) is not None:
         return done
-    scan = s.client
     s.refresh_view()
     if s.masked and (done := gates.confirm(s)) is not None:
         return done

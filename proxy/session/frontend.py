@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import changes, expect, extended, gates, plans, renewal
+from proxy.session import changes, expect, extended, gates, plans, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, read, refuse
@@ -29,9 +29,11 @@ _CALL: Final = Plan(Verdict.PASS, "", (StatementPlan("CALL"),))
 
 
 def on_query(s: State) -> bool:
+    scan = s.client
+    if scan.large:
+        return unread.on_query(s)
     if s.gate and (done := gates.before_text(s)) is not None:
         return done
-    scan = s.client
     s.refresh_view()
     if s.masked and (done := gates.confirm(s)) is not None:
         return done
@@ -105,6 +107,7 @@ def on_flush(s: State) -> bool:
 
 
 def on_copy_data(s: State) -> bool:
+    s.drop_rest = False
     return False
 
 

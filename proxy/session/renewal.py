@@ -64,6 +64,11 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     """
     if record.stamp == s.stamp:
         return False
+    if record.unread:
+        if s.masked:
+            return record.unreadable or STALE
+        record.stamp = s.stamp
+        return False
     if s.masked and not s.tx_ddl and record.stamp in s.stamps.values() and not record.misfit:  # only name resolution has changed
         plan = s.plan_anywhere(record.text, record.extended, record.types)
         if plan.text == record.sent and plan.verdict in _GOES_UPSTREAM:

@@ -116,6 +116,9 @@ def _stop_batch(s: State, trip: guard.Trip) -> None:
         entry.swallow = entry.tripped = True
         entry.seqs = ()
         entry.record = None
+    if not s.between:
+        s.end(trip.refusal)
+        return
     s.gate |= st.SKIPPING
     s.tripped_batch = True
     data, provokes = poison.BY_KIND[expect.BIND]

@@ -15,6 +15,7 @@ from typing import Final
 from proxy.session import expect, plans, poison
 from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions, View
 from proxy.session.expect import Expected, Queue
+from proxy.session.pieces import Unread
 from proxy.session.statements import NO_TYPES, Statements
 from proxy.session.taint import Taint
 from proxy.wire import codec, encodings, tags
@@ -48,7 +49,7 @@ DRAIN: Final = 4
 DDL_DONE: Final = 5
 PLAN: Final = 6
 
-CLIENT_CLASSES: Final = table(relay="d", inspect="QPDECSHXcfp", head="BF")
+CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
 
 
@@ -113,6 +114,10 @@ class State:
         self.server_mark = 0
         self.backlog: list[bytes] = []
         self.backlog_size = 0
+        self.unread: Unread | None = None
+        """A text that is too long to be held is passing."""
+        self.torn = False
+        """The server has got the beginning of a message whose end it must not get."""
         self.drop_rest = False
         """The message whose rest the client is still sending is not forwarded."""
 
@@ -254,6 +259,11 @@ class State:
             buf = scan.buf
             self.to_client.append(buf if mark == 0 and end == len(buf) else buf[mark:end])
         self.server_mark = end
+
+    @property
+    def between(self) -> bool:
+        """Something of our own may be sent to the server now: what it has got from the client ends with a whole message."""
+        return not self.client.inside or self.drop_rest
 
     # The queue.
 
@@ -458,7 +468,7 @@ class State:
         self.close = True
         if refusal is not None and not self.server.inside:
             self.to_client.append(poison.error(refusal, self.codec, b"FATAL"))
-        if not (server_gone or self.leaving or self.client.inside or self.phase == AUTHENTICATING):
+        if not (server_gone or self.leaving or self.torn or self.client.inside or self.phase == AUTHENTICATING):
             self.to_server.append(codec.TERMINATE)
         state = refusal.sqlstate if refusal is not None else "08006"
         for entry in self.queue:

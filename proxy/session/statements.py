@@ -32,6 +32,8 @@ class Record:
     """Made by SQL's PREPARE, not by Parse."""
     unreadable: Refusal | None = None
     """Why `text` is only an approximation; such a statement runs in clear sessions only."""
+    unread: bool = False
+    """Nobody has seen the whole text, which was too long; `text` only says so."""
     standard_strings: bool = True
     """standard_conforming_strings when the server read the text."""
     tangled: bool = False
@@ -63,6 +65,7 @@ class Record:
         record = Record(self.text, sent, plan, stamp, self.extended, self.effects)
         record.types = self.types
         record.from_sql = self.from_sql
+        record.unread = self.unread
         record.tangled = self.tangled
         record.standard_strings = self.standard_strings
         record.shape = self.shape

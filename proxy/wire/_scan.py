@@ -5,7 +5,8 @@ A leaf module: it imports nothing from the project, so that mypyc can compile it
 Every tag of a direction has a class. RELAY messages are reported as runs: all neighbouring messages of one tag that
 are in the chunk are one event, and a body that goes on beyond the chunk is reported piece by piece, so a row of 1 GB
 is never held. INSPECT messages are reported whole, up to a limit per tag. HEAD messages are reported whole when they
-are small; of larger ones the first `HEAD` bytes are reported, the rest comes as further events with `count` 0.
+are small; of larger ones the first `HEAD` bytes are reported, the rest comes as further events with `count` 0. TEXT
+messages are INSPECT messages up to the limit of their tag; longer ones are `large` and come like HEAD messages.
 
 Use: `feed(chunk)`, then `next()` until it answers 0. After each event `buf[start:end]` is the message (run, piece),
 `buf[body:end]` its body. Offsets are valid until the next `feed`. Bytes that no event has covered are kept by the
@@ -24,6 +25,7 @@ INVALID: Final = 0
 RELAY: Final = 1
 INSPECT: Final = 2
 HEAD_ONLY: Final = 3
+TEXT: Final = 4
 
 HEAD: Final = 4096
 """Bytes of a HEAD message that are reported at once, at least; enough for two names."""
@@ -47,11 +49,11 @@ class ScanError(Exception):
 
 class Scanner:
     __slots__ = (
-        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash", "body", "buf", "count", "end", "start",
+        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash", "body", "buf", "count", "end", "large", "start",
     )  # fmt: skip
 
     def __init__(self, classes: bytes, limits: dict[int, int], limit: int) -> None:
-        """`classes[tag]` for all 256 tags; `limits` has the longest INSPECT message by tag, `limit` all others."""
+        """`classes[tag]` for all 256 tags; `limits` has the longest INSPECT or TEXT message by tag, `limit` all others."""
         self._classes: bytes = classes
         self._limits: list[int] = [limits.get(tag, limit) for tag in range(256)]
         self._stash: bytearray = bytearray()  # the beginning of a header or INSPECT message
@@ -64,6 +66,7 @@ class Scanner:
         self.body: int = 0
         self.end: int = 0
         self.count: int = 0
+        self.large: bool = False
 
     @property
     def held(self) -> int:
@@ -167,8 +170,9 @@ class Scanner:
         if length < 4 or length > MAX_MESSAGE:
             raise ScanError("invalid message length", tag, length, False)
         end = pos + length + 1
+        large = kind == TEXT and length > self._limits[tag]
         if end > size:
-            if kind == HEAD_ONLY and length > HEAD:
+            if length > HEAD and (large or kind == HEAD_ONLY):
                 if size - pos <= HEAD:
                     self._keep(pos, HEAD + 1)
                     return 0
@@ -176,13 +180,14 @@ class Scanner:
                 self._rest_tag = tag
                 end = size
             else:
-                if length > self._limits[tag]:
+                if kind == INSPECT and length > self._limits[tag]:
                     raise ScanError("message is too long", tag, length, True)
                 self._keep(pos, length + 1)
                 return 0
         elif length > self._limits[tag] and kind == INSPECT:
             raise ScanError("message is too long", tag, length, True)
         self.count = 1
+        self.large = large
         self.end = end
         return tag
 
@@ -197,10 +202,10 @@ class Scanner:
         self.start = self.body = self.end = self._size = pos
 
 
-def table(relay: str, inspect: str, head: str = "") -> bytes:
+def table(relay: str, inspect: str, head: str = "", text: str = "") -> bytes:
     """A class table for `Scanner`; tags not named are INVALID."""
     out = bytearray(256)
-    for letters, kind in ((relay, RELAY), (inspect, INSPECT), (head, HEAD_ONLY)):
+    for letters, kind in ((relay, RELAY), (inspect, INSPECT), (head, HEAD_ONLY), (text, TEXT)):
         for letter in letters:
             out[ord(letter)] = kind
     return bytes(out)

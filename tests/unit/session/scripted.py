@@ -10,6 +10,7 @@ COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -151,16 +152,23 @@ class ListedAudit:
         self.lines: list[str] = []
         self.seq = 0
         self.open: set[int] = set()
+        self.digests: list[str] = []
+        """Of texts too long to be kept."""
 
     def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
         self.seq += 1
         self.open.add(self.seq)
+        if plan.digest:
+            self.digests.append(plan.digest)
         what = plan.statements[index].kind if index < len(plan.statements) else "-"
         if kind == "refusal":
             assert plan.refusal is not None
             what = plan.refusal.sqlstate
         self.lines.append(f"decision {self.seq} {kind} {protocol} {what}")
         return self.seq
+
+    def digest(self, codec: str | None) -> hashlib._Hash:
+        return hashlib.sha256()
 
     def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         self.open.remove(seq)  # exactly one outcome each

@@ -84,13 +84,6 @@ def test_no_error_is_put_into_the_middle_of_a_message() -> None:
     assert session.to_client == []
 
 
-def test_a_statement_over_the_limit_ends_the_session_before_it_is_read() -> None:
-    session = ready(max_statement=100)
-    session.client_data(b"Q" + (200).to_bytes(4, "big"))
-    assert session.close
-    assert b"54000" in b"".join(session.to_client)
-
-
 def test_held_input_is_capped() -> None:
     session = ready(max_backlog=1000)
     session.client_data(codec.encode_query(b"select local_t"))
