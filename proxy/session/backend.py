@@ -21,7 +21,9 @@ from rewrite.plan import Refusal
 
 Handler = Callable[[State, Expected], None]
 
-_OUT_OF_STEP: Final = Refusal("42501", "stopped a result that would have shown a masked column, in the middle of a message")
+_OUT_OF_STEP: Final = Refusal(
+    "42501", "stopped a result that would have shown a masked column, in the middle of a message", "Connect again."
+)
 
 
 # Replies in the extended protocol.
