@@ -12,6 +12,7 @@ from policies.language import Policy
 from policies.load import load_policy
 from policies.model import Profile
 from proxy.session.effects import Identity
+from rewrite import system
 from rewrite.catalog import Relation
 from rewrite.plan import Plan, PlanContext
 from rewrite.planner import Planner
@@ -22,6 +23,7 @@ class PolicyEngine:
 
     def load(self, paths: Sequence[Path]) -> Policy:
         """Raises DocumentError, which names file and line."""
+        system.rules()  # read in the thread that loads, not while sessions wait
         return load_policy(paths)
 
     def classify(self, policy: Policy, relations: Mapping[int, Relation], before: Classification | None = None) -> Classification:

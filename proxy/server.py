@@ -40,6 +40,8 @@ log = logging.getLogger("pgveil.server")
 ADMIN_SHUTDOWN = ("57P01", "terminating connection due to administrator command")
 IDLE_TIMEOUT = ("57P05", "terminating connection due to idle-session timeout")
 REFRESH_TRIES = 5
+LOOK_DELAY = 0.2
+"""Seconds between DDL of a clear session and the next look at the catalog that nobody waits for."""
 CANCELS_AT_ONCE = 64
 SPARE_SOCKETS = 200
 """Sockets beyond the limit of sessions: clients at the door, cancel requests."""
@@ -76,6 +78,8 @@ class Server:
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
         self._sessions = 0
         self._waiting: list[Link] = []
+        self._looks: set[str] = set()
+        """Databases whose catalog will be read in a moment."""
         self._aside = Aside()
 
     @property
@@ -273,10 +277,26 @@ class Server:
         if session.ddl:
             session.ddl = False
             self.control.doubt(session.identity.database)
+            if not session.masked and not session.wants_catalog:
+                self._look_soon(session.identity.database)
+                return
             link.catalog_asked += 1
         if not link.refreshing:
             link.refreshing = True
             self._chore(self._refresh_for(link))
+
+    def _look_soon(self, database: str) -> None:
+        """Clear sessions wait for no catalog; a script of theirs is not to have it read for every statement."""
+        if database in self._looks:
+            return
+        self._looks.add(database)
+
+        async def look() -> None:
+            await asyncio.sleep(LOOK_DELAY)
+            self._looks.discard(database)
+            await self.control.refresh(database)
+
+        self._chore(look())
 
     async def _refresh_for(self, link: Link) -> None:
         """Read the catalog until the session has one that is younger than its last DDL; end the session if there is none."""

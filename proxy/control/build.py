@@ -6,18 +6,22 @@ could not be had counts as embedding data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
+from typing import Any, TypeVar
 
 import asyncpg
 
 from proxy.control.definitions import literals
+from proxy.control.queries import STAMP_PARTS
 from proxy.control.roles import Roles, build_roles
 from proxy.control.types import TypeNames, TypeRow, array_element
 from rewrite.catalog import Cast, Catalog, Column, Function, Operator, Reference, Relation, TypeName
 
 Rows = list[asyncpg.Record]
+_T = TypeVar("_T")
 
 FIRST_USER_OID = 16384
 _OF_TABLES = frozenset({"pg_attrdef", "pg_index", "pg_constraint", "pg_statistic_ext", "pg_description"})
@@ -30,6 +34,10 @@ class Stamp:
     snapshot: str
     catalog: str
     roles: str
+
+    def parts(self) -> dict[str, str]:
+        """The digest of each system catalog, by `queries.STAMP_PARTS`."""
+        return dict(zip(STAMP_PARTS, self.catalog.split(","), strict=True))
 
     def same_content(self, other: Stamp) -> bool:
         return self.catalog == other.catalog and self.roles == other.roles
@@ -52,7 +60,9 @@ class Raw:
     schemas: Rows = field(default_factory=list)
     extensions: Rows = field(default_factory=list)
     relations: Rows = field(default_factory=list)
+    builtin_attributes: Rows = field(default_factory=list)
     attributes: Rows = field(default_factory=list)
+    """Those of other relations."""
     inherits: Rows = field(default_factory=list)
     foreign_keys: Rows = field(default_factory=list)
     checked_together: Rows = field(default_factory=list)
@@ -71,7 +81,9 @@ class Raw:
     comments: Rows = field(default_factory=list)
     types: Rows = field(default_factory=list)
     formatted: Rows = field(default_factory=list)
+    builtin_functions: Rows = field(default_factory=list)
     functions: Rows = field(default_factory=list)
+    """All others."""
     standard_bodies: dict[int, str | None] = field(default_factory=dict)
     """SQL-standard bodies by function; None: could not be had."""
     operators: Rows = field(default_factory=list)
@@ -82,21 +94,37 @@ class Raw:
     incomplete: bool = False
 
 
-def build(raw: Raw) -> tuple[Catalog, Roles]:
+class Memo:
+    """What has been made of rows that the next read may bring again: the very same list, then."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Rows, Any]] = {}
+
+    def once(self, kind: str, rows: Rows, make: Callable[[], _T]) -> _T:
+        known = self._known.get(kind)
+        if known is None or known[0] is not rows:
+            known = self._known[kind] = rows, make()
+        made: _T = known[1]
+        return made
+
+
+def build(raw: Raw, memo: Memo) -> tuple[Catalog, Roles]:
     """Everything that costs time and needs no connection; runs in a thread."""
     types = type_rows(raw)
     names = TypeNames(types, {(f[0], f[1]): f[2] for f in raw.formatted})
-    columns = _columns(raw, types, names)
+    columns = memo.once("columns", raw.builtin_attributes, lambda: _columns(raw.builtin_attributes, types, names))
+    columns = columns | _columns(raw.attributes, types, names)
     found = tuple(literals(raw))
     about = frozenset(o for x in found if x.data and x.catalog in _OF_TABLES for o in x.relations)
     relations = _relations(raw, columns, about | raw.unread)
     storage: dict[int, set[int]] = {}
     for table, part in raw.storage:
         storage.setdefault(table, set()).add(part)
-    functions = {f[0]: _function(f, raw.standard_bodies) for f in raw.functions}
+    functions = memo.once("functions", raw.builtin_functions, lambda: {f[0]: _function(f, {}) for f in raw.builtin_functions})
+    functions = functions | {f[0]: _function(f, raw.standard_bodies) for f in raw.functions}
     catalog = Catalog(
         database=raw.server[1],
-        version=_digest(raw),
+        version=_digest(raw, memo),
         server_version=raw.server[0],
         encoding=raw.server[2],
         relations=relations,
@@ -120,11 +148,11 @@ def type_rows(raw: Raw) -> dict[int, TypeRow]:
     }
 
 
-def _columns(raw: Raw, types: Mapping[int, TypeRow], names: TypeNames) -> dict[int, tuple[Column, ...]]:
+def _columns(rows: Rows, types: Mapping[int, TypeRow], names: TypeNames) -> dict[int, tuple[Column, ...]]:
     spelled: dict[tuple[int, int], tuple[str, str, str, str, bool]] = {}
     shared: dict[tuple[object, ...], Column] = {}  # partitions repeat their parent's columns
     out: dict[int, list[Column]] = {}
-    for a in raw.attributes:
+    for a in rows:
         key = tuple(a)[1:]
         column = shared.get(key)
         if column is None:
@@ -268,7 +296,7 @@ def _parts(row: TypeRow, types: Mapping[int, TypeRow], columns: Mapping[int, tup
     return tuple(dict.fromkeys(p for p in found if p))
 
 
-def _digest(raw: Raw) -> str:
+def _digest(raw: Raw, memo: Memo) -> str:
     """Equal content, equal digest; temporary objects of other sessions are no content."""
     digest = blake2b(digest_size=16)
     parts = (
@@ -297,10 +325,18 @@ def _digest(raw: Raw) -> str:
         raw.operators,
         raw.casts,
     )
+    for kind, rows in (("digest of columns", raw.builtin_attributes), ("digest of functions", raw.builtin_functions)):
+        digest.update(memo.once(kind, rows, partial(_digest_of, rows)))
     for rows in parts:
-        for start in range(0, len(rows) or 1, 500):  # in small steps: a long one would hold up the event loop's thread
-            digest.update(repr([tuple(r) for r in rows[start : start + 500]]).encode())
+        digest.update(_digest_of(rows))
     digest.update(repr(sorted(raw.unread)).encode())
     digest.update(repr(sorted(raw.standard_bodies.items(), key=lambda b: b[0])).encode())
     digest.update(repr(sorted((oid, v.sql) for oid, v in raw.views.items())).encode())
     return digest.hexdigest()
+
+
+def _digest_of(rows: Rows) -> bytes:
+    digest = blake2b(digest_size=16)
+    for start in range(0, len(rows), 500):  # in small steps: a long one would hold up the event loop's thread
+        digest.update(repr([tuple(r) for r in rows[start : start + 500]]).encode())
+    return digest.digest()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from proxy.control import queries
-from proxy.control.build import FIRST_USER_OID, Raw, Stamp, ViewText, build, type_rows
+from proxy.control.build import FIRST_USER_OID, Memo, Raw, Rows, Stamp, ViewText, build, type_rows
 from proxy.control.roles import Roles
 from proxy.control.texts import fetch_unlocked
 from proxy.control.types import modifier_pairs
@@ -46,17 +46,22 @@ class CatalogRead:
 
 
 class CatalogReader:
-    """Reads one database again and again; remembers view definitions, for when a view is locked."""
+    """Reads one database again and again.
+
+    Remembers view definitions, for when a view is locked, and the rows that take longest to read and seldom change.
+    """
 
     def __init__(self) -> None:
         self._views: Mapping[int, ViewText] = {}
         self._last: Catalog | None = None
+        self._rows: dict[str, tuple[tuple[str, ...], Rows]] = {}
+        self._memo = Memo()
 
     async def read(self, connection: asyncpg.Connection) -> CatalogRead:
         """Raises what asyncpg raises when the connection or the server fails."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             raw = await self._fetch(connection)
-        catalog, roles = await asyncio.to_thread(build, raw)
+        catalog, roles = await asyncio.to_thread(build, raw, self._memo)
         self._views, self._last = raw.views, catalog
         return CatalogRead(catalog, roles, raw.stamp, raw.incomplete)
 
@@ -69,12 +74,25 @@ class CatalogReader:
         raw.schemas = await fetch(queries.SCHEMAS)
         raw.extensions = await fetch(queries.EXTENSIONS)
         raw.relations = await fetch(queries.RELATIONS)
-        raw.attributes = await fetch(queries.ATTRIBUTES, [r[0] for r in raw.relations if r[3] not in ("i", "I")])
+        parts = raw.stamp.parts()
+
+        async def seldom(query: str, *catalogs: str, of: list[int] | None = None) -> Rows:
+            """The rows of the last read, if nothing has changed in the system catalogs that the query reads."""
+            now = tuple(parts[c] for c in catalogs)
+            known = self._rows.get(query)
+            if known is None or known[0] != now:
+                known = self._rows[query] = now, await (fetch(query) if of is None else fetch(query, of))
+            return known[1]
+
+        columned = [r[0] for r in raw.relations if r[3] not in ("i", "I")]
+        builtin = [oid for oid in columned if oid < FIRST_USER_OID]
+        raw.builtin_attributes = await seldom(queries.ATTRIBUTES, "builtin pg_attribute", "builtin pg_type", of=builtin)
+        raw.attributes = await fetch(queries.ATTRIBUTES, [oid for oid in columned if oid >= FIRST_USER_OID])
         raw.inherits = await fetch(queries.INHERITS)
         raw.foreign_keys = await fetch(queries.FOREIGN_KEYS)
         raw.checked_together = await fetch(queries.CHECKED_TOGETHER)
         raw.storage = await fetch(queries.STORAGE)
-        raw.bodies = await fetch(queries.BODIES)
+        raw.bodies = await seldom(queries.BODIES, "pg_proc", "pg_namespace", "pg_language", "pg_depend")
         raw.triggers = await fetch(queries.TRIGGERS)
         raw.trees = await fetch(queries.TREES)
         if server[0] >= 140000:
@@ -88,11 +106,13 @@ class CatalogReader:
         raw.domain_checks = await fetch(queries.DOMAIN_CHECKS)
         raw.comments = await fetch(queries.COMMENTS)
         raw.types = await fetch(queries.TYPES)
-        pairs = sorted(modifier_pairs(type_rows(raw), {(a[3], a[4]) for a in raw.attributes}))
+        pairs = sorted(modifier_pairs(type_rows(raw), {(a[3], a[4]) for a in (*raw.builtin_attributes, *raw.attributes)}))
         raw.formatted = await fetch(queries.FORMATTED_TYPES, [p[0] for p in pairs], [p[1] for p in pairs])
-        raw.functions = await fetch(queries.FUNCTIONS)
-        raw.operators = await fetch(queries.OPERATORS)
-        raw.casts = await fetch(queries.CASTS)
+        made = ("pg_namespace", "pg_language", "pg_extension", "pg_depend")
+        raw.builtin_functions = await seldom(queries.SYSTEM_FUNCTIONS, "builtin pg_proc", *made)
+        raw.functions = await seldom(queries.FUNCTIONS, "pg_proc", *made)
+        raw.operators = await seldom(queries.OPERATORS, "pg_operator", "pg_namespace")
+        raw.casts = await seldom(queries.CASTS, "pg_cast")
         raw.roles = await fetch(queries.ROLES)
         raw.memberships = await fetch(queries.MEMBERSHIPS)
         raw.search_paths = await fetch(queries.SEARCH_PATHS)
@@ -113,7 +133,7 @@ class CatalogReader:
         raw.incomplete |= bool(raw.unread)
 
     async def _fetch_bodies(self, connection: asyncpg.Connection, raw: Raw) -> None:
-        functions = [f[0] for f in raw.functions if f[0] >= FIRST_USER_OID and f[6] == "sql"]
+        functions = [f[0] for f in raw.functions if f[6] == "sql"]
         if raw.server[0] < 140000 or not functions:
             return
         rows, unread = await fetch_unlocked(connection, queries.STANDARD_BODIES, functions)
@@ -151,7 +171,7 @@ class CatalogReader:
 
 def _names(raw: Raw) -> dict[int, tuple[object, ...]]:
     columns: dict[int, list[tuple[int, str]]] = {}
-    for a in raw.attributes:
+    for a in (*raw.builtin_attributes, *raw.attributes):
         columns.setdefault(a[0], []).append((a[1], a[2]))
     return {r[0]: (r[1], r[2], tuple(columns.get(r[0], ()))) for r in raw.relations}
 

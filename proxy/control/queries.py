@@ -271,7 +271,7 @@ SELECT p.t, p.m, pg_catalog.format_type(p.t, p.m)
 FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) p (t, m)
 """
 
-FUNCTIONS = f"""
+_FUNCTIONS = f"""
 SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::text, (
          SELECT e.extname::text FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
          WHERE p.oid >= 16384 AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid
@@ -286,9 +286,11 @@ SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::
        p.pronargs, p.pronargdefaults, p.provariadic <> 0
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE {_LASTING}
-ORDER BY p.oid
-"""
+WHERE {_LASTING} AND p.oid"""
+
+SYSTEM_FUNCTIONS = f"{_FUNCTIONS} < 16384 ORDER BY p.oid"
+
+FUNCTIONS = f"{_FUNCTIONS} >= 16384 ORDER BY p.oid"
 
 STANDARD_BODIES = """
 SELECT p.oid, pg_catalog.pg_get_function_sqlbody(p.oid)
@@ -333,9 +335,13 @@ ORDER BY 1, 2, 3
 _STAMPED = (
     ("pg_namespace", "oid", ""),
     ("pg_class", "oid", "x.relpersistence <> 't' AND x.relkind <> 't'"),
-    ("pg_attribute", "attrelid, attnum", f"x.attnum > 0 AND x.attrelid NOT IN {_TEMPORARY}"),
-    ("pg_type", "oid", f"x.typnamespace NOT IN {_TEMP_SCHEMAS}"),
-    ("pg_proc", "oid", f"x.pronamespace NOT IN {_TEMP_SCHEMAS}"),
+    ("pg_attribute", "attrelid, attnum", "x.attnum > 0 AND x.attrelid < 16384"),
+    ("pg_attribute", "attrelid, attnum", f"x.attnum > 0 AND x.attrelid >= 16384 AND x.attrelid NOT IN {_TEMPORARY}"),
+    ("pg_type", "oid", "x.oid < 16384"),
+    ("pg_type", "oid", f"x.oid >= 16384 AND x.typnamespace NOT IN {_TEMP_SCHEMAS}"),
+    ("pg_proc", "oid", "x.oid < 16384"),
+    ("pg_proc", "oid", f"x.oid >= 16384 AND x.pronamespace NOT IN {_TEMP_SCHEMAS}"),
+    ("pg_language", "oid", ""),
     ("pg_inherits", "inhrelid, inhparent", f"x.inhrelid NOT IN {_TEMPORARY}"),
     ("pg_partitioned_table", "partrelid", ""),
     ("pg_rewrite", "oid", f"x.ev_class NOT IN {_TEMPORARY}"),
@@ -362,10 +368,13 @@ def _row_hash(table: str, key: str, where: str) -> str:
     """Sum of a 64-bit hash of (key, xmin) over the rows: any committed insert, update or delete changes it."""
     seed = " # ".join(f"(x.{column.strip()}::int8 << {32 >> i})" for i, column in enumerate(key.split(",")))
     return (
-        f"(SELECT pg_catalog.sum(pg_catalog.hashtextextended(x.xmin::text, {seed}))::text "
+        f"(SELECT coalesce(pg_catalog.sum(pg_catalog.hashtextextended(x.xmin::text, {seed})), 0)::text "
         f"FROM pg_catalog.{table} x{' WHERE ' + where if where else ''})"
     )
 
+
+STAMP_PARTS = tuple(f"builtin {table}" if "< 16384" in where else table for table, _, where in _STAMPED)
+"""What the parts of CATALOG_STAMP are about, in its order: builtin rows, which hardly ever change, have parts of their own."""
 
 CATALOG_STAMP = "pg_catalog.concat_ws(','," + ",\n".join(_row_hash(*table) for table in _STAMPED) + ")"
 

@@ -480,6 +480,50 @@ def test_locked_tables_do_not_hold_up_the_reading(server: TestServer, database: 
     asyncio.run(run())
 
 
+CHANGES = [
+    "CREATE TABLE a (x int DEFAULT 7, t text)",
+    "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1'",
+    "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1'",
+    "ALTER FUNCTION f(int) SECURITY DEFINER",
+    "CREATE FUNCTION g() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'",
+    "CREATE OPERATOR ~~> (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+    "CREATE TYPE pair AS (a int, b text)",
+    "CREATE FUNCTION to_pair(int) RETURNS pair LANGUAGE sql AS 'SELECT ROW($1, NULL)::pair'",
+    "CREATE CAST (int AS pair) WITH FUNCTION to_pair(int)",
+    "CREATE EXTENSION pg_trgm SCHEMA public",
+    "ALTER EXTENSION pg_trgm ADD FUNCTION f(int)",
+    "CREATE SCHEMA s; ALTER FUNCTION to_pair(int) SET SCHEMA s",
+    "ALTER SCHEMA s RENAME TO s2",
+    "ALTER FUNCTION pg_catalog.pg_ls_dir(text) COST 7; ALTER FUNCTION pg_catalog.lower(text) VOLATILE",
+    "ALTER LANGUAGE plpgsql RENAME TO pl",
+    "DROP CAST (int AS pair)",
+    "DROP EXTENSION pg_trgm CASCADE",
+    "DROP TABLE a",
+]
+
+
+def test_what_is_kept_from_the_last_read_is_what_a_new_reader_finds(server: TestServer, database: str) -> None:
+    async def run() -> None:
+        connection = await connect(target(server), database)
+        reader = CatalogReader()
+        try:
+            versions = [(await reader.read(connection)).catalog.version]
+            for change in CHANGES:
+                server.execute_sql(database, change)
+                kept = (await reader.read(connection)).catalog
+                fresh = (await CatalogReader().read(connection)).catalog
+                assert kept.version == fresh.version, change
+                assert kept.functions == fresh.functions, change
+                assert kept.relations == fresh.relations, change
+                assert (kept.operators, kept.casts, kept.types) == (fresh.operators, fresh.casts, fresh.types), change
+                versions.append(kept.version)
+            assert len(set(versions)) == len(versions)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
 def test_membership_is_what_the_server_calls_membership(server: TestServer, database: str) -> None:
     names = ["m_teller", "m_clerk", "m_lead", "m_none"]
     server.execute_sql(
