@@ -8,6 +8,10 @@ passes.
 The connection may break at any moment: databases are dropped WITH (FORCE) and created again under the same name. Then
 the next pass opens a new one, after a delay that doubles up to MAX_DELAY while that fails, or at once when somebody
 asks.
+
+PostgreSQL refuses DROP DATABASE, and CREATE DATABASE from a template, while anybody is connected (it waits five seconds for
+them to go). So the connection of a database that nobody uses is given up (`rest`) until somebody asks again; the last
+read is kept, and an unchanged stamp makes it good again.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ MIN_DELAY = 0.1
 MAX_DELAY = 1.0
 SPARE = 20
 """Unasked, look no more often than this many times the time a look takes: a huge catalog is not to keep the server busy."""
+LEAVE_TIMEOUT = 1.0
 MAX_REREADS = 3
 """How often one pass reads again because the catalog moved while it was being read."""
 
@@ -61,6 +66,8 @@ class DatabaseWatch:
         self._clock = clock
         self._pause = interval
         self._connection: asyncpg.Connection | None = None
+        self.resting = False
+        """The connection is given up, or about to be, until somebody asks."""
         self._reader = CatalogReader()
         self._wake = asyncio.Event()
         self._next: asyncio.Future[ControlUnavailable | None] = asyncio.get_running_loop().create_future()
@@ -78,10 +85,17 @@ class DatabaseWatch:
         """The catalog has probably changed just now: nothing is confirmed before the next pass."""
         self._doubted = self._clock()
 
+    def rest(self) -> None:
+        """Nobody uses the database: no passes and no connection before the next `refresh`. Idempotent."""
+        if not self.resting:
+            self.resting = True
+            self._wake.set()
+
     async def refresh(self) -> None:
         """Return when a pass that began after this call has succeeded; raise ControlUnavailable when it failed."""
         if self._task.done():
             raise ControlUnavailable(self.name, "closed")
+        self.resting = False
         self._wake.set()
         error = await asyncio.shield(self._next)
         if error is not None:
@@ -99,6 +113,10 @@ class DatabaseWatch:
         delay = MIN_DELAY
         while True:
             self._wake.clear()
+            if self.resting:
+                await self._leave()
+                await self._wake.wait()
+                continue
             waiting, self._next = self._next, asyncio.get_running_loop().create_future()
             error: ControlUnavailable | None = None
             try:
@@ -153,6 +171,13 @@ class DatabaseWatch:
             self.read = read
         self.read = replace(self.read, stamp=stamp if stamp.same_content(self.read.stamp) else self.read.stamp)
         self.checked = began
+
+    async def _leave(self) -> None:
+        """Disconnect in good order, so that the server's log has nothing to say about it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*FAILURES):
+                await connection.close(timeout=LEAVE_TIMEOUT)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -67,8 +67,10 @@ class Options:
     """Between two looks at a database or at the policy files."""
     max_stale: float = 30.0
     """How long a picture that cannot be confirmed may still be used."""
+    linger: float = 1.0
+    """How long the connection to a database outlives its last session; it would keep DROP DATABASE from working."""
     idle: float = 600.0
-    """A database that no session uses is let go after this; the connection would keep DROP DATABASE from working."""
+    """What is known about a database that no session uses is let go after this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ class ControlPlane:
         return True
 
     def status(self) -> tuple[DatabaseStatus, ...]:
+        """The databases that are being watched; those that no session uses are left alone."""
         return tuple(
             DatabaseStatus(
                 database=name,
@@ -256,6 +259,7 @@ class ControlPlane:
                 reason=served.watch.reason,
             )
             for name, served in self._served.items()
+            if not served.watch.resting
         )
 
     @property
@@ -368,13 +372,19 @@ class ControlPlane:
                 await self.reload()
             for name, served in list(self._served.items()):
                 self._note_usability(name, served)
-                unused = not served.pinned and not served.sessions
-                if unused and self._clock() - served.used > self._options.idle:
+                if served.pinned or served.sessions:
+                    continue
+                unused = self._clock() - served.used
+                if unused > self._options.linger:
+                    served.watch.rest()
+                if unused > self._options.idle:
                     del self._served[name]
                     await served.watch.close()
 
     def _note_usability(self, database: str, served: _Served) -> None:
         """Sessions look only when the epoch has moved, so going out of date has to move it."""
+        if served.watch.resting:
+            return
         usable = self._is_usable(served)
         if usable and not served.watch.reason:
             served.reported = ""

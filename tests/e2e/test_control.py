@@ -796,6 +796,41 @@ def test_a_database_nobody_uses_is_let_go(server: TestServer, people: str, polic
     play(script)
 
 
+def test_a_database_nobody_uses_can_be_dropped_and_used_again(server: TestServer, people: str, policy: Path) -> None:
+    """What is known of it stays: the picture serves again when its stamp has not changed."""
+    connected = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{people}' AND usename = '{CONTROL}'"
+
+    async def script() -> None:
+        async with plane_of(server, policy, options=Options(interval=0.05, linger=0.0)) as (plane, events):
+            await plane.attach(people)
+            first = view(plane, people)
+            for _ in range(2):
+                plane.detach(people)
+                await until(lambda: plane.status() == () and server.execute_sql("postgres", connected) == "0")
+                await plane.attach(people)
+                assert view(plane, people).profile is first.profile
+                assert [s.database for s in plane.status()] == [people]
+            assert events.count("catalog_loaded") == 1
+            assert not events.count("catalog_stale")
+            plane.detach(people)
+            await in_thread(lambda: server.execute_sql("postgres", f'DROP DATABASE "{people}"'))
+
+    play(script)
+
+
+def test_a_column_renamed_while_nobody_used_the_database_stays_protected(server: TestServer, people: str, policy: Path) -> None:
+    async def script() -> None:
+        async with plane_of(server, policy, options=Options(interval=0.05, linger=0.0)) as (plane, _):
+            await plane.attach(people)
+            plane.detach(people)
+            await until(lambda: plane.status() == ())
+            await in_thread(lambda: server.execute_sql(people, "ALTER TABLE people RENAME COLUMN phone TO tel"))
+            await plane.attach(people)
+            assert masked(view(plane, people)) == {"tel": Show.MASK}
+
+    play(script)
+
+
 def test_policy_changes_take_effect_and_bad_ones_do_not(server: TestServer, people: str, policy: Path) -> None:
     async def script() -> None:
         async with plane_of(server, policy) as (plane, events):

@@ -1,0 +1,1 @@
+"""The drivers' own test suites, run direct, through PgBouncer and through pgveil, and compared test by test."""
