@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from proxy.errors import InvalidAuthorization, PgveilError, ProtocolViolation
 from proxy.session.effects import Identity
-from proxy.wire.startup import LATEST, MAJOR, StartupError, StartupMessage, decode, encode, understood
+from proxy.wire.startup import LATEST, MAJOR, StartupError, StartupMessage, decode, encode, is_physical, understood
 
 _NAME_BYTES = 63
 """NAMEDATALEN - 1: the server cuts longer names, and what it would cut to is not for us to guess."""
@@ -42,8 +42,13 @@ class Arrival:
     """Protocol options that it does not get; None when it is told all that the client said."""
 
 
-def read_arrival(packet: bytes, peer: tuple[str, int], *, tls: bool, server_database: Callable[[str], str | None]) -> Arrival:
-    """Raises ProtocolViolation, UnsupportedProtocol, InvalidAuthorization or UnknownDatabase, as the server would."""
+def read_arrival(
+    packet: bytes, peer: tuple[str, int], *, tls: bool, server_database: Callable[[str], str | None], common_database: str
+) -> Arrival:
+    """`common_database` stands for the server as a whole, when the client asks for no database.
+
+    Raises ProtocolViolation, UnsupportedProtocol, InvalidAuthorization or UnknownDatabase, as the server would.
+    """
     try:
         message = decode(packet)
     except StartupError as error:
@@ -61,12 +66,13 @@ def read_arrival(packet: bytes, peer: tuple[str, int], *, tls: bool, server_data
     for kind, name in (("user", user), ("database", asked)):
         if len(name.encode("utf-8", "surrogateescape")) > _NAME_BYTES:
             raise InvalidAuthorization(f"{kind} name is longer than {_NAME_BYTES} bytes")
+    physical = is_physical(message.pairs)
     database = server_database(asked)
     if database is None:
         raise UnknownDatabase("this proxy does not serve the requested database")
     identity = Identity(
         user=user,
-        database=database,
+        database=common_database if physical else database,
         application_name=parameters.get("application_name", ""),
         client_address=peer[0],
         client_port=peer[1],

@@ -33,6 +33,7 @@ from proxy.session.machine import Session
 from proxy.transport import LINGER, WAITING, Link
 from proxy.upstream import Upstream, certificate_of, tune
 from proxy.wire.codec import encode_error
+from proxy.wire.startup import wants_replication
 from rewrite.plan import Refusal
 
 log = logging.getLogger("pgveil.server")
@@ -183,7 +184,13 @@ class Server:
         """Open a session; True when the link has taken the client's connection over."""
         if self.draining:
             raise ShuttingDown("the database system is shutting down")
-        arrival = read_arrival(greeting.packet, peer, tls=greeting.visitor.secure, server_database=self.config.server_database)
+        arrival = read_arrival(
+            greeting.packet,
+            peer,
+            tls=greeting.visitor.secure,
+            server_database=self.config.server_database,
+            common_database=self.config.control.database,
+        )
         sid = secrets.token_hex(8)
         audit = self.evidence.session(sid, arrival.identity)
         self._sessions += 1
@@ -248,7 +255,10 @@ class Server:
         try:
             await self.control.attach(identity.database)
             link.attached = True
-            refusal = startup_refusal(identity, self.control.current(identity, time.time()))
+            masked = self.control.current(identity, time.time()).profile.masked
+            if wants_replication(identity.startup):
+                masked = masked or await self.control.is_masked_anywhere(identity, time.time())
+            refusal = startup_refusal(identity, masked)
             if refusal is not None:
                 raise StartupRefused(refusal)
         except PgveilError as error:

@@ -17,13 +17,14 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from policies.model import Profile
+from proxy.control import queries
 from proxy.control.catalog import CatalogRead
-from proxy.control.connection import Target
+from proxy.control.connection import FAILURES, Target, connect
 from proxy.control.database import DatabaseWatch
 from proxy.control.errors import ControlUnavailable
 from proxy.control.policy import PolicyFiles
@@ -202,6 +203,28 @@ class ControlPlane:
         if served is not None:
             served.sessions = max(0, served.sessions - 1)
             served.used = self._clock()
+
+    async def is_masked_anywhere(self, identity: Identity, now: float) -> bool:
+        """Whether the login sees anything masked in any database of the server. Raises ControlUnavailable where that is not known.
+
+        The identity's own database must be attached.
+        """
+        try:
+            connection = await connect(self._target, identity.database)
+            try:
+                names = await connection.fetch(queries.DATABASES)
+            finally:
+                await connection.close(timeout=1.0)
+        except FAILURES as problem:
+            raise ControlUnavailable(identity.database, type(problem).__name__) from problem
+        for (database,) in names:
+            await self.attach(database)
+            try:
+                if self.current(replace(identity, database=database), now).profile.masked:
+                    return True
+            finally:
+                self.detach(database)
+        return False
 
     def doubt(self, database: str) -> None:
         """DDL has passed: no view of the database is confirmed before the next look."""

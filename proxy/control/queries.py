@@ -390,6 +390,8 @@ ROLES_STAMP = """pg_catalog.concat_ws(',',
    FROM pg_catalog.pg_db_role_setting s),
   (SELECT d.datdba::text FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))"""
 
+DATABASES = "SELECT d.datname::text FROM pg_catalog.pg_database d WHERE d.datallowconn ORDER BY d.datname"
+
 SNAPSHOT = "SELECT CAST(pg_catalog.pg_current_snapshot() AS pg_catalog.text)"
 """As long as it stays the same, no transaction has ended, and nothing can have changed. Far cheaper than STAMP."""
 

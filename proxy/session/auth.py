@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session.effects import Identity, View
+from proxy.session.effects import Identity
 from proxy.wire import codec, startup
 from rewrite.plan import Refusal
 
@@ -57,9 +57,13 @@ def is_question(body: bytes) -> bool:
     return codec.decode_authentication(body)[0] not in (codec.AUTH_OK, codec.AUTH_SASL_FINAL)
 
 
-def startup_refusal(identity: Identity, view: View) -> Refusal | None:
-    """Why this login may not even start a session; to be asked before the start-up packet goes upstream."""
-    if view.profile.masked and startup.wants_replication(identity.startup):
+def startup_refusal(identity: Identity, masked: bool) -> Refusal | None:
+    """Why this login may not even start a session. `masked`: something is, for replication in any database of the server.
+
+    Every walsender, also one that is connected to a database, can send the files of all databases (BASE_BACKUP, physical
+    START_REPLICATION).
+    """
+    if masked and startup.wants_replication(identity.startup):
         return Refusal(
             "42501",
             "replication is not allowed for a login that sees masked data",

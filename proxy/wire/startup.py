@@ -165,6 +165,11 @@ def wants_replication(pairs: tuple[tuple[str, str], ...]) -> bool:
     return any(key == "replication" and not _is_false(value.lower()) for key, value in pairs)
 
 
+def is_physical(pairs: tuple[tuple[str, str], ...]) -> bool:
+    """A walsender that is connected to no database: the name that the client gave means nothing (libpq gives `replication`)."""
+    return wants_replication(pairs) and not any(key == "replication" and value == "database" for key, value in pairs)
+
+
 def _is_false(value: str) -> bool:
     """As parse_bool() of the server: unique prefixes will do."""
     return bool(value) and ("false".startswith(value) or "no".startswith(value) or value in ("0", "of", "off"))

@@ -182,12 +182,12 @@ def test_a_bind_waits_too_and_clear_sessions_do_not() -> None:
 
 def test_replication() -> None:
     walsender = replace(scripted.IDENTITY, startup=(("user", "ana"), ("replication", "database")))
-    masked, clear = scripted.ScriptedAuthority("masked"), scripted.ScriptedAuthority("clear")
-    refusal = auth.startup_refusal(walsender, masked.current(walsender, 0))
+    clear = scripted.ScriptedAuthority("clear")
+    refusal = auth.startup_refusal(walsender, masked=True)
     assert refusal is not None
     assert refusal.sqlstate == "42501"
-    assert auth.startup_refusal(scripted.IDENTITY, masked.current(walsender, 0)) is None
-    assert auth.startup_refusal(walsender, clear.current(walsender, 0)) is None
+    assert auth.startup_refusal(scripted.IDENTITY, masked=True) is None
+    assert auth.startup_refusal(walsender, masked=False) is None
     session = Session(walsender, clear, scripted.ListedAudit(), scripted.OPTIONS)
     early = codec.encode_query(b"IDENTIFY_SYSTEM") + b"Q\0"
     session.client_data(early)

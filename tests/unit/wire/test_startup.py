@@ -78,6 +78,12 @@ def test_replication(value: str) -> None:
     assert startup.wants_replication((("replication", value), ("replication", "false")))
 
 
+def test_a_walsender_without_a_database() -> None:
+    assert startup.is_physical((("database", "replication"), ("replication", "true")))
+    assert not startup.is_physical((("database", "bank"), ("replication", "database")))
+    assert not startup.is_physical((("database", "bank"),))
+
+
 @pytest.mark.parametrize("value", ["false", "off", "no", "0", "F", "n"])
 def test_no_replication(value: str) -> None:
     assert not startup.wants_replication((("user", "ana"), ("replication", value)))
