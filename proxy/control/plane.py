@@ -205,7 +205,7 @@ class ControlPlane:
             served.used = self._clock()
 
     async def is_masked_anywhere(self, identity: Identity, now: float) -> bool:
-        """Whether the login sees anything masked in any database of the server. Raises ControlUnavailable where that is not known.
+        """Whether the login sees anything masked in any database of the server. Raises ControlUnavailable where it is not known.
 
         The identity's own database must be attached.
         """

@@ -6,7 +6,6 @@ A walsender reads the files of the whole server, whichever database its client n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from psycopg import pq
@@ -56,7 +55,9 @@ def test_who_sees_everything_may_replicate(proxy: ProxyProcess, database: str, r
 def test_who_sees_something_masked_anywhere_may_not(proxy: ProxyProcess, database: str, replication: str) -> None:
     status, error = ask(proxy, "repl_masked", database, replication, b"IDENTIFY_SYSTEM")
     assert status == "refused"
-    expected = b'database "replication" does not exist' if (database, replication) == ("replication", "database") else b"not allowed"
+    expected = (
+        b'database "replication" does not exist' if (database, replication) == ("replication", "database") else b"not allowed"
+    )
     assert expected in error
 
 

@@ -66,7 +66,10 @@ def _compare(installed: Installed, ways: list[Way], template: Path, home: Path, 
         shutil.rmtree(place / "data", ignore_errors=True)
         results.setdefault(way, []).append(run)
         took = time.monotonic() - before
-        print(f"{installed.suite.name} {installed.version} {way.value}: {len(outcomes.passed(run))} of {len(run)}, {took:.0f} s", flush=True)
+        print(
+            f"{installed.suite.name} {installed.version} {way.value}: {len(outcomes.passed(run))} of {len(run)}, {took:.0f} s",
+            flush=True,
+        )
 
     for way in (Way.DIRECT, *ways):
         play(way, only)

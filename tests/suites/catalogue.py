@@ -1,7 +1,7 @@
 """The suites: where each comes from, what it needs, how it is run. What is left out of them is in `deselected.yaml`.
 
-`{host}`, `{port}`, `{user}`, `{database}` and `{version}` stand for the server of the way and the version of the tests. Every suite logs in
-as a superuser over TCP, without a password and without TLS, whichever way it takes.
+`{host}`, `{port}`, `{user}`, `{database}` and `{version}` stand for the server of the way and the version of the tests. Every
+suite logs in as a superuser over TCP, without a password and without TLS, whichever way it takes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What became of each test, and what the ways have to say to each other.
 
-A test counts where it passes direct every time it is run. A way that fails it at first gets it run again, together with its module
-and with the direct way: what passes then has only been unlucky, and what fails direct then is flaky and counts nowhere.
+A test counts where it passes direct every time it is run. A way that fails it at first gets it run again, together with its
+module and with the direct way: what passes then has only been unlucky, and what fails direct then is flaky and counts nowhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """pytest plugin that is loaded into a driver's own test run: chooses the tests and writes down how each one ended.
 
-Runs in the driver's virtual environment, so it imports nothing of pgveil. SUITES_SELECTION names a JSON file
-{"skip": [pattern or "mark:name"], "only": [module] or null}; SUITES_RECORD a file that gets one JSON line when a test begins and one when it has
-ended. A test that has begun and not ended took the process down with it.
+Runs in the driver's virtual environment, so it imports nothing of pgveil. SUITES_SELECTION names a JSON
+file {"skip": [pattern or "mark:name"], "only": [module] or null}; SUITES_RECORD a file that gets one JSON line when a test
+begins and one when it has ended. A test that has begun and not ended took the process down with it.
 """
 
 from __future__ import annotations
