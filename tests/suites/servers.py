@@ -1,5 +1,5 @@
-"""The four ways to one PostgreSQL: direct, through PgBouncer in session mode, and through pgveil with nothing masked for the login
-or with a table masked that no test names.
+"""The four ways to one PostgreSQL: direct, through PgBouncer in session mode, and through pgveil with nothing masked for the
+login or with a table masked that no test names.
 
 Every run of a suite gets a new server, a copy of the same data directory, so that nothing a run leaves behind meets the next.
 """
