@@ -123,7 +123,7 @@ class Link:
             else:
                 self.client.write(out)
                 out.clear()
-                self._whole = not session.server.inside
+                self._whole = session.whole
         if session.held != self.held:
             self._set_held(session.held)
         if session.wants_catalog or session.ddl:
@@ -139,7 +139,7 @@ class Link:
         session.evidence = False
         self.client.write(session.to_client)
         session.to_client.clear()
-        self._whole = not session.server.inside
+        self._whole = session.whole
         if session.close:
             self.close()
 
@@ -211,6 +211,15 @@ class Link:
             if self._linger is not None:
                 self._linger.cancel()
             self.keeper.on_closed(self)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave no circle of references: a session's memory, TLS state above all, is freed now and not when the collector of
+        circles comes by, which is seldom."""
+        self._linger = None
+        for side in (self.client, self.server):
+            side.transport = None
+            del side.link
 
 
 class _Side(asyncio.Protocol):

@@ -85,9 +85,14 @@ class Session(State):
         )
 
     @property
+    def whole(self) -> bool:
+        """What the client has got or will get by `to_client` ends with a whole message."""
+        return not self.server.inside or bool(self.unfinished)
+
+    @property
     def buffered(self) -> int:
         """Bytes kept in memory: incomplete messages and held input."""
-        return self.client.held + self.server.held + self.backlog_size + len(self.probe_answer)
+        return self.client.held + self.server.held + self.backlog_size + len(self.probe_answer) + sum(map(len, self.unfinished))
 
     def client_data(self, data: bytes) -> None:
         if self.close or self.leaving or not data:
@@ -115,6 +120,9 @@ class Session(State):
         scan = self.server
         dispatch = backend.dispatch
         try:
+            if self.unfinished and scan.rest <= len(data):
+                self.to_client.extend(self.unfinished)
+                self.unfinished.clear()
             scan.feed(data)
             self.server_mark = 0
             if self.phase == st.AUTHENTICATING:

@@ -112,6 +112,8 @@ class State:
         self.server = Scanner(SERVER_CLASSES, {tags.ERROR_RESPONSE: 16 * MIB, tags.NOTICE_RESPONSE: 16 * MIB}, MIB)
         self.client_mark = 0
         self.server_mark = 0
+        self.unfinished: list[bytes] = []
+        """A row or piece of copy data that the server has not finished, and that the client has got nothing of."""
         self.backlog: list[bytes] = []
         self.backlog_size = 0
         self.unread: Unread | None = None
@@ -253,12 +255,23 @@ class State:
         self.to_client.append(data)
 
     def flush_server(self) -> None:
+        """Relay what has not been muted. A short message that is not whole yet is kept back: if the server dies over it, the
+        client can still be told, where it could not within a message."""
         scan = self.server
         mark, end = self.server_mark, scan.end
         if end > mark:
             buf = scan.buf
+            self.server_mark = end
+            if scan.inside:
+                if self.unfinished:
+                    self.unfinished.append(buf[mark:end])
+                    return
+                if scan.began >= mark:
+                    self.unfinished.append(buf[scan.began : end])
+                    end = scan.began
+                    if end == mark:
+                        return
             self.to_client.append(buf if mark == 0 and end == len(buf) else buf[mark:end])
-        self.server_mark = end
 
     @property
     def between(self) -> bool:
@@ -466,7 +479,7 @@ class State:
         if self.close:
             return
         self.close = True
-        if refusal is not None and not self.server.inside:
+        if refusal is not None and (self.unfinished or not self.server.inside):
             self.to_client.append(poison.error(refusal, self.codec, b"FATAL"))
         if not (server_gone or self.leaving or self.torn or self.client.inside or self.phase == AUTHENTICATING):
             self.to_server.append(codec.TERMINATE)
@@ -475,6 +488,7 @@ class State:
             self.abandon(entry, state)
         self.queue.clear()
         self.held = self.wants_catalog = False
+        self.unfinished.clear()
         self.backlog.clear()
         self.backlog_size = 0
         self.client.release()

@@ -29,6 +29,8 @@ TEXT: Final = 4
 
 HEAD: Final = 4096
 """Bytes of a HEAD message that are reported at once, at least; enough for two names."""
+SHORT: Final = 0x10000
+"""Messages up to this size can be given to the other side whole or not at all, at little cost."""
 MAX_MESSAGE: Final = 0x40000003
 """Length word of the longest message that PostgreSQL sends or takes (a body of 1 GB - 1)."""
 HEADER: Final = 5
@@ -49,7 +51,7 @@ class ScanError(Exception):
 
 class Scanner:
     __slots__ = (
-        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash", "body", "buf", "count", "end", "large", "start",
+        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash", "began", "body", "buf", "count", "end", "large", "start",
     )  # fmt: skip
 
     def __init__(self, classes: bytes, limits: dict[int, int], limit: int) -> None:
@@ -67,6 +69,8 @@ class Scanner:
         self.end: int = 0
         self.count: int = 0
         self.large: bool = False
+        self.began: int = -1
+        """Where in `buf` the RELAY message begins whose end has not come yet, if it is a `SHORT` one."""
 
     @property
     def held(self) -> int:
@@ -77,6 +81,11 @@ class Scanner:
     def inside(self) -> bool:
         """The stream stands inside a message of which some bytes have already been reported."""
         return self._rest > 0
+
+    @property
+    def rest(self) -> int:
+        """Bytes of that message which are still to come."""
+        return self._rest
 
     def feed(self, data: bytes) -> None:
         """Give the next chunk. All of the chunk before must have been scanned (`next()` answered 0)."""
@@ -91,6 +100,7 @@ class Scanner:
         self.buf = data
         self._size = len(data)
         self.start = self.body = self.end = 0
+        self.began = -1
 
     def rewind(self) -> None:
         """Make `next()` report the last event again; it must not have been a run or a piece."""
@@ -146,6 +156,7 @@ class Scanner:
             kind = self._classes[tag]
             if kind != RELAY:
                 return self._whole(tag, kind, pos, size)
+        length = 0
         last = size - HEADER
         while pos <= last:
             found, length = _header(buf, pos)
@@ -158,6 +169,8 @@ class Scanner:
         if pos > size:
             self._rest = pos - size
             self._rest_tag = tag
+            if length < SHORT:
+                self.began = pos - length - 1
             pos = size
         self.count = count
         self.end = pos

@@ -74,14 +74,44 @@ def test_a_large_bind_is_forwarded_in_pieces_and_dropped_in_pieces_when_refused(
     assert b"".join(session.to_server) == codec.encode_bind(codec.Bind(b"", b"pgveil.refused")) + codec.SYNC
 
 
-def test_no_error_is_put_into_the_middle_of_a_message() -> None:
+def test_no_error_is_put_into_the_middle_of_a_long_message() -> None:
     session = ready()
     session.client_data(codec.encode_query(b"select 1"))
-    session.server_data(codec.encode_row_description([FIELD]) + codec.encode_data_row([bytes(100)])[:50])
+    session.server_data(codec.encode_row_description([FIELD]) + codec.encode_data_row([bytes(100_000)])[:50])
     session.to_client.clear()
     session.refuse("57P01", "terminating connection due to administrator command")
     assert session.close
     assert session.to_client == []
+
+
+@pytest.mark.parametrize("size", [1, 3, 200])
+def test_a_row_the_server_dies_over_is_not_begun_so_that_the_client_can_be_told(size: int) -> None:
+    row = codec.encode_data_row([bytes(100)])
+    whole = codec.encode_row_description([FIELD]) + row + row
+    session = ready()
+    session.client_data(codec.encode_query(b"select 1"))
+    cut = (whole + row)[:-1]
+    for at in range(0, len(cut), size):
+        session.server_data(cut[at : at + size])
+    assert session.whole
+    session.server_eof()
+    out = b"".join(session.to_client)
+    assert out.startswith(whole + b"E")
+    assert b"08006" in out
+    assert session.buffered == 0
+
+
+@pytest.mark.parametrize("size", [1, 50, 1 << 16, 1 << 20])
+def test_rows_that_come_in_pieces_are_relayed_as_they_are(size: int) -> None:
+    rows = b"".join(codec.encode_data_row([bytes([n % 256]) * (n * 997 % 5000)]) for n in range(60))
+    rows += codec.encode_data_row([bytes(300_000)]) + codec.encode_data_row([b"end"])
+    stream = codec.encode_row_description([FIELD]) + rows
+    session = ready()
+    session.client_data(codec.encode_query(b"select 1"))
+    for at in range(0, len(stream), size):
+        session.server_data(stream[at : at + size])
+        assert session.buffered <= 1 << 16
+    assert b"".join(session.to_client) == stream
 
 
 def test_held_input_is_capped() -> None:
