@@ -14,12 +14,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.document import DocumentError, Entry, Section, read_document
+from proxy.admission import Ceilings, Rate
 from proxy.errors import ConfigError
+from proxy.sockets import TcpSettings
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
-SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "databases", "workers")
+SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "tcp", "databases", "workers")
 MAX_WORKERS = 256
-LIMITS = ("connections", "login_timeout", "idle_timeout", "drain_timeout")
+LIMITS = (
+    "connections",
+    "connections_per_user",
+    "connections_per_address",
+    "connections_per_database",
+    "connection_rate",
+    "failed_logins",
+    "failed_logins_per_address",
+    "login_timeout",
+    "idle_timeout",
+    "write_timeout",
+    "drain_timeout",
+    "hang_timeout",
+)
+TCP = ("keepalive", "keepalive_interval", "keepalive_count", "user_timeout")
+_RATE = re.compile(r"([1-9][0-9]{0,5})/(s|m|h)")
+_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -63,11 +81,21 @@ AUDIT_TEXTS = ("redacted", "none")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    connections: int = 500
+    """Of one process. 0: none."""
+
+    ceilings: Ceilings = field(default_factory=Ceilings)
     login_timeout: float = 60.0
     idle_timeout: float = 0.0
-    """Seconds a session may stay idle outside a transaction; 0: for ever."""
+    """Seconds a session may stay idle outside a transaction."""
+    write_timeout: float = 0.0
+    """Seconds a client may take nothing of what waits for it."""
     drain_timeout: float = 30.0
+    hang_timeout: float = 30.0
+    """Seconds a worker may say nothing to its parent."""
+
+    @property
+    def connections(self) -> int:
+        return self.ceilings.connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +109,7 @@ class Config:
     tls: ClientTls | None = None
     http: Listen | None = None
     limits: Limits = field(default_factory=Limits)
+    tcp: TcpSettings = field(default_factory=TcpSettings)
     workers: int = 1
     """Processes that share the port."""
     databases: Mapping[str, str] | None = None
@@ -121,6 +150,7 @@ class _Reader:
             tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "mode"))),
             http=self.http(top, workers),
             limits=self.limits(top.section("limits", LIMITS)),
+            tcp=self.tcp(top.section("tcp", TCP)),
             databases=self.databases(top.get("databases")),
         )
 
@@ -232,10 +262,31 @@ class _Reader:
         if section is None:
             return defaults
         return Limits(
-            connections=section.int("connections", defaults.connections, 1, 1_000_000),
+            ceilings=Ceilings(
+                connections=section.int("connections", defaults.connections, 1, 1_000_000),
+                per_user=section.int("connections_per_user", 0, 0, 1_000_000),
+                per_address=section.int("connections_per_address", 0, 0, 1_000_000),
+                per_database=section.int("connections_per_database", 0, 0, 1_000_000),
+                arrivals=_rate(section, "connection_rate"),
+                failures=_rate(section, "failed_logins"),
+                address_failures=_rate(section, "failed_logins_per_address"),
+            ),
             login_timeout=_positive(section, "login_timeout", defaults.login_timeout),
             idle_timeout=section.duration("idle_timeout", defaults.idle_timeout),
+            write_timeout=section.duration("write_timeout", defaults.write_timeout),
             drain_timeout=section.duration("drain_timeout", defaults.drain_timeout),
+            hang_timeout=section.duration("hang_timeout", defaults.hang_timeout),
+        )
+
+    def tcp(self, section: Section | None) -> TcpSettings:
+        defaults = TcpSettings()
+        if section is None:
+            return defaults
+        return TcpSettings(
+            keepalive=_positive(section, "keepalive", defaults.keepalive),
+            keepalive_interval=_positive(section, "keepalive_interval", defaults.keepalive_interval),
+            keepalive_count=section.int("keepalive_count", defaults.keepalive_count, 1, 127),
+            user_timeout=section.duration("user_timeout", defaults.user_timeout),
         )
 
     def databases(self, entry: Entry | None) -> Mapping[str, str] | None:
@@ -274,3 +325,14 @@ def _positive(section: Section, key: str, default: float) -> float:
     if value <= 0:
         raise section.entries[key].wrong("a duration above zero")
     return value
+
+
+def _rate(section: Section, key: str) -> Rate | None:
+    """`20/s`, `100/m`, `1000/h`."""
+    entry = section.get(key)
+    if entry is None:
+        return None
+    found = _RATE.fullmatch(entry.text())
+    if found is None:
+        raise entry.wrong("a number per second, minute or hour, such as 20/s, 100/m or 1000/h")
+    return Rate(int(found[1]), _PERIODS[found[2]])

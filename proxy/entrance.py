@@ -34,11 +34,13 @@ class Stage(enum.Enum):
 class Entrance:
     """Feed the server's bytes; what comes back may go to the session at once."""
 
-    __slots__ = ("_buffer", "kept", "stage")
+    __slots__ = ("_buffer", "kept", "refused", "stage")
 
     def __init__(self) -> None:
         self.stage = Stage.ASKED
         self.kept = b""
+        self.refused = ""
+        """SQLSTATE with which the server has said no."""
         self._buffer = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -48,6 +50,8 @@ class Entrance:
         self._buffer += data
         passed: list[bytes] = []
         while self.stage in (Stage.ASKED, Stage.ADMITTED) and (message := self._next()):
+            if message[0] == _ERROR:
+                self.refused = _sqlstate(message)
             if self.stage is Stage.ASKED and not _is_ok(message):
                 passed.append(message)
                 continue
@@ -90,3 +94,9 @@ class Entrance:
 
 def _is_ok(message: bytes) -> bool:
     return message[0] == _AUTHENTICATION and message[5:9] == _OK
+
+
+def _sqlstate(message: bytes) -> str:
+    """Of an ErrorResponse; XX000 when it names none."""
+    found = next((field for field in message[5:].split(b"\0") if field[:1] == b"C"), b"CXX000")
+    return found[1:].decode("ascii", "replace")[:5]

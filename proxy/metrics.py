@@ -41,6 +41,9 @@ class Metrics:
     def __init__(self, read: Callable[[], Readings]) -> None:
         self.registry = CollectorRegistry()
         self.logins = Counter("pgveil_logins", "Connections by how far they got", ["result"], registry=self.registry)
+        self.turned_away = Counter(
+            "pgveil_turned_away", "Clients turned away, by the limit that did it", ["limit"], registry=self.registry
+        )
         self.cancels = Counter("pgveil_cancel_requests", "Cancel requests forwarded", registry=self.registry)
         self.reloads = Counter("pgveil_policy_reloads", "Policy reloads by result", ["result"], registry=self.registry)
         self.plan_seconds = Histogram(

@@ -193,3 +193,13 @@ async def _refuse(visitor: Visitor, error: PgveilError) -> None:
             await visitor.send(error_response(error))
     except (OSError, TimeoutError):
         return
+
+
+def error_response(error: PgveilError) -> bytes:
+    """The FATAL ErrorResponse that a client without a session gets; before protocol 3 it was a letter and a line."""
+    if error.untagged:
+        return b"EFATAL:  " + error.message.encode() + b"\n\0"
+    fields = [("S", b"FATAL"), ("V", b"FATAL"), ("C", error.sqlstate.encode()), ("M", error.message.encode())]
+    if error.hint:
+        fields.append(("H", error.hint.encode()))
+    return encode_error(tuple(fields))

@@ -1,51 +1,46 @@
-"""The listener and its sessions: who comes in, what becomes of them, and how they are sent home.
+"""The sessions of one process: how they begin, what becomes of them, and how they are sent home.
 
 One `Server` is one event loop's worth of proxy. It owns no process-wide resource: the audit writer, the control plane and
-the metrics are handed in, so that several workers can share a port (SO_REUSEPORT), each with its own. It is long because one
-session's way in and out, every early end of it included, is told in one place.
+the metrics are handed in, so that several workers can share a port (SO_REUSEPORT), each with its own. Clients come from
+`reception`, `admission` counts them, `sweep` looks for those that take too long.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import secrets
-import socket
 import time
 from collections.abc import Coroutine
 from typing import Any
 
+from proxy.admission import Admission, TurnedAway
 from proxy.arrival import Arrival, read_arrival
 from proxy.aside import Aside
 from proxy.config import Config
 from proxy.control.plane import ControlPlane
-from proxy.errors import PgveilError, ShuttingDown, TooManyConnections
+from proxy.errors import PgveilError, ShuttingDown
 from proxy.evidence import Evidence
-from proxy.greeting import Door, Greeting, Visitor
-from proxy.listen import bind, port_of
-from proxy.listen import start as listen
+from proxy.greeting import Door, Greeting
 from proxy.logs import event
 from proxy.metrics import Metrics
+from proxy.reception import SPARE_SOCKETS, Reception, error_response
 from proxy.session.auth import startup_refusal
 from proxy.session.effects import SessionOptions
 from proxy.session.machine import Session
-from proxy.transport import LINGER, WAITING, Link
-from proxy.upstream import Upstream, certificate_of, tune
-from proxy.wire.codec import encode_error
+from proxy.sweep import Sweep
+from proxy.transport import WAITING, Link
+from proxy.upstream import Upstream, certificate_of
 from proxy.wire.startup import wants_replication
 from rewrite.plan import Refusal
 
 log = logging.getLogger("pgveil.server")
 
 ADMIN_SHUTDOWN = ("57P01", "terminating connection due to administrator command")
-IDLE_TIMEOUT = ("57P05", "terminating connection due to idle-session timeout")
 REFRESH_TRIES = 5
 LOOK_DELAY = 0.2
 """Seconds between DDL of a clear session and the next look at the catalog that nobody waits for."""
 CANCELS_AT_ONCE = 64
-SPARE_SOCKETS = 200
-"""Sockets beyond the limit of sessions: clients at the door, cancel requests."""
 
 
 class StartupRefused(PgveilError):
@@ -73,11 +68,10 @@ class Server:
         self.draining = False
         self.finished_bytes = [0, 0]
         """From clients and from the server, of links that are closed."""
-        self._sockets: list[socket.socket] = []
-        self._visits: set[asyncio.Task[None]] = set()
+        self.admission = Admission(config.limits.ceilings)
+        self._reception = Reception(door, self._receive, metrics, config.tcp, config.limits.login_timeout, self._has_room)
         self._chores: set[asyncio.Task[None]] = set()
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
-        self._sessions = 0
         self._waiting: list[Link] = []
         self._looks: set[str] = set()
         """Databases whose catalog will be read in a moment."""
@@ -85,91 +79,24 @@ class Server:
 
     @property
     def listening(self) -> bool:
-        return bool(self._sockets)
+        return self._reception.listening
 
     def listen(self, host: str, port: int, *, share: bool = False) -> int:
         """Listen on every address of the host; returns the port. `share`: other processes may, too. Raises OSError."""
-        sockets = bind(host, port, share=share)
-        try:
-            listen(sockets)
-        except BaseException:
-            for sock in sockets:
-                sock.close()
-            raise
-        self._sockets = sockets
-        for sock in sockets:
-            asyncio.get_running_loop().add_reader(sock.fileno(), self._accept, sock)
-        self._chore(self._sweep())
-        return port_of(sockets)
+        port = self._reception.listen(host, port, share=share)
+        self._chore(Sweep(self.config.limits, self.metrics, self._end).run(self.links.items))
+        return port
 
-    def stop_listening(self) -> None:
-        sockets, self._sockets = self._sockets, []
-        for sock in sockets:
-            asyncio.get_running_loop().remove_reader(sock.fileno())
-            sock.close()
+    def _has_room(self, visits: int) -> bool:
+        return visits + len(self.links) < self.config.limits.connections + SPARE_SOCKETS
 
     # Arrivals.
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(64):
-            try:
-                sock, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    event(log, "accept_failed", logging.ERROR, reason=error.strerror)
-                    self._rest(listener)
-                return
-            if len(self._visits) + len(self.links) >= self.config.limits.connections + SPARE_SOCKETS:
-                sock.close()
-                self.metrics.logins.labels("overflow").inc()
-                continue
-            tune(sock)
-            task = asyncio.get_running_loop().create_task(self._visit(sock, (address[0], address[1])))
-            self._visits.add(task)
-            task.add_done_callback(self._visits.discard)
-
-    def _rest(self, listener: socket.socket) -> None:
-        """Out of file descriptors: look again in a moment instead of spinning."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(listener.fileno())
-
-        def again() -> None:
-            if listener in self._sockets:
-                loop.add_reader(listener.fileno(), self._accept, listener)
-
-        loop.call_later(0.5, again)
-
-    async def _visit(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        """One client from its first byte to a running session, or to the door."""
-        at_door: list[Visitor] = []
-        admitted = False
-        try:
-            async with asyncio.timeout(self.config.limits.login_timeout):
-                greeting = await self.door.receive(sock, at_door.append)
-                if greeting.is_cancel:
-                    await self._cancel(greeting.packet)
-                else:
-                    admitted = await self._begin(greeting, peer)
-        except TimeoutError:
-            self.metrics.logins.labels("timeout").inc()
-        except PgveilError as error:
-            self.metrics.logins.labels("refused").inc()
-            event(log, "login_refused", sqlstate=error.sqlstate, reason=error.message, client=peer[0])
-            await _refuse(at_door[-1], error)
-        except OSError as error:
-            self.metrics.logins.labels("left").inc()
-            event(log, "client_left", logging.DEBUG, reason=type(error).__name__, client=peer[0])
-        except Exception:
-            self.metrics.logins.labels("failed").inc()
-            log.exception("unexpected failure of an arrival")
-            await _refuse(at_door[-1], PgveilError("internal error of the proxy"))
-        finally:
-            if not admitted:
-                if at_door:
-                    at_door[-1].close()
-                sock.close()
+    async def _receive(self, greeting: Greeting, peer: tuple[str, int]) -> bool:
+        if greeting.is_cancel:
+            await self._cancel(greeting.packet)
+            return False
+        return await self._begin(greeting, peer)
 
     async def _cancel(self, packet: bytes) -> None:
         """Hand a cancel request on as it came. The client is told nothing, as by PostgreSQL: it only sees us hang up."""
@@ -191,28 +118,29 @@ class Server:
             server_database=self.config.server_database,
             common_database=self.config.control.database,
         )
+        identity = arrival.identity
         sid = secrets.token_hex(8)
-        audit = self.evidence.session(sid, arrival.identity)
-        self._sessions += 1
-        joined = False
+        audit = self.evidence.session(sid, identity)
         try:
-            if self._sessions > self.config.limits.connections:
-                raise TooManyConnections("sorry, too many clients already")
-            session = Session(arrival.identity, self.control, audit, SessionOptions(sid=sid))
-            session.version, session.withheld = arrival.version, arrival.withheld
-            link = Link(session, self, audit)
-            transport = await self.upstream.connect(link.server)
-            session.certificates(greeting.visitor.certificate, certificate_of(transport))
-            self.links[link] = asyncio.get_running_loop().time()
-            joined = True  # from here on, on_closed settles the accounts
-            await self._join(link, greeting, arrival)
-            return True
-        except PgveilError as error:
+            self.admission.arrive(peer[0], identity.user)
+        except TurnedAway as error:
             audit.turned_away(error.sqlstate, error.message)
             raise
-        finally:
-            if not joined:
-                self._sessions -= 1
+        session = Session(identity, self.control, audit, SessionOptions(sid=sid))
+        session.version, session.withheld = arrival.version, arrival.withheld
+        link = Link(session, self, audit)
+        try:
+            transport = await self.upstream.connect(link.server)
+        except BaseException as error:
+            if isinstance(error, PgveilError):
+                audit.turned_away(error.sqlstate, error.message)
+            self.admission.depart(peer[0])
+            link.let_go()
+            raise
+        session.certificates(greeting.visitor.certificate, certificate_of(transport))
+        self.links[link] = asyncio.get_running_loop().time()
+        await self._join(link, greeting, arrival)  # from here on, on_closed settles the accounts
+        return True
 
     async def _join(self, link: Link, greeting: Greeting, arrival: Arrival) -> None:
         """Give the client's side to the link. The server's answer waits until there is somebody to give it to."""
@@ -253,6 +181,9 @@ class Server:
         """Let a client in whom the server has accepted, once we know the database; or tell it why not."""
         identity = link.session.identity
         try:
+            self.admission.enter(identity.user, identity.database)
+            link.counted = True
+            self.admission.succeeded(identity.client_address, identity.user)
             await self.control.attach(identity.database)
             link.attached = True
             masked = self.control.current(identity, time.time()).profile.masked
@@ -271,13 +202,15 @@ class Server:
             link.audit.logged_in()
             link.enter()
         finally:
-            if link.attached and link not in self.links:  # gone meanwhile
-                self.control.detach(identity.database)
+            if link not in self.links:  # gone meanwhile
+                self._forget(link)
 
     def _turn_away(self, link: Link, error: PgveilError) -> None:
         if link.closing:
             return
         self.metrics.logins.labels("refused").inc()
+        if isinstance(error, TurnedAway):
+            self.metrics.turned_away.labels(error.limit).inc()
         event(log, "login_refused", sqlstate=error.sqlstate, reason=error.message, client=link.session.identity.client_address)
         link.audit.turned_away(error.sqlstate, error.message)
         link.turn_away(error_response(error))
@@ -350,20 +283,35 @@ class Server:
         began = self.links.pop(link, None)
         if began is None:
             return
-        self._sessions -= 1
-        if link.attached:
-            self.control.detach(link.session.identity.database)
+        identity = link.session.identity
+        self.admission.depart(identity.client_address)
+        self._forget(link)
+        if link.entrance is not None and link.entrance.refused:
+            link.audit.turned_away(link.entrance.refused, "refused by the server")
+            self.metrics.logins.labels("denied").inc()
+            if link.entrance.refused[:2] == "28":
+                self.admission.failed(identity.client_address, identity.user)
         self.finished_bytes[0] += link.from_client
         self.finished_bytes[1] += link.from_server
         link.audit.ended(asyncio.get_running_loop().time() - began, link.reason)
         self.evidence.secure()
+
+    def _forget(self, link: Link) -> None:
+        """Take back what `_admit` has counted."""
+        identity = link.session.identity
+        if link.attached:
+            link.attached = False
+            self.control.detach(identity.database)
+        if link.counted:
+            link.counted = False
+            self.admission.leave(identity.user, identity.database)
 
     # Endings.
 
     async def drain(self, patience: float) -> None:
         """Send idle sessions home, wait for the others up to `patience` seconds, then end them too."""
         self.draining = True
-        self.stop_listening()
+        self._reception.stop_listening()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         while self.links and loop.time() < deadline:
@@ -378,16 +326,17 @@ class Server:
     async def close(self) -> None:
         """Drop what is left."""
         self.draining = True
-        self.stop_listening()
+        self._reception.stop_listening()
         for link in list(self.links):
             if not link.closing:
                 self._end(link, ADMIN_SHUTDOWN)
         await self._emptied(0.5)
         for link in list(self.links):
             link.abort()
-        for task in (*self._visits, *self._chores):
+        await self._reception.close()
+        for task in self._chores:
             task.cancel()
-        await asyncio.gather(*self._visits, *self._chores, return_exceptions=True)
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._emptied(0.5)
 
     async def _emptied(self, patience: float) -> None:
@@ -401,27 +350,6 @@ class Server:
         link.reason = why[1]
         link.session.refuse(*why)
         link.pump()
-
-    async def _sweep(self) -> None:
-        """Once a second: end logins that take too long, and sessions that have been idle too long."""
-        limits = self.config.limits
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(1.0)
-            now = loop.time()
-            for link, began in list(self.links.items()):
-                if link.closing:
-                    continue
-                if link.entrance is not None:
-                    if now - began > limits.login_timeout:
-                        link.audit.turned_away("08P01", "login timeout")
-                        self.metrics.logins.labels("timeout").inc()
-                        link.abort()
-                elif link.active or not link.session.idle:
-                    link.active = False
-                    link.idle_since = now
-                elif limits.idle_timeout and now - link.idle_since > limits.idle_timeout:
-                    self._end(link, IDLE_TIMEOUT)
 
     def readings(self) -> tuple[int, int, int]:
         """(sessions, bytes from clients, bytes from the server)."""
@@ -443,22 +371,3 @@ async def _quietly(work: Coroutine[Any, Any, object]) -> None:
         event(log, "chore_failed", logging.WARNING, reason=error.message)
     except Exception:
         log.exception("unexpected failure of a background task")
-
-
-async def _refuse(visitor: Visitor, error: PgveilError) -> None:
-    """Tell a client at the door why it is not let in. It may be gone already."""
-    try:
-        async with asyncio.timeout(LINGER):
-            await visitor.send(error_response(error))
-    except (OSError, TimeoutError):
-        return
-
-
-def error_response(error: PgveilError) -> bytes:
-    """The FATAL ErrorResponse that a client without a session gets; before protocol 3 it was a letter and a line."""
-    if error.untagged:
-        return b"EFATAL:  " + error.message.encode() + b"\n\0"
-    fields = [("S", b"FATAL"), ("V", b"FATAL"), ("C", error.sqlstate.encode()), ("M", error.message.encode())]
-    if error.hint:
-        fields.append(("H", error.hint.encode()))
-    return encode_error(tuple(fields))

@@ -93,7 +93,14 @@ class Supervisor:
         self.server = Server(
             config,
             self.door,
-            Upstream(upstream.host, upstream.port, upstream.tls.mode, server_context(upstream.tls), upstream.connect_timeout),
+            Upstream(
+                upstream.host,
+                upstream.port,
+                upstream.tls.mode,
+                server_context(upstream.tls),
+                upstream.connect_timeout,
+                config.tcp,
+            ),
             self.control,
             self.evidence,
             self.metrics,

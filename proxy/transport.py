@@ -61,6 +61,7 @@ class Link:
         "catalog_asked",
         "client",
         "closing",
+        "counted",
         "entrance",
         "from_client",
         "from_server",
@@ -73,6 +74,8 @@ class Link:
         "refreshing",
         "server",
         "session",
+        "stuck_since",
+        "stuck_size",
         "waiting",
     )
 
@@ -93,6 +96,11 @@ class Link:
         """Until the login is over."""
         self.attached = False
         """The keeper's mark: the control plane counts this session."""
+        self.counted = False
+        """The keeper's mark: it counts among the sessions of its user and database."""
+        self.stuck_size = 0
+        """Bytes that waited for the client when the sweep looked last."""
+        self.stuck_since = 0.0
         self.reason = "client left"
         """Why the session ended, for the audit trail."""
         self._whole = True
@@ -211,9 +219,9 @@ class Link:
             if self._linger is not None:
                 self._linger.cancel()
             self.keeper.on_closed(self)
-            self._let_go()
+            self.let_go()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Leave no circle of references: a session's memory, TLS state above all, is freed now and not when the collector of
         circles comes by, which is seldom."""
         self._linger = None
@@ -240,6 +248,11 @@ class _Side(asyncio.Protocol):
         self.transport = whole = cast(asyncio.Transport, transport)
         self.link.open_sides += 1
         whole.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the system has not taken yet."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def write(self, chunks: list[bytes]) -> None:
         transport = self.transport

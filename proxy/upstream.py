@@ -12,6 +12,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from proxy.errors import UpstreamUnavailable
+from proxy.sockets import TcpSettings, tune
 from proxy.tls import ServerMode
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
@@ -27,6 +28,7 @@ class Upstream:
     context: ssl.SSLContext | None = field(default=None, repr=False)
     timeout: float = 10.0
     """Seconds for everything up to the end of the TLS handshake."""
+    tcp: TcpSettings = TcpSettings()
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ class Upstream:
         failure: OSError | None = None
         for family, kind, proto, _, address in addresses:
             sock = socket.socket(family, kind, proto)
-            tune(sock)
+            tune(sock, self.tcp)
             try:
                 return await _connect(sock, address)
             except OSError as error:
@@ -105,18 +107,6 @@ def certificate_of(transport: asyncio.Transport) -> bytes | None:
     """The certificate (DER) that the server has shown; None without TLS."""
     secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
     return secured.getpeercert(binary_form=True) if secured is not None else None
-
-
-def tune(sock: socket.socket) -> None:
-    """No delay for small messages, and probes that find a vanished peer within a few minutes."""
-    sock.setblocking(False)
-    if sock.family == socket.AF_UNIX:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 6)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def _connect(sock: socket.socket, address: object) -> socket.socket:

@@ -51,7 +51,8 @@ class ScanError(Exception):
 
 class Scanner:
     __slots__ = (
-        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash", "began", "body", "buf", "count", "end", "large", "start",
+        "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash",
+        "began", "body", "buf", "count", "end", "large", "start",
     )  # fmt: skip
 
     def __init__(self, classes: bytes, limits: dict[int, int], limit: int) -> None:

@@ -27,7 +27,8 @@ CREATE ROLE {MASKED}_trust LOGIN;
 CREATE ROLE {CLEAR}_trust LOGIN IN ROLE soak_staff;
 CREATE SCHEMA soak;
 CREATE TABLE soak.people (id int PRIMARY KEY, name text, phone text, pad text);
-INSERT INTO soak.people SELECT i, 'person ' || i, '138' || lpad(i::text, 8, '0'), repeat('p', 200) FROM generate_series(1, {PEOPLE}) i;
+INSERT INTO soak.people
+    SELECT i, 'person ' || i, '138' || lpad(i::text, 8, '0'), repeat('p', 200) FROM generate_series(1, {PEOPLE}) i;
 CREATE TABLE soak.ledger (owner text, n int, note text);
 CREATE INDEX ON soak.ledger (owner);
 GRANT USAGE, CREATE ON SCHEMA soak TO PUBLIC;

@@ -53,7 +53,15 @@ class Client:
                 world.find(f"WRONG {self.name} ({self.user}): {error}")
             except TimeoutError:
                 world.find(f"STUCK {self.name} ({self.user}): {world.busy[self.name]}")
-            except (psycopg.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, Dropped, Told) as error:
+            except (
+                psycopg.Error,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                OSError,
+                Dropped,
+                Told,
+            ) as error:
                 self.failed(error)
             finally:
                 self.leave()
@@ -64,14 +72,14 @@ class Client:
         self.world.busy[self.name] = what
 
     def failed(self, error: Exception) -> None:
-        told = self.told or getattr(error, "sqlstate", None)
+        told = self.told or _state(error)
         text = " ".join(str(error).split())[:300]
         if told is None and "FATAL: " in text:
             told = next((s for words, s in _FATALS if words in text), "?")
         if text.startswith("received 2 results"):
             told = "08006"  # psycopg: an error after CommandComplete, before ReadyForQuery
         doing = f"{self.world.busy[self.name]} ({'TLS' if self.tls else 'plain'})"
-        if told is None and self.cuttable:
+        if told is None and (self.cuttable or self.world.busy[self.name] == "pipeline"):  # psycopg does not look there
             self.world.errors["cut"] += 1
         else:
             self.world.failed(self.name, doing, told, f"{type(error).__name__} {text}")
@@ -120,6 +128,16 @@ class Client:
         if not self.saved <= count <= self.saved + self.maybe:
             raise Wrong(f"{count} rows in the ledger instead of {self.saved} to {self.saved + self.maybe}")
         self.saved, self.maybe = count, 0
+
+
+def _state(error: BaseException | None) -> str | None:
+    """The SQLSTATE of an error, or of the one that it hides."""
+    while error is not None:
+        found = getattr(error, "sqlstate", None)
+        if found:
+            return str(found)
+        error = error.__context__
+    return None
 
 
 _FATALS = (
@@ -220,11 +238,10 @@ class Psycopg(Client):
         assert self.connection is not None
         people, since = self.people(200), self.world.in_force.policies
         rows: list[Row] = []
-        async with self.connection.transaction():
-            async with self.connection.cursor(name="c") as cursor:
-                await cursor.execute(BY_RANGE.format(mark=self.name, first=people.start, stop=people.stop))
-                while more := await cursor.fetchmany(30):
-                    rows += more
+        async with self.connection.transaction(), self.connection.cursor(name="c") as cursor:
+            await cursor.execute(BY_RANGE.format(mark=self.name, first=people.start, stop=people.stop))
+            while more := await cursor.fetchmany(30):
+                rows += more
         self.check(rows, people, since, self.name)
 
     async def copy_out(self) -> None:

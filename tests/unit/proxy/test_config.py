@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.admission import Ceilings, Rate
 from proxy.config import Listen, available_cpus, load_config
 from proxy.errors import ConfigError
+from proxy.sockets import TcpSettings
 from proxy.tls import ClientMode, ServerMode
 
 MINIMAL = """\
@@ -58,7 +60,8 @@ tls: { cert: cert.pem, key: key.pem, mode: allow }
 policy: policy.yaml
 audit: { directory: /var/log/pgveil, key_file: audit.key, mode: strict, text: none }
 http: { port: 9000 }
-limits: { connections: 20, login_timeout: 10s, idle_timeout: 1h, drain_timeout: 0s }
+limits: { connections: 20, login_timeout: 10s, idle_timeout: 1h, drain_timeout: 0s, connections_per_user: 3, failed_logins: 5/m }
+tcp: { keepalive: 30s, user_timeout: 90s }
 databases: { bank: bank_prod, crm: }
 """,
         ),
@@ -72,6 +75,8 @@ databases: { bank: bank_prod, crm: }
     assert config.audit.key_file == home / "audit.key"
     assert config.http == Listen("127.0.0.1", 9000)
     assert (config.limits.connections, config.limits.idle_timeout, config.limits.drain_timeout) == (20, 3600.0, 0.0)
+    assert config.limits.ceilings == Ceilings(connections=20, per_user=3, failures=Rate(5, 60.0))
+    assert config.tcp == TcpSettings(keepalive=30.0, user_timeout=90.0)
     assert [config.server_database(n) for n in ("bank", "crm", "other")] == ["bank_prod", "crm", None]
 
 
@@ -96,7 +101,7 @@ MISTAKES = {
     "unknown section": (
         MINIMAL + "lissen: { port: 1 }\n",
         "5:1: key 'lissen': found an unknown key (did you mean 'listen'?), expected one of "
-        "listen, upstream, control, tls, policy, audit, http, limits, databases, workers",
+        "listen, upstream, control, tls, policy, audit, http, limits, tcp, databases, workers",
     ),
     "missing section": (
         MINIMAL.replace("audit: { directory: audit }\n", ""),
@@ -139,6 +144,11 @@ MISTAKES = {
     "zero": (
         MINIMAL + "limits: { login_timeout: 0s }\n",
         "5:26: key 'limits.login_timeout': found '0s', expected a duration above zero",
+    ),
+    "rate": (
+        MINIMAL + "limits: { connection_rate: 20 }\n",
+        "5:28: key 'limits.connection_rate': found the number '20', expected a number per second, minute or hour, such as 20/s, "
+        "100/m or 1000/h",
     ),
     "client certificates": (
         MINIMAL + "tls: { cert: cert.pem, key: key.pem, client_ca: ca.pem, mode: allow }\n",
