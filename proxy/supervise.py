@@ -33,6 +33,7 @@ from proxy.metrics import Metrics, Readings
 from proxy.server import Server
 from proxy.tls import ClientMode, certificate_bytes, client_context, server_context
 from proxy.upstream import Upstream
+from proxy.workers import BEAT
 
 log = logging.getLogger("pgveil")
 
@@ -171,12 +172,24 @@ class Supervisor:
             self._on_stop("parent process gone")
             self._stop_now.set()
 
+        def beat() -> None:
+            try:
+                parent.send(b".")
+            except BlockingIOError:  # a parent that does not listen has other worries
+                return
+            except OSError:
+                gone()
+
         parent.setblocking(False)
         asyncio.get_running_loop().add_reader(parent.fileno(), gone)
-        try:
-            parent.send(b"listening")
-        except OSError:
-            gone()
+        beat()
+        self._tasks.add(asyncio.create_task(self._beat(beat)))
+
+    async def _beat(self, beat: Callable[[], None]) -> None:
+        """A sign of life (`proxy.workers`): the loop turns."""
+        while True:
+            await asyncio.sleep(BEAT)
+            beat()
 
     async def _drain(self) -> None:
         event(log, "draining", sessions=len(self.server.links), patience=self.config.limits.drain_timeout)

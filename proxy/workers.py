@@ -4,7 +4,9 @@ The parent has no event loop, no connections and no data. It reserves the port, 
 signals on and starts a worker again that has died. Workers share nothing: each is a fresh interpreter with its own
 listening socket (SO_REUSEPORT), control connections, HTTP port and audit trail. Between parent and worker there is one
 socket pair: the worker says on it that it listens, and either side learns from its end that the other is gone. So a
-worker does not outlive its parent, whatever kills it.
+worker does not outlive its parent, whatever kills it. A worker also gives a sign of life every second; one that has given none
+for `limits.hang_timeout` hangs (a stopped process, a defect of ours, a disk that does not answer) and is killed. The parent
+counts its own turns for that and not the time on the clock, so that it accuses nobody when the whole machine stood still.
 
 A worker that cannot start (a bad configuration, a port that is taken) ends everything while the proxy is starting; the
 first one does so before there is a second, so its reason is shown once. Later it is only tried again: the others serve.
@@ -13,6 +15,7 @@ first one does so before there is a second, so its reason is shown once. Later i
 from __future__ import annotations
 
 import logging
+import math
 import os
 import selectors
 import signal
@@ -35,6 +38,8 @@ MIN_DELAY = 0.1
 MAX_DELAY = 10.0
 """Seconds before a worker that died is started again; doubles with every death until one has lived for STEADY seconds."""
 STEADY = 30.0
+BEAT = 1.0
+"""Seconds between two signs of life, and between two turns of the parent when nothing happens."""
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -67,7 +72,7 @@ def run_workers(config: Config, options: Sequence[str] = ()) -> int:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     try:
         command = [sys.executable, "-P", "-m", "proxy.cli", *options, "serve-worker", "-c", str(config.path), "--port", str(port)]
-        return _Parent(config.workers, command).run()
+        return _Parent(config.workers, command, config.limits.hang_timeout).run()
     finally:
         for sock in sockets:
             sock.close()
@@ -85,6 +90,8 @@ class _Worker:
         self.reload = False
         """SIGHUP came before its handlers were in place."""
         self.began = 0.0
+        self.silent = 0
+        """Beats since it was last heard of."""
         self.due = 0.0
         """When to start it again (monotonic clock)."""
         self.delay = MIN_DELAY
@@ -101,6 +108,7 @@ class _Worker:
             )
         ours.setblocking(False)
         self.channel, self.listening, self.reload, self.began = ours, False, False, time.monotonic()
+        self.silent = 0
 
     def send(self, number: int) -> None:
         if self.process is None:
@@ -112,7 +120,10 @@ class _Worker:
 
 
 class _Parent:
-    def __init__(self, count: int, command: Sequence[str]) -> None:
+    def __init__(self, count: int, command: Sequence[str], hang_timeout: float) -> None:
+        self.patience = math.ceil(hang_timeout / BEAT)
+        """Beats without a sign of life; 0: any number."""
+        self.beat = time.monotonic()
         self.workers = [_Worker(number) for number in range(1, count + 1)]
         self.command = command
         self.selector = selectors.DefaultSelector()
@@ -150,11 +161,25 @@ class _Parent:
         for worker in self.workers:
             if worker.process is None and worker.began and not self.stopping and worker.due <= now:
                 self._start(worker)
+        if now - self.beat >= BEAT:
+            self.beat = now
+            self._listen()
 
-    def _patience(self) -> float | None:
-        """Seconds until the next worker is due; None when nothing is due."""
+    def _patience(self) -> float:
+        """Seconds until the next worker is due, or the next beat."""
         due = [w.due for w in self.workers if w.process is None and w.began and not self.stopping]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        return max(0.0, min([*due, self.beat + BEAT]) - time.monotonic())
+
+    def _listen(self) -> None:
+        """Kill whoever has been silent for too long. What follows is the same as after any other death."""
+        for worker in self.workers:
+            if worker.process is None or not worker.listening or not self.patience:
+                continue
+            worker.silent += 1
+            if worker.silent > self.patience:
+                event(log, "worker_hangs", logging.ERROR, worker=worker.name, pid=worker.process.pid, seconds=worker.silent - 1)
+                worker.silent = 0
+                worker.process.kill()
 
     def _start(self, worker: _Worker) -> None:
         worker.start(self.command)
@@ -176,9 +201,11 @@ class _Parent:
         except OSError:
             said = b""
         if said:
-            worker.listening = True
-            if worker.reload:
-                worker.send(signal.SIGHUP)
+            worker.silent = 0
+            if not worker.listening:
+                worker.listening = True
+                if worker.reload:
+                    worker.send(signal.SIGHUP)
             return
         self._on_death(worker, self._reap(worker), starting)
 

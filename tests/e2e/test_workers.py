@@ -155,6 +155,23 @@ def test_a_killed_worker_is_replaced(proxy: ProxyProcess) -> None:
     assert verify(proxy).count("stopped cleanly") == 2
 
 
+def test_a_worker_that_hangs_is_replaced(server: TestServer, tmp_path: Path) -> None:
+    """Stopped, it neither dies nor serves, and the kernel goes on giving it a share of the new connections."""
+    with ProxyProcess(tmp_path / "home", server, extra="workers: 2\nlimits: { hang_timeout: 2s }") as proxy:
+        proxy.wait_for("event=workers_listening")
+        found = on_each(proxy)
+        (victim, lost), (_, kept) = found.items()
+        os.kill(victim, signal.SIGSTOP)
+        proxy.wait_for(rf"event=worker_hangs .*pid={victim}\b")
+        proxy.wait_for(r"event=worker_died .*cause=SIGKILL")
+        with pytest.raises(psycopg.OperationalError):
+            lost.execute(PHONE)
+        assert kept.execute(PHONE).fetchall() == [MASKED]
+        until(lambda: sum(map(len, workers(proxy).values())) == 3, "a third process")
+        for connection in (*on_each(proxy).values(), *found.values()):
+            connection.close()
+
+
 def test_reload_reaches_both(proxy: ProxyProcess) -> None:
     found = on_each(proxy)
     text = proxy.policy.read_text(encoding="utf-8")
