@@ -13,6 +13,7 @@ Manual: xfunc-sql, sql-createfunction.
 
 from __future__ import annotations
 
+import weakref
 from typing import Protocol
 
 from rewrite import casts, dialect, functions, system
@@ -40,7 +41,7 @@ class Bodies:
     """The verdicts for one catalog and profile, each made when first asked for."""
 
     def __init__(self, book: Protection, allowed: frozenset[str], extensions: frozenset[str]) -> None:
-        self._book = book
+        self._book: Protection = weakref.proxy(book)  # it keeps us: without a circle, a catalog that is replaced is freed at once
         self._allowed = allowed
         self._extensions = extensions
         self._verdicts: dict[int, bool] = {}

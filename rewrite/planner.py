@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from policies.model import Profile
 from rewrite import statements
@@ -43,6 +43,8 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
+_PLAN_BYTES = 2000
+"""What a plan takes beside its texts."""
 _CATALOGS = 4
 """Pictures of the catalog whose plans are kept: sessions may be a few steps apart. A picture is several megabytes."""
 
@@ -60,8 +62,12 @@ class _Space:
 class Planner:
     """Plans statements and remembers plans, by exact text first, then by the text without its constants."""
 
-    def __init__(self, cache_size: int = 4096, spaces: int = 64) -> None:
+    def __init__(self, cache_size: int = 4096, spaces: int = 64, budget: int = 64 << 20) -> None:
+        """`cache_size`: plans of one space; `budget`: bytes of all together, as far as they can be told."""
         self.cache_size = cache_size
+        self.budget = budget
+        self._kept: deque[tuple[OrderedDict[str, Any], str, int]] = deque()
+        self._weight = 0
         self.hits = 0
         self.misses = 0
         self._spaces: OrderedDict[tuple[object, ...], _Space] = OrderedDict()
@@ -97,6 +103,7 @@ class Planner:
             reusable = shape(plan, cut_text)
             if reusable is not None:
                 _remember(space.shapes, cut_text.key, reusable, self.cache_size)
+                self._weigh(space.shapes, cut_text.key, plan)
                 return plan
         self._keep(space, text, context, plan)
         return plan
@@ -122,6 +129,17 @@ class Planner:
         lasting = plan.verdict is not Verdict.NEED or (context.resolution is None and plan.need == Need.RESOLUTION)
         if lasting and len(text) <= 65536:
             _remember(space.plans, text, plan, self.cache_size)
+            self._weigh(space.plans, text, plan)
+
+    def _weigh(self, cache: OrderedDict[str, Any], key: str, plan: Plan) -> None:
+        """Count what has been kept, and forget the oldest when it is too much altogether."""
+        weight = 2 * len(key) + 2 * len(plan.text) + _PLAN_BYTES
+        self._kept.append((cache, key, weight))
+        self._weight += weight
+        while self._weight > self.budget:
+            cache, key, weight = self._kept.popleft()
+            self._weight -= weight
+            cache.pop(key, None)
 
     def _space_of(self, context: PlanContext) -> _Space:
         kept = self._contexts.get(id(context))
@@ -151,6 +169,9 @@ class Planner:
         self._spaces = OrderedDict((k, v) for k, v in self._spaces.items() if k[1] in kept)
         self._books = OrderedDict((k, v) for k, v in self._books.items() if k[0] in kept)
         self._contexts = {k: v for k, v in self._contexts.items() if v[0].catalog.version in kept}
+        caches = {id(cache) for space in self._spaces.values() for cache in (space.plans, space.shapes)}
+        self._kept = deque(one for one in self._kept if id(one[0]) in caches)
+        self._weight = sum(weight for _, _, weight in self._kept)
 
     def book(self, catalog: Catalog, profile: Profile) -> SourceBook:
         key = (catalog.version, profile.key)

@@ -230,3 +230,14 @@ def test_pictures_of_the_catalog_that_are_gone_are_not_kept() -> None:
         del catalog
     gc.collect()
     assert sum(p() is not None for p in pictures) <= 4
+
+
+def test_the_plans_of_all_spaces_together_have_a_budget() -> None:
+    planner = Planner(budget=500_000)
+    for number in range(40):
+        for path in (("bank",), ("bank", "public")):
+            planner.plan(f"COPY (SELECT phone, {number} FROM bank.customers) TO STDOUT -- {'x' * 10_000}", context(path=path))
+    kept = sum(len(space.plans) for space in planner._spaces.values())
+    assert 5 < kept < 30
+    newest = [list(space.plans)[-1] for space in planner._spaces.values()]
+    assert all("phone, 39" in text for text in newest)
