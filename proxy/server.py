@@ -135,7 +135,10 @@ class Server:
             if isinstance(error, PgveilError):
                 audit.turned_away(error.sqlstate, error.message)
             self.admission.depart(peer[0])
-            link.let_go()
+            if link.open_sides:
+                link.abort()
+            else:
+                link.let_go()
             raise
         session.certificates(greeting.visitor.certificate, certificate_of(transport))
         self.links[link] = asyncio.get_running_loop().time()
