@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ def running(home: Path, rows: int, scale: int) -> Iterator[Servers]:
         postgres = stack.enter_context(PostgresServer(home / "data", find_binaries(), settings=SETTINGS, hba=HBA))
         servers = Servers(postgres.bin_dir, postgres.port, None, free_port())
         _load(servers, rows, scale)
-        bouncer = stack.enter_context(_pgbouncer(home, postgres.port))
+        bouncer = stack.enter_context(pgbouncer(home, postgres.port, (CLEAR, OTHER, MASKED)))
         http_port = _free_run(available_cpus())
         config = _write_pgveil(home, postgres.port, servers.pgveil, http_port)
         stack.enter_context(ProxyProcess(config, http_port, home / "proxy.log"))
@@ -83,19 +83,20 @@ def _load(servers: Servers, rows: int, scale: int) -> None:
 
 
 @contextmanager
-def _pgbouncer(home: Path, server_port: int) -> Iterator[int | None]:
+def pgbouncer(home: Path, server_port: int, users: Sequence[str]) -> Iterator[int | None]:
+    """PgBouncer in session mode for these users, without passwords: its port, None when it is not installed."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         yield None
         return
     port = free_port()
-    (home / "users.txt").write_text("".join(f'"{user}" ""\n' for user in (CLEAR, OTHER, MASKED)))
+    (home / "users.txt").write_text("".join(f'"{user}" ""\n' for user in users))
     ini = home / "pgbouncer.ini"
     ini.write_text(
         f"[databases]\n* = host=127.0.0.1 port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
         f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {home}/users.txt\n"
         "pool_mode = session\nmax_client_conn = 100\ndefault_pool_size = 50\nlog_connections = 0\n"
-        "log_disconnections = 0\n"
+        "log_disconnections = 0\nignore_startup_parameters = extra_float_digits,options\n"
     )
     user = _unprivileged()
     process = subprocess.Popen(

@@ -1,9 +1,12 @@
 """Run PostgreSQL's regression files through pgveil and compare every answer with that of a masked copy.
 
     python -m tests.regress (--source DIR | --fetch DIR) [--only NAMES] [--masked TABLE] [--extended] [--out FILE]
+    python -m tests.regress (--source DIR | --fetch DIR) (--pg-regress | --isolation) [--only NAMES] [--ways WAYS] [--out DIR]
 
 DIR of --source is an unpacked src/test/regress of PostgreSQL 15; --fetch gets one through apt into DIR. Ends with status 0 only
 when no connection died, no raw value was seen, no statement answered differently, and the raw values are all still there.
+
+The second form has PostgreSQL's own pg_regress (its isolation tester) run the files: see `suite`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from tests.regress import fetch
+from tests.regress import fetch, suite
 from tests.regress.client import Connection
 from tests.regress.judge import BAD, Verdict
 from tests.regress.player import Case, Player
@@ -38,6 +41,9 @@ def main() -> int:
     os.environ.update(ENVIRONMENT)
     try:
         source = fetch.fetch(options.fetch.resolve()) if options.fetch else options.source.resolve()
+        if options.suite is not None:
+            ways, only = options.ways.split(","), options.only.split(",") if options.only else ()
+            return suite.run(options.suite, source, home, ways, only, options.out)
         readable = home / "source"
         shutil.copytree(source, readable)
         (readable / "results").mkdir(exist_ok=True)
@@ -69,7 +75,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help="names of files, with commas")
     parser.add_argument("--masked", choices=sorted(TARGETS), default="tenk1", help="the table with masked columns [tenk1]")
     parser.add_argument("--extended", action="store_true", help="extended query protocol")
-    parser.add_argument("--out", type=Path, help="every statement that was not answered the same, as JSON lines")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="every statement not answered the same, as JSON lines; or a directory for the differences of pg_regress",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--pg-regress", dest="suite", action="store_const", const=suite.REGRESS, help="run pg_regress")
+    which.add_argument("--isolation", dest="suite", action="store_const", const=suite.ISOLATION, help="run pg_isolation_regress")
+    parser.add_argument("--ways", default=",".join(suite.WAYS), help=f"of --pg-regress and --isolation [{','.join(suite.WAYS)}]")
     parser.add_argument("--keep", action="store_true", help="leave the working directory (logs, data) behind")
     return parser.parse_args()
 

@@ -14,16 +14,26 @@ Suites: bookworm
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 """
+_WANTED = ("/src/test/regress/", "/src/test/isolation/")
 
 
 def fetch(into: Path) -> Path:
     """Download and unpack the regression files below `into`; return the directory `src/test/regress`.
 
-    Uses apt with a source list of its own: the machine's is not touched.
+    `src/test/isolation` is unpacked beside it. Uses apt with a source list of its own: the machine's is not touched.
     """
-    unpacked = sorted(into.glob("postgresql-*/src/test/regress"))
+    unpacked = sorted(into.glob("postgresql-*/src/test/isolation/../regress"))
     if unpacked:
-        return unpacked[-1]
+        return unpacked[-1].resolve()
+    archives = sorted(into.glob("postgresql-*.orig.tar.*"))
+    archive = archives[-1] if archives else _download(into)
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar.getmembers() if any(part in m.name for part in _WANTED)]
+        tar.extractall(into, members=members, filter="data")
+    return sorted(into.glob("postgresql-*/src/test/regress"))[-1]
+
+
+def _download(into: Path) -> Path:
     for name in ("lists/partial", "parts", "none"):
         (into / name).mkdir(parents=True, exist_ok=True)
     (into / "parts" / "source.sources").write_text(_SOURCES)
@@ -32,8 +42,4 @@ def fetch(into: Path) -> Path:
     subprocess.run([*apt, "update"], cwd=into, check=True)
     subprocess.run([*apt, "source", "--download-only", PACKAGE], cwd=into, check=True)
     (archive,) = into.glob("postgresql-*.orig.tar.*")
-    with tarfile.open(archive) as tar:
-        members = [m for m in tar.getmembers() if "/src/test/regress/" in m.name]
-        tar.extractall(into, members=members, filter="data")
-    (found,) = into.glob("postgresql-*/src/test/regress")
-    return found
+    return archive
