@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
-from policies.language import Policy, Rule
+from policies.language import Policy, Rule, SelectorKind
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
 from policies.matching import Active, ActiveRules, Context, who_differs
@@ -56,7 +56,19 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         extensions=policy.extensions,
         valid_until=min(changes, default=None),
         masked=masked,
+        always_clear=not masked and _always_clear(policy, rules),
     )
+
+
+def _always_clear(policy: Policy, rules: Sequence[Rule]) -> bool:
+    """Whether the policy says so without looking at any relation: it lists nothing, or its first rule for this session (not for
+    a role, which may be taken away) shows everything."""
+    if not policy.entries and policy.unclassified is None:
+        return True
+    first = next(iter(rules), None)
+    if first is None or first.show is not Show.CLEAR or first.roles or first.schedule is not None or first.rows is not None:
+        return False
+    return any(s.kind is SelectorKind.ALL for s in first.columns)
 
 
 def explain(

@@ -109,3 +109,5 @@ class Profile:
     """Unix time at which a time condition of a rule changes the answer; None: until policy, roles or catalog change."""
     masked: bool = field(default=False)
     """At least one column of an ordinary (not system) relation is masked, conditional or denied for this session."""
+    always_clear: bool = False
+    """Nothing can be masked for this session while the policy stays, whatever relations and roles there may be."""

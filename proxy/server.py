@@ -224,7 +224,8 @@ class Server:
             session.ddl = False
             self.control.doubt(session.identity.database)
             if not session.masked and not session.wants_catalog:
-                self._look_soon(session.identity.database)
+                if not self._concerns_nobody(session.identity.database):  # else whoever comes next has it looked at first
+                    self._look_soon(session.identity.database)
                 return
             link.catalog_asked += 1
         if not link.refreshing:
@@ -243,6 +244,14 @@ class Server:
             await self.control.refresh(database)
 
         self._chore(look())
+
+    def _concerns_nobody(self, database: str) -> bool:
+        """Whether nothing can be masked for any session of the database: what its catalog holds can wait for the next look.
+
+        Reading it holds a snapshot, which keeps VACUUM from its work.
+        """
+        sessions = (link.session for link in self.links if link.session.identity.database == database)
+        return all(s.view is not None and s.view.profile.always_clear for s in sessions)
 
     async def _refresh_for(self, link: Link) -> None:
         """Read the catalog until the session has one that is younger than its last DDL; end the session if there is none."""

@@ -26,6 +26,11 @@ from rewrite.survey import Site, Survey, Use
 
 _MAX_BODY = 20_000
 
+_RANGE_CONSTRUCTORS = frozenset(
+    "range_constructor2 range_constructor3 multirange_constructor0 multirange_constructor1 multirange_constructor2".split()
+)
+"""What CREATE TYPE … AS RANGE makes functions of, in the type's schema."""
+
 
 class Protection(Protocol):
     """What has to be known of the relations that a body reads (rewrite.source.SourceBook)."""
@@ -63,6 +68,8 @@ class Bodies:
     def _judge(self, function: Function) -> bool:
         if function.kind == "a":
             return bool(function.parts) and all(self._is_usable(oid) for oid in function.parts)
+        if function.language == "internal":
+            return function.body in _RANGE_CONSTRUCTORS
         if function.kind not in "fw" or function.language != "sql" or function.definer or function.extension is not None:
             return False
         text = function.body

@@ -127,8 +127,8 @@ class Function:
     settings: tuple[str, ...] = ()
     """pg_proc.proconfig: `name=value` as stored."""
     body: str | None = None
-    """Source text of a function of our users in sql or plpgsql; of a SQL-standard body as the server prints it with an empty
-    search_path (every name is qualified). None: not of these, or not to be had at the moment."""
+    """Source text of a function of our users; of a SQL-standard body as the server prints it with an empty search_path (every
+    name is qualified); the symbol behind one that is internal. None: in C, or not to be had at the moment."""
     standard_body: bool = False
     """The body is SQL-standard: RETURN ... or BEGIN ATOMIC ... END."""
     types: tuple[int, ...] = ()

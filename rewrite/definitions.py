@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite import functions, statements, system, writes
+from rewrite import cascade, functions, shadows, statements, system, writes
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node, ParseError, strip
 from rewrite.plan import Effect, StatementPlan
@@ -23,6 +23,8 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
     refusal = statements.ddl_refusal(kind, body)
     if refusal is not None:
         raise Refused(refusal)
+    if kind == "DropStmt":
+        cascade.dropped(run, body)
     surveyed = body
     if kind == "CreateStmt" or kind in ("CreateSeqStmt",):
         key = "relation" if kind == "CreateStmt" else "sequence"
@@ -57,10 +59,14 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
             )
     if copied:
         _like(run, rewriter, body)
+    if kind == "TruncateStmt" and body.get("behavior") == "DROP_CASCADE":
+        cascade.truncated(run, permanent)
     alone = temporary_names(run, body) if kind == "DropStmt" else None
     if alone or (not rewriter.fresh and len(rewriter.relations) + len(rewriter.temporary) > len(permanent) == 0):
         effects &= ~Effect.DDL  # about the session's own temporary relations only
     taints: tuple[str, ...] = ()
+    if kind == "RenameStmt" and any(is_temporary(r) for r in rewriter.relations.values()):
+        _no_reader(run, body.get("newname", ""))
     if kind == "RenameStmt" and rewriter.tainted():
         taints = (body.get("newname", ""),)
         effects |= Effect.TAINTS
@@ -79,6 +85,8 @@ def _about_a_view(run: Run, kind: str, body: Node, view: Relation) -> bool:
     another name, nor may its columns: a statement of another session that was planned before, and waits, would read it raw.
     """
     if kind not in _VIEW_STATEMENTS or body.get("behavior") == "DROP_CASCADE":
+        return False
+    if body.get("removeType") in ("OBJECT_TRIGGER", "OBJECT_RULE"):
         return False
     return not (view.oid in run.context.profile.decisions or system.is_system(view) or view.rules)
 
@@ -132,9 +140,18 @@ def create_view(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewri
                     f"{relation.schema}.{relation.name} leads to masked columns and cannot be replaced by this session",
                     "run it from a session without masked columns, or use another name",
                 )
+    elif rewriter.reads_masked():
+        _no_reader(run, body["view"]["relname"])
     rewriter.pin_names()
     tree_ = {"ViewStmt": {**strip(body), "query": rewriter.expected()}}
     return rewriter, StatementPlan(name, touches(rewriter), effects), tree_
+
+
+def _no_reader(run: Run, name: str) -> None:
+    """Code that looks the name up would read the temporary view as it is stored, unmasked. Raises Refused."""
+    refusal = shadows.refusal(run.context.catalog, name)
+    if refusal is not None:
+        raise Refused(refusal)
 
 
 def _replaced(run: Run, view: Node) -> list[Relation]:

@@ -313,6 +313,8 @@ def may_change_settings(survey: Survey, names: Names) -> bool:
         seen.add(function.oid)
         if names.harmless is not None and names.harmless(function):
             continue
+        if function.kind != "a" and function.language not in ("sql", "plpgsql"):
+            return True
         if function.kind == "a":
             todo += [f for oid in function.parts if (f := catalog.functions.get(oid)) is not None]
             continue
@@ -334,6 +336,36 @@ def may_write(survey: Survey, names: Names) -> bool:
     found = (catalog.functions.get(oid) for oid in called)
     volatile = (f for f in found if f is not None and f.schema != "pg_catalog" and f.volatility == "v")
     return any(names.harmless is None or not names.harmless(f) for f in volatile)
+
+
+def effect(survey: Survey, names: Names) -> str | None:
+    """A function behind the expressions that is not shipped with the server or an extension, or does more than compute."""
+    called = {c.names for c in survey.calls} | {(f,) for f in survey.fields}
+    called |= {r.fields[-1:] for r in survey.refs if len(r.fields) > 1}
+    for name in sorted(called):
+        if not computes_only(names.catalog, name):
+            return name[-1]
+    for operator in survey.operators:
+        for o in names.catalog.operators_by_name.get(operator[-1], ()):
+            function = names.catalog.functions.get(o.function)
+            if function is None or not _computes(function):
+                return operator[-1]
+    return None
+
+
+def computes_only(catalog: Catalog, called: tuple[str, ...]) -> bool:
+    """Whether every function of that name (in the schema, if one is written) is shipped and does nothing but compute."""
+    found = catalog.functions_by_name.get(called[-1], ())
+    return all(_computes(f) for f in found if len(called) < 2 or f.schema == called[-2])
+
+
+def _computes(function: Function) -> bool:
+    builtin = function.schema in ("pg_catalog", "information_schema") and function.oid < system.FIRST_USER_OID
+    return (builtin or function.extension is not None) and (function.volatility in "is" or function.name in _HARMLESS_VOLATILE)
+
+
+_HARMLESS_VOLATILE = frozenset("clock_timestamp timeofday random random_normal gen_random_uuid uuidv4 uuidv7".split())
+"""Volatile builtin functions that leave nothing behind."""
 
 
 def tells_withheld(survey: Survey, withheld: Mapping[str, frozenset[int]]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import casts, dialect, explained, statements, writes
+from rewrite import casts, dialect, explained, objects, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
@@ -106,6 +106,8 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
             raise Refused(statements.not_supported(kind))
         prepared = statements.prepared_name(kind, body)
         return None, StatementPlan(name, (), effects, prepared), unchanged
+    if kind in objects.KINDS or objects.is_about_a_type(kind, body):
+        return objects.define(run, kind, body, name)
     if kind in statements.DDL or kind in statements.HARMLESS_ON_PROTECTED:
         return definition(run, kind, body, name, effects)
     raise Refused(statements.not_supported(kind))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from rewrite import casts, functions, placement, returned, system
+from rewrite import casts, functions, placement, returned, shadows, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.derive import derive, own_alias
@@ -103,6 +103,10 @@ class Rewriter:
                 self.fresh[site] = target.schema
             else:
                 self.relations[site] = target
+        if not self.definition and self.kind != "DropStmt":
+            in_the_way = shadows.in_the_way(self.book, self.names.resolution)
+            if in_the_way is not None:
+                raise Refused(in_the_way)
         returned.choose(self)
         self.reads_constants = bool(functions.set_config_names(survey))
         finding = functions.check(survey, self.names, unlisted=bool(self.temporary or self.fresh))

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Protocol
 
 from policies.model import ColumnType, Decision, Profile
-from rewrite import system
+from rewrite import shadows, system
 from rewrite.bodies import Bodies
-from rewrite.catalog import Catalog, Column, Literal, Relation
+from rewrite.catalog import Catalog, Column, Function, Literal, Relation
 from rewrite.expression import columns_of
 from rewrite.generated import generated_decisions
 from rewrite.masks import column_type, decision_sql
@@ -97,9 +97,9 @@ class Source:
             wanted = [self.items.get(c.name, f"NULL AS {quote_ident(c.name)}") for c in self.relation.columns]
         else:
             wanted = [sql for name, sql in self.items.items() if columns is None or name in columns]
-        items = ", ".join((*wanted, *extra)) or "NULL"
+        items = ", ".join((*wanted, *extra)) or ("NULL" if self.relation.columns else "")  # a table may have no columns
         named = f" AS {quote_ident(alias)}" if alias else ""
-        return f"SELECT {items} FROM {'ONLY ' if only else ''}{self.qualified}{named}{sample}"
+        return f"SELECT {items + ' ' if items else ''}FROM {'ONLY ' if only else ''}{self.qualified}{named}{sample}"
 
 
 def tree(select: str) -> Node:
@@ -131,6 +131,7 @@ class SourceBook:
         self._sources: dict[int, Source | None] = {}
         self._targets: dict[int, Source] = {}
         self._open: set[int] = set()
+        self._readers: dict[str, Function | None] = {}
         self._computed: dict[int, Mapping[int, Decision]] = {}
         self.protected = frozenset(
             oid
@@ -219,6 +220,12 @@ class SourceBook:
     def temporary(self, relation: Relation, resolution: Resolution) -> Source | None:
         """How a temporary view is read. Nothing is remembered: it belongs to one session."""
         return self._views.temporary(relation, resolution, self)
+
+    def reader(self, name: str) -> Function | None:
+        """A function whose body may mean a temporary relation of that name (rewrite.shadows)."""
+        if name not in self._readers:
+            self._readers[name] = shadows.reader(self.catalog, name)
+        return self._readers[name]
 
     def temporary_leads(self, relation: Relation, resolution: Resolution) -> bool:
         return self._views.temporary_leads(relation, resolution, self)

@@ -51,7 +51,8 @@ HARMLESS_ON_PROTECTED = frozenset({"LockStmt", "VacuumStmt"})
 
 DDL_NODES = frozenset(
     """AccessPriv AlterTableCmd Constraint PartitionBoundSpec PartitionCmd PartitionElem PartitionRangeDatum PartitionSpec
-    ATAlterConstraint FunctionParameter ObjectWithArgs ReplicaIdentityStmt RoleSpec TableLikeClause VacuumRelation""".split()
+    ATAlterConstraint FunctionParameter ObjectWithArgs ReplicaIdentityStmt RoleSpec StatsElem TableLikeClause
+    VacuumRelation""".split()
 )
 
 _TEMPORARY_COMMANDS = {
@@ -75,6 +76,15 @@ _DROPPABLE = frozenset(
         "OBJECT_TYPE",
         "OBJECT_DOMAIN",
         "OBJECT_STATISTIC_EXT",
+        "OBJECT_COLLATION",
+        "OBJECT_TSCONFIGURATION",
+        "OBJECT_EXTENSION",
+        "OBJECT_FUNCTION",
+        "OBJECT_PROCEDURE",
+        "OBJECT_ROUTINE",
+        "OBJECT_AGGREGATE",
+        "OBJECT_TRIGGER",
+        "OBJECT_RULE",
     }
 )
 
@@ -90,11 +100,8 @@ _RENAMABLE = frozenset(
     }
 )
 
-_CASCADE_REACHES_COLUMNS = frozenset({"OBJECT_SCHEMA", "OBJECT_TYPE", "OBJECT_DOMAIN"})
-"""Dropping these with CASCADE drops tables and columns that the statement does not name."""
-
 _REASONS: dict[str, str] = {
-    "a library can do anything": "LoadStmt CreateExtensionStmt AlterExtensionStmt AlterExtensionContentsStmt CreatePLangStmt",
+    "a library can do anything": "LoadStmt AlterExtensionStmt AlterExtensionContentsStmt CreatePLangStmt",
     "role membership and roles decide what is masked": """GrantRoleStmt AlterRoleStmt CreateRoleStmt DropRoleStmt
         ReassignOwnedStmt DropOwnedStmt AlterOwnerStmt AlterDefaultPrivilegesStmt""",
     "it outlives the session and changes how others are served": """AlterRoleSetStmt AlterDatabaseSetStmt AlterSystemStmt
@@ -104,11 +111,9 @@ _REASONS: dict[str, str] = {
     "a trigger could read protected data when it fires": "CreateTrigStmt CreateEventTrigStmt AlterEventTrigStmt",
     "a rule could read protected data when it applies": "RuleStmt",
     "it makes code run wherever a value is cast, compared or converted": """CreateCastStmt CreateConversionStmt
-        CreateTransformStmt DefineStmt CreateOpClassStmt CreateOpFamilyStmt AlterOpFamilyStmt AlterOperatorStmt CreateAmStmt
-        AlterTSDictionaryStmt AlterTSConfigurationStmt""",
-    "a type decides how values are stored, checked and shown": """CreateDomainStmt AlterDomainStmt CompositeTypeStmt
-        CreateEnumStmt CreateRangeStmt AlterEnumStmt AlterTypeStmt AlterCollationStmt""",
-    "it stores what its definition reads": "CreateStatsStmt AlterStatsStmt",
+        CreateTransformStmt CreateOpClassStmt CreateOpFamilyStmt AlterOpFamilyStmt AlterOperatorStmt CreateAmStmt
+        AlterTSDictionaryStmt""",
+    "a type decides how values are stored, checked and shown": "AlterTypeStmt AlterCollationStmt",
     "it decides which rows others see": "CreatePolicyStmt AlterPolicyStmt SecLabelStmt",
     "it moves objects to where their names mean something else": "AlterObjectSchemaStmt AlterObjectDependsStmt",
     "it copies or removes whole databases": "CreatedbStmt DropdbStmt",
@@ -121,6 +126,12 @@ _REASONS: dict[str, str] = {
 """Statements that are never for a masked session, by the reason that its user is told."""
 
 REFUSED: dict[str, str] = {kind: reason for reason, kinds in _REASONS.items() for kind in kinds.split()}
+
+_OTHER_FORMS: dict[str, str] = {
+    "CreateExtensionStmt": "a library can do anything",
+    "DefineStmt": "it makes code run wherever a value is cast, compared or converted",
+}
+"""Why statements that run in some forms do not in others."""
 
 WRAPPERS = frozenset(
     """ExplainStmt PrepareStmt DeclareCursorStmt CreateTableAsStmt ViewStmt CopyStmt ExecuteStmt CallStmt""".split()
@@ -182,9 +193,10 @@ def kind_name(kind: str) -> str:
 
 
 def not_supported(kind: str) -> Refusal:
-    reason = REFUSED.get(kind, "in this form it could show or change masked data, or is not known to pgveil")
+    known = REFUSED.get(kind) or _OTHER_FORMS.get(kind)
+    reason = known or "in this form it could show or change masked data, or is not known to pgveil"
     return Refusal(
-        "42501" if kind in REFUSED else "0A000",
+        "42501" if known else "0A000",
         f"{kind_name(kind)} is not possible in a session with masked columns: {reason}",
         "run it from a session without masked columns",
     )
@@ -207,15 +219,9 @@ def _sets_standard_strings(body: Node) -> bool:
 
 def ddl_refusal(kind: str, body: Node) -> Refusal | None:
     if kind == "DropStmt" and body.get("removeType") not in _DROPPABLE:
-        return _of("DROP", body.get("removeType", ""), "what others run may depend on it")
-    if kind == "DropStmt" and body.get("behavior") == "DROP_CASCADE" and body["removeType"] in _CASCADE_REACHES_COLUMNS:
-        return _cascade()
-    if kind == "TruncateStmt" and body.get("behavior") == "DROP_CASCADE":
-        return _cascade()
+        return not_droppable(body.get("removeType", ""))
     if kind == "RenameStmt" and body.get("renameType") not in _RENAMABLE:
         return _of("RENAME of", body.get("renameType", ""), "what others run may name it")
-    if kind == "AlterTableStmt" and body.get("objtype") == "OBJECT_TYPE":
-        return not_supported("AlterTypeStmt")
     if kind == "GrantStmt" and body.get("targtype") != "ACL_TARGET_OBJECT":
         return Refusal(
             "42501",
@@ -233,6 +239,10 @@ def ddl_refusal(kind: str, body: Node) -> Refusal | None:
     return None
 
 
+def not_droppable(object_type: str) -> Refusal:
+    return _of("DROP", object_type, "what others run may depend on it")
+
+
 def _of(verb: str, object_type: str, reason: str) -> Refusal:
     """`object_type` is the grammar's: OBJECT_FUNCTION."""
     what = object_type.removeprefix("OBJECT_").replace("_", " ")
@@ -243,7 +253,7 @@ def _of(verb: str, object_type: str, reason: str) -> Refusal:
     )
 
 
-def _cascade() -> Refusal:
+def cascade() -> Refusal:
     return Refusal(
         "42501",
         "CASCADE could reach tables with masked columns that the statement does not name",

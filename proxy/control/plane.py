@@ -190,7 +190,7 @@ class ControlPlane:
         served = self._serve(database)
         served.sessions += 1
         try:
-            if not (served.usable and served.watch.connected and self._age(served) <= FRESH):
+            if not (served.usable and served.watch.connected and served.watch.is_confirmed(FRESH)):
                 await served.watch.refresh()
         except BaseException:
             self.detach(database)

@@ -277,7 +277,7 @@ SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::
          WHERE p.oid >= 16384 AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid
            AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'),
        l.lanname::text, p.prosecdef, p.proconfig::text[],
-       CASE WHEN p.oid >= 16384 AND l.lanname IN ('sql', 'plpgsql') THEN p.prosrc END,
+       CASE WHEN p.oid >= 16384 AND l.lanname <> 'c' THEN p.prosrc END,
        CASE WHEN p.oid >= 16384 THEN p.prorettype || p.proargtypes::oid[] || coalesce(p.proallargtypes, '{{}}') END,
        CASE WHEN p.prokind = 'a' AND p.oid >= 16384 THEN (
          SELECT ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn,

@@ -42,6 +42,19 @@ GRANT USAGE, CREATE ON SCHEMA work TO PUBLIC;
 GRANT SELECT ON shop.people TO analyst, support;
 GRANT SELECT ON shop.list TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE ON work.notes TO PUBLIC;
+CREATE TABLE work.rates (rate text);
+INSERT INTO work.rates VALUES ('1.5');
+GRANT SELECT ON work.rates TO PUBLIC;
+ALTER ROLE analyst SET search_path = work, public;
+SET search_path = work;
+CREATE FUNCTION work.rate() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(rate::text) FROM rates';
+CREATE FUNCTION work.rate_path() RETURNS text LANGUAGE sql STABLE SET search_path = work AS 'SELECT max(rate::text) FROM rates';
+RESET search_path;
+CREATE FUNCTION work.fill() RETURNS trigger LANGUAGE plpgsql
+  AS $$ BEGIN NEW.note := (SELECT max(rate) FROM rates); RETURN NEW; END $$;
+CREATE TABLE work.rated (id int, note text);
+CREATE TRIGGER t BEFORE INSERT ON work.rated FOR EACH ROW EXECUTE FUNCTION work.fill();
+GRANT SELECT, INSERT ON work.rated TO PUBLIC;
 """
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -189,3 +202,38 @@ def test_bound_before_the_table_was_tainted(connection: Connection) -> None:
         connection.execute("INSERT INTO work.notes (note) SELECT a FROM b")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             pipeline.sync()
+
+
+def test_code_reads_no_temporary_view_over_masked_columns(server: TestServer, connection: Connection) -> None:
+    """The unqualified names in a body mean temporary relations first, and a temporary view is stored as it was written."""
+    over = "AS SELECT phone AS rate FROM shop.people"
+    connection.execute(f"CREATE TEMP VIEW mine {over}")
+    for text in (
+        f"CREATE TEMP VIEW rates {over}",
+        f'CREATE OR REPLACE TEMP VIEW "RATES" {over}',
+        "ALTER VIEW mine RENAME TO rates",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may read it"):
+            connection.execute(text)
+    connection.execute("CREATE TEMP VIEW rates AS SELECT name AS rate FROM shop.people")  # nothing masked
+    assert connection.execute("SELECT work.rate(), work.rate_path()").fetchall() == [("Zhang", "Zhang")]
+    connection.execute("DROP VIEW rates")
+    connection.execute("BEGIN")
+    connection.execute("DECLARE c CURSOR FOR SELECT work.rate() FROM generate_series(1, 3)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(f"CREATE TEMP VIEW rates {over}")
+    connection.execute("ROLLBACK")
+    assert connection.execute("INSERT INTO work.rated (id) VALUES (1) RETURNING note").fetchall() == [("1.5",)]
+
+
+def test_a_function_made_after_the_view(proxy: ProxyProcess, connection: Connection) -> None:
+    connection.execute("CREATE TEMP VIEW later AS SELECT phone AS rate FROM shop.people")
+    assert connection.execute("SELECT max(rate) FROM later").fetchall() == [("139****4321",)]
+    body = "'SELECT max(rate::text) FROM later'"
+    with connect(proxy, "support") as support:
+        support.execute("SET check_function_bodies = off")
+        support.execute(f"CREATE FUNCTION work.late() RETURNS text LANGUAGE sql AS {body}")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="leads to masked columns"):
+            connection.execute("SELECT rate FROM later")
+        connection.execute("DROP VIEW later")
+        support.execute("DROP FUNCTION work.late()")

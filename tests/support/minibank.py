@@ -107,6 +107,8 @@ def _column(number: int, text: str) -> Column:
     if kind == "phone_t":
         return Column(number, name, 90001, -1, "bank.phone_t", "pg_catalog.text", "text", "S", domain_checked=True)
     sql, category = _TYPES[kind]
+    if kind == "contact_t":
+        return Column(number, name, 90002, -1, sql, sql, kind, category)
     return Column(number, name, 25, -1, sql, sql, kind.rstrip("0123456789") or kind, category, generated=generated)
 
 

@@ -236,3 +236,27 @@ def test_explain() -> None:
 def test_show_values_of_branches() -> None:
     for branch in phone(rule("r", "columns: '*', rows: vip, show: deny")).branches:
         assert (branch.mask is not None) == (branch.show is Show.MASK)
+
+
+@pytest.mark.parametrize(
+    ("rules", "always"),
+    [
+        (rule("all", "columns: ['*'], show: clear"), True),
+        (rule("me", "user: anna, columns: ['*'], show: clear"), True),
+        (rule("role", "role: teller, columns: ['*'], show: clear"), False),
+        (rule("some", "columns: [level<=C3], show: clear"), False),
+        (rule("here", "columns: ['*'], rows: vip, show: clear"), False),
+        (rule("first", "columns: [class=phone], show: clear") + rule("all", "columns: ['*'], show: clear"), False),
+        (rule("other", "user: bert, columns: ['*'], show: deny") + rule("all", "columns: ['*'], show: clear"), True),
+        (rule("now", "columns: ['*'], when: { days: mon-sun }, show: clear"), False),
+    ],
+)
+def test_what_is_clear_whatever_relations_there_are(rules: str, always: bool) -> None:
+    who = Who(user="anna", roles=("teller",))
+    assert compiled(policy(BASE + rules), who).always_clear is always
+
+
+def test_a_policy_that_lists_nothing_is_always_clear() -> None:
+    nothing = "version: 1\nclasses: {}\n"
+    assert compiled(policy(nothing)).always_clear
+    assert not compiled(policy(nothing + "unclassified: { new_columns_of: ['bank.*'], show: mask }\n"), Who(), OTHER).always_clear

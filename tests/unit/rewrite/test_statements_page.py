@@ -9,7 +9,7 @@ import pytest
 import yaml
 from postgast.pg_query_pb2 import Node
 
-from rewrite import statements
+from rewrite import objects, statements
 from rewrite.pgtree import ParseError, parse
 from rewrite.plan import Verdict
 from tests.support import minibank
@@ -100,6 +100,7 @@ def test_nothing_is_decided_by_accident() -> None:
         statements.HARMLESS_ON_PROTECTED,
         statements.WRAPPERS,
         statements.REFUSED.keys(),
+        objects.KINDS,
     ]
     counted = [kind for group in decided for kind in group]
     assert sorted(counted) == sorted(kinds())
