@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from policies.model import Branch, ColumnType, Decision, Profile, Show
-from rewrite.catalog import Catalog, Column, Function, Literal, Operator, Relation, TypeName
+from rewrite.catalog import Catalog, Column, Function, Literal, Operator, Reference, Relation, TypeName
 from rewrite.plan import Plan, PlanContext, Resolution
 from rewrite.planner import Planner
 
@@ -124,6 +124,7 @@ def _relation(
     partition_key: Iterable[int] = (),
     view: str | None = None,
     literals: bool = False,
+    references: tuple[Reference, ...] = (),
 ) -> Relation:
     schema, _, relation = name.partition(".")
     return Relation(
@@ -139,6 +140,7 @@ def _relation(
         frozenset(partition_key),
         view,
         literals=literals,
+        references=references,
     )
 
 
@@ -150,7 +152,7 @@ _TRANSACTION_COLUMNS = "id int4, day date, account_id int4, amount numeric12, me
 
 RELATIONS = (
     _relation(1, "bank.branches", "code text, name text", key=[1]),
-    _relation(2, "bank.customers", _CUSTOMER_COLUMNS, key=[1], unique=[3]),
+    _relation(2, "bank.customers", _CUSTOMER_COLUMNS, key=[1], unique=[3], references=(Reference(8, 1, 1),)),
     _relation(3, "bank.corporate", _CUSTOMER_COLUMNS + ", tax_no text", parents=(2,), key=[1]),
     _relation(
         4,
