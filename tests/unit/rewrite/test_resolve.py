@@ -75,7 +75,7 @@ def test_a_table_made_in_the_same_string_is_known() -> None:
 
 def test_refusals_name_the_object_and_not_the_parser() -> None:
     assert plan("COMMENT ON FUNCTION bank.band(int) IS 'x'").verdict is Verdict.PASS
-    assert "DROP FUNCTION" in refusal(plan("DROP POLICY p ON bank.branches"))[1]
+    assert "DROP POLICY" in refusal(plan("DROP POLICY p ON bank.branches"))[1]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "bank.nowhere", "minibank.bank.nowhere", "no.nowhere"])
