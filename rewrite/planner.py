@@ -23,7 +23,7 @@ from rewrite.pgtree import ParseError, parse
 from rewrite.plan import Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.rewriter import Rewriter
-from rewrite.shorten import WORTH_IT, is_too_long, shorten
+from rewrite.shorten import WORTH_IT, is_too_long, shorten, weight
 from rewrite.source import SourceBook
 from rewrite.spans import SpanError, Spans
 from rewrite.template import Shape, cut, shape
@@ -109,12 +109,16 @@ class Planner:
         return plan
 
     def recall(self, text: str, context: PlanContext) -> Plan | None:
-        """The plan of a long text, if it is known or follows from that of a short one."""
+        """The plan of a long text, if it is known or follows from that of a short one, or if there is little to read in it."""
         plan = self._space_of(context).plans.get(text)
         if plan is not None:
             self.hits += 1
             return plan
-        if WORTH_IT < len(text) <= GLANCE and context.standard_strings:
+        if len(text) > GLANCE:
+            return None
+        if weight(text) <= WORTH_IT:
+            return self.plan(text, context)
+        if context.standard_strings:
             short = shorten(text)
             if short is not None and len(short.text) <= WORTH_IT:
                 return short.whole(self.plan(short.text, context), text)

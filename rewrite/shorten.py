@@ -37,6 +37,7 @@ _TOKEN = re.compile(
 )
 _PART = re.compile(_ITEM, re.IGNORECASE)
 _STRINGS = re.compile(_STRING)
+_NOTHING = re.compile(rf"{_STRING}|\s++")
 _SHAPE = re.compile(rf"({_STRING})|{NUMBER}")
 
 
@@ -109,6 +110,11 @@ def shorten(text: str) -> Short | None:
         return None
     pieces.append(text[at:])
     return Short("".join(pieces), tuple(lists))
+
+
+def weight(text: str) -> int:
+    """What there is to read in a text: characters that are neither blank nor in string constants."""
+    return len(_NOTHING.sub("", text))
 
 
 def is_too_long(text: str) -> bool:

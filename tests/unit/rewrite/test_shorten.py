@@ -115,3 +115,14 @@ def test_texts_that_would_keep_everybody_waiting() -> None:
     assert got.refusal is not None
     assert got.refusal.sqlstate == "54000"
     assert Planner().plan(f"SELECT phone, '{'x' * 2 * FULL}' FROM bank.customers", MASKED).verdict is Verdict.REWRITE
+
+
+def test_a_text_that_is_long_by_blanks_and_strings_alone_is_planned_at_once() -> None:
+    planner = Planner()
+    for text in (f"SELECT phone{' ' * 20_000} FROM bank.customers", f"SELECT phone, '{'x y ' * 20_000}' FROM bank.customers"):
+        plan = planner.recall(text, MASKED)
+        assert plan is not None
+        assert plan.verdict is Verdict.REWRITE
+    assert (
+        planner.recall("SELECT phone FROM bank.customers WHERE " + " OR ".join(f"id = {n}" for n in range(2000)), MASKED) is None
+    )
