@@ -68,7 +68,10 @@ class Walker:
             raise BadRecord(path, None, head.seq, f"the segment cannot be read: {error.strerror}") from None
         if not line.startswith(prefix(head.seq)) or line[-TAIL:] != tail(head.mac):
             raise BadRecord(path, None, head.seq, "the record that the head names is not there")
-        self.last_kind = json.loads(line)["kind"]
+        try:
+            self.last_kind = str(json.loads(line)["kind"])
+        except (ValueError, RecursionError, KeyError, TypeError):
+            raise BadRecord(path, None, head.seq, "the record that the head names has been changed") from None
         for _ in range(head.segment - 1):
             self._key = next_key(self._key)
         self.segment, self.seq, self.size, self.previous = head.segment, head.seq, head.size, head.mac

@@ -33,6 +33,8 @@ def on_done(s: State, head: Expected) -> None:
     """BindComplete."""
     if head.swallow:
         s.mute()
+    if head.portal is not None:
+        head.portal.before = None
     s.pop()
 
 
@@ -56,6 +58,8 @@ def on_closed(s: State, head: Expected) -> None:
         else:
             head.slot.close()
             s.statements.tidy(head.slot)
+    elif head.portal is not None:
+        s.statements.close_portal(head.portal)
     s.pop()
 
 
@@ -153,10 +157,15 @@ def _copy_over(s: State) -> None:
 
 
 def on_ready(s: State, head: Expected) -> None:
+    if s.spare and head.kind == expect.QUERY and not head.index and not head.failed:
+        _on_spare_ready(s)  # a Query is answered with more than this
+        return
     status = codec.decode_ready(body(s))
     queue = s.queue
     s.pop()
     s.tx = status
+    if not queue and head.kind != expect.SYNC:
+        s.batch_open = False
     while head.index < len(head.seqs):
         s.conclude(head, "")
     if head.changes & plans.DDL:
@@ -190,6 +199,13 @@ def on_ready(s: State, head: Expected) -> None:
             s.dirty = False
             if s.statements.portals:
                 s.statements.portals.clear()
+
+
+def _on_spare_ready(s: State) -> None:
+    """The reply to a Sync that a failed copy has not swallowed."""
+    s.spare -= 1
+    s.tx = codec.decode_ready(body(s))
+    s.gate &= ~st.SKIPPING
 
 
 def _tag(s: State) -> str:
@@ -256,9 +272,7 @@ def dispatch(s: State, tag: int) -> None:
     if other is not None:
         other(s)
     elif tag == tags.READY_FOR_QUERY and s.spare:
-        s.spare -= 1
-        s.tx = codec.decode_ready(body(s))
-        s.gate &= ~st.SKIPPING
+        _on_spare_ready(s)
     else:
         expected = expect.NAMES[queue[0].kind] if queue else "nothing"
         raise ServerViolation(f"unexpected {tags.SERVER_NAMES[tag]}, the server owes the reply to {expected}")

@@ -79,7 +79,7 @@ def _taint(s: State, plan: Plan) -> None:
         return
     if s.resolution is not None:
         s.set_resolution(s.taint.mark(s.resolution))
-    for portal in s.statements.portals.values():
+    for portal in s.statements.every_portal():
         if portal.record is None or any(x.effects & Effect.WRITES for x in portal.record.plan.statements):
             portal.stamp = MIXED
 

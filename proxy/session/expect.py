@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from proxy.session.statements import Record, Slot
+from proxy.session.statements import Portal, Record, Slot
 from rewrite.plan import Plan
 
 PARSE: Final = 1
@@ -72,6 +72,8 @@ class Expected:
     """Effect bits, see `session.plans`."""
     renews: bool = False
     """A Close of ours before a statement is prepared again."""
+    portal: Portal | None = None
+    """What a Bind makes, or a Close closes."""
     slot: Slot | None = None
     record: Record | None = None
     prepares: tuple[tuple[int, Slot, Record], ...] = ()

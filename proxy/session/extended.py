@@ -122,7 +122,7 @@ def on_bind(s: State) -> bool:
     entry = Expected(expect.BIND)
     if record is not None:
         entry.plan = record.plan
-    s.statements.bind(portal, record, s.stamp, s.view_stamp)
+    entry.portal = s.statements.bind(portal, record, s.stamp, s.view_stamp, s.batch)
     s.queue.append(entry)
     s.batch_open = True
     if s.tried_catalog or s.probe_error is not None:
@@ -201,7 +201,7 @@ def on_execute(s: State) -> bool:
         plan, text = record.plan, record.text
     entry = Expected(expect.EXECUTE)
     if s.masked:
-        if portal is not None and portal.stamp != s.stamp:
+        if portal is not None and (portal.stamp != s.stamp or portal.before is not None):
             answer = renewal.renew_portal(s, portal)
             if answer is True:
                 return True
@@ -237,8 +237,8 @@ def on_close(s: State) -> bool:
     entry = Expected(expect.CLOSE)
     if target.kind == _STATEMENT:
         entry.slot = s.statements.find(target.name)
-    else:
-        s.statements.portals.pop(target.name[:63], None)
+    elif (portal := s.statements.portals.get(target.name[:63])) is not None:
+        entry.portal = portal
     s.queue.append(entry)
     s.batch_open = True
     return False

@@ -9,7 +9,7 @@ from proxy.session import state as st
 from proxy.session.asides import body
 from proxy.session.expect import Expected
 from proxy.session.state import State
-from proxy.wire import codec
+from proxy.wire import codec, tags
 from rewrite.plan import Refusal
 
 _WHOLE: Final = frozenset({expect.QUERY, expect.FUNCTION, expect.SYNC, expect.REFUSED_QUERY})
@@ -52,6 +52,8 @@ def on_error(s: State, head: Expected | None) -> None:
     if head.kind in _WHOLE:
         head.failed = True
         s.gate &= ~st.COPY_IN
+        if head.copying:
+            _spare_syncs(s, 1)
         return
     _skip_to_sync(s, head, state)
 
@@ -86,14 +88,21 @@ def _skip_to_sync(s: State, head: Expected, state: str) -> None:
     s.gate &= ~st.COPY_IN
     while queue and queue[0].kind != expect.SYNC:
         s.abandon(queue.popleft(), state)
-    maybe = 0
-    while queue and queue[0].maybe:
-        queue.popleft()
-        maybe += 1
-    s.spare = maybe
+    _spare_syncs(s, 0)
     s.trim()
     if not queue:
         s.gate |= st.SKIPPING
+        if head.probe and s.held and s.client.buf[s.client.start] == tags.QUERY:
+            s.probe_broke = state
         s.wait = st.NOTHING if s.wait == st.PROBE else s.wait
     elif s.wait == st.PROBE and not any(e.last for e in queue):
         s.wait = st.NOTHING
+
+
+def _spare_syncs(s: State, place: int) -> None:
+    """A copy has failed: the Syncs sent while it ran may have been swallowed, or may be answered now."""
+    queue = s.queue
+    s.spare = 0
+    while len(queue) > place and queue[place].maybe:
+        del queue[place]
+        s.spare += 1

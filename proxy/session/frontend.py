@@ -17,7 +17,7 @@ from typing import Final
 from proxy.session import changes, expect, extended, gates, plans, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
-from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, read, refuse
+from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse
 from proxy.session.state import State
 from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
@@ -41,6 +41,8 @@ def on_query(s: State) -> bool:
     data = scan.buf[scan.body : end]
     text: str | Refusal
     if end < scan.body or scan.buf[end] or 0 in data:
+        if s.masked:
+            return malformed(s, expect.QUERY)
         text = complaint(s)
     else:
         text = encodings.decode(data, s.codec, s.within) or read(s, data)
@@ -73,8 +75,9 @@ def on_query(s: State) -> bool:
         s.drop()
         s.to_server.append(codec.encode_query(out))
     s.decide(entry, "statement", plan, text, "simple")
+    if s.batch_open and not s.queue:  # otherwise the server may yet skip the Query, up to a Sync
+        s.batch_open = False
     s.queue.append(entry)
-    s.batch_open = False
     if s.tried_catalog or s.probe_error is not None:
         gates.decided(s)
     return False
@@ -103,6 +106,9 @@ def on_sync(s: State) -> bool:
 def on_flush(s: State) -> bool:
     if s.gate & st.SKIPPING:
         s.drop()
+    elif s.client.end > s.client.body and not s.gate & st.COPY_IN:  # nothing belongs there: the server will say so
+        s.queue.append(Expected(expect.REFUSED))
+        s.batch_open = True
     return False
 
 
@@ -133,8 +139,9 @@ def on_function(s: State) -> bool:
         return refuse(s, expect.FUNCTION, _FUNCTION, None, "")
     entry = Expected(expect.FUNCTION)
     s.decide(entry, "statement", _CALL, "", "function")
+    if s.batch_open and not s.queue:
+        s.batch_open = False
     s.queue.append(entry)
-    s.batch_open = False
     return False
 
 

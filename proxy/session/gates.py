@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import probe
+from proxy.session import expect, probe
 from proxy.session import state as st
+from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.wire import codec, tags
-from rewrite.plan import Need, Plan, Refusal
+from rewrite.plan import Need, Plan, Refusal, Verdict
 
 _UNKNOWN_NAME: Final = Refusal("42501", "a name in the statement is not known", "Check its spelling and schema.")
 _UNRESOLVED: Final = Refusal("0A000", "cannot find out how names resolve in this session", "Write names with their schema.")
@@ -50,6 +51,8 @@ def before_text(s: State) -> bool | None:
     """Before a text is read. None: go on; otherwise what the handler returns."""
     gate = s.gate
     if gate & st.SKIPPING:
+        if s.probe_broke:
+            _answered_by_probe(s)
         s.drop()
         decided(s)
         return False
@@ -65,6 +68,24 @@ def before_text(s: State) -> bool | None:
                 return wait(s, st.DRAIN)
             s.gate &= ~st.UNSETTLED
     return None
+
+
+def _answered_by_probe(s: State) -> None:
+    """The probe before a Query has failed, in a failed transaction for example, and its error has been given to the client.
+
+    The Query would have had the same, and ReadyForQuery after it; nothing would be skipped. So a Sync takes its place.
+    """
+    refusal = Refusal(s.probe_broke, "the question how names resolve has failed")
+    plan = Plan(Verdict.REFUSE, "", refusal=refusal)
+    seq = s.audit.decision(s.sid, "refusal", plan, 0, "", "simple")
+    s.audit.outcome(seq, None, 0, 0, 0.0, s.probe_broke)
+    s.evidence = True
+    s.probe_broke = ""
+    s.gate &= ~st.SKIPPING
+    s.inject(codec.SYNC)
+    s.queue.append(Expected(expect.SYNC))
+    s.batch_open = False
+    s.batch += 1
 
 
 def before_extended(s: State) -> bool | None:

@@ -299,6 +299,7 @@ class Session(State):
             self.drop()
         else:
             self.mute()
+            self.server.forget()
         if isinstance(error, ScanError) and from_client:
             if error.too_long:
                 refusal = Refusal("54000", f"a message of {error.length} bytes is too long")

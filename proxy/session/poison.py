@@ -19,7 +19,7 @@ NOWHERE: Final = b"pgveil.refused"
 RESERVED: Final = b"pgveil."
 """What clients of masked sessions may not name statements and portals."""
 
-BY_KIND: Final[dict[int, tuple[bytes, bytes]]] = {
+BY_KIND: Final[dict[int, Poison]] = {
     QUERY: (codec.encode_query(TEXT), b"42601"),
     BIND: (codec.encode_bind(codec.Bind(b"", NOWHERE)), b"26000"),
     DESCRIBE_STATEMENT: (codec.encode_describe(codec.Target(ord("S"), NOWHERE)), b"26000"),
@@ -29,7 +29,16 @@ BY_KIND: Final[dict[int, tuple[bytes, bytes]]] = {
 """Poison and the SQLSTATE that it provokes."""
 
 
-def poison(kind: int, name: bytes = b"") -> tuple[bytes, bytes]:
+Poison = tuple[bytes, bytes]
+"""A message that must fail, and the SQLSTATE with which it does."""
+
+
+def empty(tag: int) -> Poison:
+    """In the place of a message that cannot be read: it touches nothing at the server, not even the unnamed statement."""
+    return codec.message(tag), b"08P01"
+
+
+def poison(kind: int, name: bytes = b"") -> Poison:
     """`name` is that of a Parse: the poison must hit the same one (a failed Parse drops the unnamed statement)."""
     if kind == PARSE:
         return codec.encode_parse(codec.Parse(name, TEXT)), b"42601"

@@ -35,12 +35,14 @@ _NOT_IN_DATABASE: Final = Refusal(
 )
 
 
-def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"") -> bool:
+def refuse(
+    s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"", poisoned: poison.Poison | None = None
+) -> bool:
     """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
-    if s.tx == tags.FAILED and kind in (expect.QUERY, expect.PARSE) and not s.queue and not s.batch_open:
+    if poisoned is None and s.tx == tags.FAILED and kind in (expect.QUERY, expect.PARSE) and not s.queue and not s.batch_open:
         refusal = _in_failed_transaction(refusal, text)
     whole = kind in (expect.QUERY, expect.FUNCTION)
-    data, provokes = poison.poison(kind, name)
+    data, provokes = poisoned or poison.poison(kind, name)
     entry = Expected(expect.REFUSED_QUERY if whole else expect.REFUSED)
     entry.replace = poison.error(refusal, s.codec)
     entry.replace_state = refusal.sqlstate
@@ -53,8 +55,11 @@ def refuse(s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, 
     s.evidence = True
     s.drop()
     s.to_server.append(data)
+    if not whole:
+        s.batch_open = True
+    elif not s.queue:
+        s.batch_open = False
     s.queue.append(entry)
-    s.batch_open = not whole
     gates.decided(s)
     return False
 
@@ -65,11 +70,11 @@ def _in_failed_transaction(refusal: Refusal, text: str) -> Refusal:
 
 
 def malformed(s: State, kind: int) -> bool:
-    """The server will say what is wrong with it, unless it must not see it: then we do, in its words."""
+    """The server will say what is wrong with it, unless it must not see it: then it gets one of the same kind with nothing in it,
+    and we say it in its words."""
     if s.masked:
-        poisoned = expect.BIND if kind == expect.CLOSE else kind  # a Close cannot fail; any extended message will do
-        return refuse(s, poisoned, complaint(s), None, "")
-    s.queue.append(Expected(kind))
+        return refuse(s, kind, complaint(s), None, "", poisoned=poison.empty(s.client.buf[s.client.start]))
+    s.queue.append(Expected(expect.REFUSED))
     s.batch_open = True
     return False
 

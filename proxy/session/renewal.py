@@ -191,6 +191,10 @@ def compare(s: State, head: Expected, found: bytes) -> None:
 
 def renew_portal(s: State, portal: Portal) -> bool | Refusal:
     """Before an Execute. The same answers; a portal cannot be made again, the server has its parameters."""
+    if portal.before is not None and portal.batch != s.batch and s.queue:
+        return gates.wait(s, st.DRAIN)  # whether its Bind has succeeded is still to be told
+    if portal.stamp == s.stamp:
+        return False
     record = portal.record
     if record is None or portal.stamp == MIXED:
         return STALE

@@ -129,7 +129,7 @@ class State:
         self.gate = 0
         self.wait = NOTHING
         self.batch_open = False
-        """Extended messages have gone upstream since the last Sync or Query."""
+        """Extended messages have gone upstream since the last Sync; a Query ends the batch too, once it has been answered."""
         self.batch = 1
         self.tx = tags.IDLE
         self.spare = 0
@@ -208,6 +208,8 @@ class State:
         """When the server last said something, and when the session began."""
         self.probe_answer = bytearray()
         self.probe_error: Refusal | None = None
+        self.probe_broke = ""
+        """SQLSTATE of a probe that has failed in an open batch in front of a Query, which no Sync will follow."""
         self.probe_epoch = 0
         """The authority's epoch when the probe was sent."""
         self.bits = plans.EffectBits()
@@ -454,6 +456,8 @@ class State:
         if entry.kind == expect.PARSE and entry.slot is not None and entry.record is not None:
             entry.slot.fail(entry.record)
             self.statements.tidy(entry.slot)
+        if entry.kind == expect.BIND and entry.portal is not None:
+            self.statements.unbind(entry.portal)
         for _, slot, record in entry.prepares:
             slot.fail(record)
             self.statements.tidy(slot)

@@ -140,10 +140,17 @@ class Slot:
 
 @dataclass(slots=True)
 class Portal:
+    """A portal as its Bind made it; while that has not been answered, the server may still have the one before it."""
+
+    name: bytes
     record: Record | None
     stamp: int
-    """MIXED: the name has been bound under two stamps and we cannot know which one the server kept."""
+    """MIXED: nobody knows under which stamp the server has bound it."""
     view_stamp: int
+    batch: int = 0
+    """Number of the batch of its Bind."""
+    before: Portal | None = None
+    """The one that had the name, until the Bind has been answered. The Bind may fail, or be skipped, and leave it."""
 
 
 @dataclass(slots=True)
@@ -175,9 +182,43 @@ class Statements:
                 slot.close()
                 self.tidy(slot)
 
-    def bind(self, name: bytes, record: Record | None, stamp: int, view_stamp: int) -> None:
+    def bind(self, name: bytes, record: Record | None, stamp: int, view_stamp: int, batch: int) -> Portal:
+        """A Bind has been sent. In its own batch it is the only candidate: had it failed, the server would skip what follows."""
         name = name[:NAME_LENGTH]
-        old = self.portals.get(name) if name else None
-        if old is not None and old.stamp != stamp:
-            stamp = MIXED  # a named portal is not replaced; the Bind may fail and leave the old one
-        self.portals[name] = Portal(record, stamp, view_stamp)
+        self.portals[name] = portal = Portal(name, record, stamp, view_stamp, batch, self.portals.get(name))
+        return portal
+
+    def unbind(self, portal: Portal) -> None:
+        """The Bind has failed or has been skipped."""
+        name = portal.name
+        latest = self.portals.get(name)
+        if latest is portal:
+            if portal.before is None:
+                del self.portals[name]
+            else:
+                self.portals[name] = portal.before
+            return
+        while latest is not None and latest.before is not portal:
+            latest = latest.before
+        if latest is not None:
+            latest.before = portal.before
+
+    def close_portal(self, portal: Portal) -> None:
+        """The server has closed what was the latest of that name when the Close was sent."""
+        latest = self.portals.get(portal.name)
+        if latest is portal:
+            del self.portals[portal.name]
+        while latest is not None:
+            if latest.before is portal:
+                latest.before = None
+            latest = latest.before
+
+    def every_portal(self) -> list[Portal]:
+        """Those that the server may have."""
+        out = []
+        for latest in self.portals.values():
+            portal: Portal | None = latest
+            while portal is not None:
+                out.append(portal)
+                portal = portal.before
+        return out

@@ -108,6 +108,11 @@ class Scanner:
         self.end = self.start
         self._rest = 0
 
+    def forget(self) -> None:
+        """The rest of the message that the last event began will not be missed by anybody: nothing of it has been passed on."""
+        if self.body > self.start:
+            self._rest = 0
+
     def release(self) -> None:
         """Let go of the chunk once `next()` has answered 0."""
         self.buf = b""
@@ -164,6 +169,8 @@ class Scanner:
             if found != tag:
                 break
             if length < 4 or length > MAX_MESSAGE:
+                if pos > self.start:
+                    break  # what is good is reported first
                 raise ScanError("invalid message length", tag, length, False)
             count += 1
             pos += length + 1
