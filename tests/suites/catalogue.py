@@ -92,9 +92,9 @@ SUITES = {
         Suite(
             "django",
             PyPI("django"),
-            ("django=={version}", "psycopg[binary]", "jinja2", "sqlparse"),
+            ("django=={version}", "psycopg[binary]", "jinja2", "sqlparse", "pytest"),
             ("tests",),
-            ("runtests.py", "--settings=django_settings", "--parallel=1", "--noinput", *_DJANGO),
+            ("runtests.py", "--settings=django_settings", "--parallel=1", "--noinput", "--keepdb", *_DJANGO),
             {"PGHOST": "{host}", "PGPORT": "{port}", "PGUSER": "{user}"},
             directory="tests",
         ),

@@ -1,4 +1,4 @@
-"""Settings for Django's own tests: both databases on the server that the environment names."""
+"""Settings for Django's own tests: two databases that are there already, on the server that the environment names."""
 
 import os
 
@@ -9,6 +9,7 @@ DATABASES = {
         "PORT": os.environ["PGPORT"],
         "USER": os.environ["PGUSER"],
         "NAME": name,
+        "TEST": {"NAME": name},
     }
     for alias, name in (("default", "suite"), ("other", "suite_other"))
 }
