@@ -229,7 +229,9 @@ def _statistics(run: Run, kind: str, body: Node, name: str) -> tuple[Rewriter | 
 
 
 def _extension(run: Run, kind: str, body: Node) -> None:
-    """The extensions whose functions a masked session may call anyway."""
+    """The extensions whose functions a masked session may call anyway; for one that is there, IF NOT EXISTS does nothing."""
+    if body.get("if_not_exists") and body["extname"] in run.context.catalog.extensions:
+        return
     if body["extname"] not in {*system.rules().extensions, *run.context.profile.extensions}:
         raise Refused(statements.not_supported(kind))
     for option in body.get("options", ()):

@@ -1,6 +1,6 @@
 """Run drivers' own test suites direct, through PgBouncer and through pgveil, and compare how each test ends.
 
-    python -m tests.suites --work DIR [--only psycopg,asyncpg] [--ways pgveil clear,pgveil masked] [--modules NAMES] [--out FILE]
+    python -m tests.suites --work DIR [--only psycopg,asyncpg] [--ways pgveil clear,pgveil masked] [--modules NAMES] [--again N] [--out FILE]
 
 Sources, virtual environments and what the runs left (logs, records) stay below DIR. Ends with status 0 only when every test that
 passes direct passes through pgveil with nothing masked for the login.
@@ -23,8 +23,6 @@ from tests.suites.outcomes import Run
 from tests.suites.player import Installed
 from tests.suites.servers import Way
 
-REPETITIONS = 2
-
 
 def main() -> int:
     options = _options()
@@ -45,7 +43,7 @@ def main() -> int:
         for name in names:
             found = Path(given[name]).resolve() if name in given else None
             installed = player.install(SUITES[name], work, found)
-            reports.append(_compare(installed, ways, template, runs / name, only))
+            reports.append(_compare(installed, ways, template, runs / name, only, options.again))
             print(report.lines(reports[-1]), flush=True)
     finally:
         shutil.rmtree(template, ignore_errors=True)
@@ -55,7 +53,9 @@ def main() -> int:
     return 1 if any(r.verdicts[Way.CLEAR].differences for r in reports if Way.CLEAR in r.verdicts) else 0
 
 
-def _compare(installed: Installed, ways: list[Way], template: Path, home: Path, only: list[str] | None) -> report.Report:
+def _compare(
+    installed: Installed, ways: list[Way], template: Path, home: Path, only: list[str] | None, again: int
+) -> report.Report:
     home.mkdir(mode=0o755)
     results: dict[Way, list[Run]] = {}
 
@@ -73,7 +73,7 @@ def _compare(installed: Installed, ways: list[Way], template: Path, home: Path, 
 
     for way in (Way.DIRECT, *ways):
         play(way, only)
-    for _ in range(REPETITIONS):
+    for _ in range(again):
         open_ = {way: outcomes.modules(_open(results, way)) for way in ways}
         if not any(open_.values()):
             break
@@ -103,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ways", help="besides direct, with commas [pgbouncer,pgveil clear,pgveil masked]")
     parser.add_argument("--modules", help="modules of the tests as they are named in the report, with commas")
     parser.add_argument("--source", action="append", default=[], metavar="SUITE=DIR", help="an unpacked source to use instead")
+    parser.add_argument("--again", type=int, default=2, help="how often modules with differences are run again, at most [2]")
     parser.add_argument("--out", type=Path, help="everything as JSON")
     return parser.parse_args()
 

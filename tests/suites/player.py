@@ -103,7 +103,7 @@ def play(installed: Installed, way: Way, template: Path, home: Path, only: list[
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
     run = outcomes.read(home / "record.jsonl")
-    if not run:
+    if not run and way is Way.DIRECT:
         tail = (home / "output.log").read_text(errors="replace").splitlines()[-20:]
         raise RuntimeError(f"{suite.name}, {way.value}: no test was run\n" + "\n".join(tail))
     return run

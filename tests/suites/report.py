@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,11 +21,18 @@ class Report:
     verdicts: Mapping[Way, Verdict]
 
 
+TOGETHER = 50
+"""So many tests with one error are told in one line."""
+
+
 def lines(report: Report) -> str:
     """A line for each test that passes direct and not some other way."""
     out = []
     for way, verdict in report.verdicts.items():
-        out += [f"{report.suite}, {way.value}: {d.test}: {d.error}" for d in verdict.differences]
+        often = Counter(d.error for d in verdict.differences)
+        out += [f"{report.suite}, {way.value}: {n} tests: {error}" for error, n in often.items() if n >= TOGETHER]
+        rest = (d for d in verdict.differences if often[d.error] < TOGETHER)
+        out += [f"{report.suite}, {way.value}: {d.test}: {d.error}" for d in rest]
     out += [f"{report.suite}, flaky direct: {test}" for test in report.flaky]
     return "\n".join(out)
 

@@ -272,3 +272,10 @@ OVERLOADS = {
     "SELECT bank.many(1)": "pass",
     "SELECT bank.many(1, 2, 3, 4)": "42501",
 }
+
+
+def test_an_extension_that_is_there_is_not_made_again() -> None:
+    there = replace(CATALOG, version="with dblink", extensions=frozenset({"dblink"}))
+    assert verdict("CREATE EXTENSION IF NOT EXISTS dblink", catalog=there) == "pass"
+    assert verdict("CREATE EXTENSION dblink", catalog=there) == "42501"
+    assert verdict("CREATE EXTENSION IF NOT EXISTS dblink") == "42501"

@@ -63,6 +63,13 @@ def test_modules_are_run_again_as_a_whole() -> None:
     assert outcomes.modules(["b.py::one", "a.py::C::two", "b.py::three"]) == ["a.py", "b.py"]
 
 
+def test_many_tests_with_one_error_are_one_line() -> None:
+    direct = {f"m.py::t{n}": Outcome(Status.PASSED) for n in range(report.TOGETHER)}
+    result = report.Report("drv", "1", 50, 50, (), {Way.MASKED: outcomes.judge([direct], [{}])})
+    [line] = report.lines(result).splitlines()
+    assert line.startswith(f"drv, pgveil masked: {report.TOGETHER} tests: was not run")
+
+
 def test_the_report_names_way_test_and_error() -> None:
     verdict = outcomes.judge([run(a="passed", b="passed")], [run(a="passed", b="failed")])
     result = report.Report("drv", "1.2", 2, 2, ("m.py::f",), {Way.MASKED: verdict})
