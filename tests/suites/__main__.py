@@ -1,6 +1,6 @@
 """Run drivers' own test suites direct, through PgBouncer and through pgveil, and compare how each test ends.
 
-    python -m tests.suites --work DIR [--only psycopg,asyncpg] [--ways pgveil clear,pgveil masked] [--modules NAMES] [--again N] [--out FILE]
+    python -m tests.suites --work DIR [--only psycopg,asyncpg] [--ways "pgveil clear,pgveil masked"] [--out FILE]
 
 Sources, virtual environments and what the runs left (logs, records) stay below DIR. Ends with status 0 only when every test that
 passes direct passes through pgveil with nothing masked for the login.
