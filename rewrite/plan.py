@@ -37,6 +37,10 @@ class Resolution:
     """Tables, sequences and indexes, as (schema, name), that the open transaction has made: nobody else can know them yet."""
     unread: frozenset[tuple[str, str]] = frozenset()
     """The same of views, materialized views and foreign tables, whose definitions have not been read."""
+    renamed: frozenset[tuple[str, str, int]] = frozenset()
+    """Relations of the catalog that the open transaction has given another name: schema and name of now, OID."""
+    altered: frozenset[int] = frozenset()
+    """OIDs of relations of the catalog whose columns the open transaction has added, changed or dropped."""
     views: tuple[TempView, ...] = ()
     """Those of them that are views."""
     tainted: frozenset[str] = frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rewrite.catalog import Catalog, Column, Relation
 from rewrite.plan import Need, Refusal, Resolution, TempView
@@ -74,7 +74,15 @@ def _in_schema(schema: str, name: str, catalog: Catalog, resolution: Resolution 
         if (schema, name) in resolution.unread:
             message = f'relation "{name}" has been made in this transaction and cannot be read before it is committed'
             return Unresolved(Refusal("0A000", message, "COMMIT first, or make it before the transaction"))
-    return catalog.by_name.get((schema, name))
+    found = catalog.by_name.get((schema, name))
+    if resolution is None or not resolution.renamed:
+        return found
+    for its_schema, its_name, oid in resolution.renamed:
+        if (its_schema, its_name) == (schema, name):
+            return replace(catalog.relations[oid], schema=schema, name=name)
+        if found is not None and found.oid == oid:
+            found = None
+    return found
 
 
 def is_temporary(relation: Relation) -> bool:

@@ -215,10 +215,15 @@ class Rewriter:
         return tuple(sorted({s.name for s in self.temporary if (s.use is not Use.TARGET or returned) and s.name in known}))
 
     def _may_show_new_columns(self, site: Site, relation: Relation) -> bool:
-        """A star or whole row shows whatever columns the relation has by now, classified or not."""
+        """A star or whole row shows whatever columns the relation has by now, classified or not.
+
+        Those that this very transaction has given it hold what the session has put there.
+        """
         usage = self.columns.usages[site]
+        resolution = self.names.resolution
         return (
             bool(usage.whole)
+            and not (resolution is not None and relation.oid in resolution.altered)
             and not usage.system
             and site.use is Use.SOURCE
             and relation.kind in "rpfvm"

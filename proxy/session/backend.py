@@ -172,6 +172,7 @@ def on_ready(s: State, head: Expected) -> None:
         s.ddl_over(head, not head.failed)
     if s.tx_ddl and status == tags.IDLE and not queue:
         s.tx_ddl = False
+        s.altered = frozenset()
         if head.kind == expect.SYNC:  # the batch with the DDL has only now been committed
             s.ddl = True
             s.ddl_unread = s.masked

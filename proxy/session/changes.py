@@ -124,11 +124,16 @@ def answered(s: State) -> bool:
 
 
 def _with_fresh(s: State, answer: probe.Answer) -> Resolution:
-    """The answer's resolution with the relations that the open transaction has made.
+    """The answer's resolution with the relations that the open transaction has made, renamed or altered.
 
-    Those that others know have only been changed by it (renamed, for example): they are judged by what is known of them.
+    Those that others know are judged by what is known of them.
     """
     known = (s.view or s.refresh_view()).catalog.relations if s.masked else {}
+    renamed = (f[:3] for f in answer.fresh if f[2] in known and f[:2] != (known[f[2]].schema, known[f[2]].name))
+    answer = replace(
+        answer, resolution=replace(answer.resolution, renamed=frozenset(renamed), altered=answer.altered.intersection(known))
+    )
+    s.altered = answer.resolution.altered
     made = [f for f in answer.fresh if f[2] not in known]
     tables = [f for f in made if f[3] in "rpSiI"]
     if not made:

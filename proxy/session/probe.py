@@ -19,6 +19,22 @@ from proxy.session.expect import BIND, CLOSE, EXECUTE, PARSE, SYNC, Expected
 from proxy.wire import codec
 from rewrite.plan import Resolution, TempView
 
+_TRANSACTION: Final = "(SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8 AS id OFFSET 0) t"
+
+
+def _written(row: str) -> str:
+    """SQL: the open transaction `t`, or one of its subtransactions, has written this row of a catalog."""
+    xmin = f"{row}.xmin"
+    return (
+        f"CASE WHEN pg_catalog.age({xmin}) OPERATOR(pg_catalog.=) 0 THEN true "
+        f"WHEN pg_catalog.age({xmin}) OPERATOR(pg_catalog.<) 0 AND pg_catalog.age({xmin}) OPERATOR(pg_catalog.>) -100000 "
+        f"AND {xmin}::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.>) (t.id OPERATOR(pg_catalog.&) 4294967295) "
+        "THEN pg_catalog.pg_xact_status((t.id OPERATOR(pg_catalog.-) (t.id OPERATOR(pg_catalog.&) 4294967295) "
+        f"OPERATOR(pg_catalog.+) {xmin}::pg_catalog.text::pg_catalog.int8)::pg_catalog.text::pg_catalog.xid8) "
+        "OPERATOR(pg_catalog.=) 'in progress'::pg_catalog.text ELSE false END"
+    )
+
+
 NAME: Final = b"pgveil.probe"
 TEXT: Final = (
     "SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.json_build_object("
@@ -27,16 +43,15 @@ TEXT: Final = (
     "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
     "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','v','m','f','S','i','I','c']::pg_catalog.\"char\"[])), "
     "'fresh', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind)) "
-    "FROM (SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8 AS id OFFSET 0) t, "
-    "pg_catalog.pg_class c, pg_catalog.pg_namespace n WHERE t.id IS NOT NULL "
+    f"FROM {_TRANSACTION}, pg_catalog.pg_class c, pg_catalog.pg_namespace n WHERE t.id IS NOT NULL "
     "AND n.oid OPERATOR(pg_catalog.=) c.relnamespace AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\" "
     "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','S','i','I','v','m','f']::pg_catalog.\"char\"[]) "
-    "AND CASE WHEN pg_catalog.age(c.xmin) OPERATOR(pg_catalog.=) 0 THEN true "
-    "WHEN pg_catalog.age(c.xmin) OPERATOR(pg_catalog.<) 0 AND pg_catalog.age(c.xmin) OPERATOR(pg_catalog.>) -100000 "
-    "AND c.xmin::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.>) (t.id OPERATOR(pg_catalog.&) 4294967295) "
-    "THEN pg_catalog.pg_xact_status((t.id OPERATOR(pg_catalog.-) (t.id OPERATOR(pg_catalog.&) 4294967295) "
-    "OPERATOR(pg_catalog.+) c.xmin::pg_catalog.text::pg_catalog.int8)::pg_catalog.text::pg_catalog.xid8) "
-    "OPERATOR(pg_catalog.=) 'in progress'::pg_catalog.text ELSE false END), "
+    f"AND {_written('c')}), "
+    "'altered', (SELECT pg_catalog.json_agg(DISTINCT a.attrelid::pg_catalog.int8) "
+    f"FROM {_TRANSACTION}, pg_catalog.pg_locks l, pg_catalog.pg_attribute a WHERE t.id IS NOT NULL "
+    "AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() "
+    "AND l.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock'::pg_catalog.text "
+    f"AND a.attrelid OPERATOR(pg_catalog.=) l.relation AND {_written('a')}), "
     "'views', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(c.relname, pg_catalog.pg_get_viewdef(c.oid), "
     "(SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
     "WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped), "
@@ -76,6 +91,8 @@ class Answer:
     """Inheritance among them, child and parent."""
     fresh: tuple[tuple[str, str, int, str], ...]
     """Schema, name, OID and kind of the relations whose pg_class row the open transaction has written."""
+    altered: frozenset[int]
+    """OIDs of the relations whose columns the open transaction has added, changed or dropped."""
     encoding: str
     standard_strings: bool
 
@@ -127,6 +144,7 @@ def read(messages: bytes) -> Answer | None:
         kin = tuple((int(child), int(parent)) for child, parent in answer.get("kin") or ())
         resolution = Resolution(path, frozenset(temp), views=views)
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
-        return Answer(resolution, temp, kin, fresh, str(answer["encoding"]), strings)
+        altered = frozenset(int(oid) for oid in answer.get("altered") or ())
+        return Answer(resolution, temp, kin, fresh, altered, str(answer["encoding"]), strings)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -30,11 +30,12 @@ def look(s: State, fresh: int = 0) -> bytes | guard.Trip:
     fields = codec.decode_row_description(data)
     if s.masked:
         view = s.view or s.refresh_view()
-        trip = guard.judge(fields, view.catalog, view.profile, s.temp_oids, fresh)
+        own = s.temp_oids | s.altered if s.altered else s.temp_oids
+        trip = guard.judge(fields, view.catalog, view.profile, own, fresh)
         if trip is not None:
             return trip
     shape = renewal.shape(fields)
-    if len(data) <= _KNOWN_SIZE and not fresh:
+    if len(data) <= _KNOWN_SIZE and not fresh and not s.altered:
         if len(s.judged) >= _KNOWN_MAX:
             s.judged.clear()
         s.judged[data] = shape

@@ -198,6 +198,8 @@ class State:
         self.dirty = False
         """A statement of this transaction may have changed name resolution: its end may change it back."""
         self.batch_dirty = False
+        self.altered: frozenset[int] = frozenset()
+        """OIDs of relations that the open transaction has given columns which nobody else knows."""
         self.tx_ddl = False
         self.ddl_pending = 0
         self.ddl_unread = False

@@ -78,3 +78,47 @@ def test_a_new_view_waits_for_the_commit(session: psycopg.Connection[tuple[objec
         session.execute("SELECT * FROM shop.v_two")
     session.commit()
     assert session.execute("SELECT * FROM shop.v_two").fetchall() == [(2,)]
+
+
+def test_a_renamed_table_is_known_by_its_new_name_until_the_rollback(session: psycopg.Connection[tuple[object, ...]]) -> None:
+    session.execute("CREATE TABLE shop.before (a int)")
+    session.execute("INSERT INTO shop.before VALUES (1)")
+    session.commit()
+    session.execute("ALTER TABLE shop.before RENAME TO after")
+    session.execute("INSERT INTO shop.after VALUES (2)")
+    assert session.execute("SELECT a, phone FROM shop.after JOIN shop.people ON id = a").fetchall() == [(1, "138****5678")]
+    with pytest.raises(psycopg.errors.UndefinedTable), session.transaction():
+        session.execute("SELECT * FROM shop.before")
+    session.execute("CREATE TABLE shop.before (b int)")
+    assert session.execute("SELECT * FROM shop.before").fetchall() == []
+    assert session.execute("SELECT * FROM shop.after").fetchall() == [(1,), (2,)]
+    session.rollback()
+    assert session.execute("SELECT * FROM shop.before").fetchall() == [(1,)]
+    session.execute("DROP TABLE shop.before")
+    session.commit()
+
+
+@pytest.mark.parametrize("savepoint", [False, True])
+def test_a_star_shows_the_columns_of_the_open_transaction(
+    session: psycopg.Connection[tuple[object, ...]], savepoint: bool
+) -> None:
+    session.execute("CREATE TABLE shop.shape (a int, b text)")
+    session.execute("INSERT INTO shop.shape VALUES (1, 'x')")
+    session.commit()
+    if savepoint:
+        session.execute("SAVEPOINT s")
+    session.execute("ALTER TABLE shop.shape ADD COLUMN c int DEFAULT 5")
+    assert session.execute("SELECT * FROM shop.shape").fetchall() == [(1, "x", 5)]
+    session.execute("ALTER TABLE shop.shape RENAME COLUMN b TO d")
+    assert [c.name for c in session.execute("SELECT s.* FROM shop.shape s").description or ()] == ["a", "d", "c"]
+    session.execute("ALTER TABLE shop.shape DROP COLUMN d")
+    assert session.execute("SELECT row_to_json(s), phone FROM shop.shape s JOIN shop.people ON id = a").fetchall() == [
+        ({"a": 1, "c": 5}, "138****5678")
+    ]
+    if savepoint:
+        session.execute("ROLLBACK TO s")
+        assert session.execute("SELECT * FROM shop.shape").fetchall() == [(1, "x")]
+    session.rollback()
+    assert session.execute("SELECT * FROM shop.shape").fetchall() == [(1, "x")]
+    session.execute("DROP TABLE shop.shape")
+    session.commit()

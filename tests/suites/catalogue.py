@@ -35,6 +35,8 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
     directory: str = "."
     """Where in the directory of the run the command is started."""
+    setup: str = ""
+    """SQL that its instructions ask the administrator to run in the database; run around the proxies."""
     version_file: str | None = None
     """Where the version stands, if not in the name of the directory."""
 
@@ -79,15 +81,18 @@ SUITES = {
             "sqlalchemy",
             PyPI("sqlalchemy"),
             ("sqlalchemy=={version}", "psycopg2-binary", "pytest", "pytest-timeout"),
-            ("test", "setup.cfg", "pyproject.toml", "tools"),
+            ("test", "lib", "setup.cfg", "pyproject.toml", "tools"),
             (
                 *_PYTEST,
                 "--timeout=120",
+                "--maxfail=0",
                 "--dburi=postgresql+psycopg2://{user}@{host}:{port}/{database}",
                 "test/dialect/postgresql",
                 "test/dialect/test_suite.py",
                 "test/engine/test_reflection.py",
             ),
+            setup="""CREATE SCHEMA test_schema; CREATE SCHEMA test_schema_2; CREATE EXTENSION hstore; CREATE EXTENSION citext;
+                ALTER DATABASE suite SET default_text_search_config = 'pg_catalog.english'""",
         ),
         Suite(
             "django",

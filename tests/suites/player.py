@@ -56,7 +56,7 @@ def _version(suite: Suite, tree: Path) -> str:
 def play(installed: Installed, way: Way, template: Path, home: Path, only: list[str] | None) -> dict[str, outcomes.Outcome]:
     """One run; `only`: these modules. The working directory `home` is left for the caller to look at or remove."""
     suite = installed.suite
-    with servers.running(way, template, home) as port:
+    with servers.running(way, template, home, suite.setup) as port:
         place = home / "run"
         place.mkdir()
         for name in suite.keep:

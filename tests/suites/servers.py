@@ -65,14 +65,16 @@ def prepare(template: Path) -> None:
 
 
 @contextmanager
-def running(way: Way, template: Path, home: Path) -> Iterator[int]:
-    """The port to connect to."""
+def running(way: Way, template: Path, home: Path, setup: str) -> Iterator[int]:
+    """The port to connect to, `setup` having been run in the database."""
     home.mkdir(mode=0o755)
     shutil.copytree(template, home / "data")
     owner = template.stat()
     for path in [home / "data", *(home / "data").rglob("*")]:
         shutil.chown(path, owner.st_uid, owner.st_gid)
     with PostgresServer(home / "data", find_binaries(), settings=SETTINGS, hba=HBA) as server:
+        psql = [str(server.bin_dir / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", server.dsn(dbname=DATABASE)]
+        subprocess.run(psql, input=setup, text=True, check=True)
         if way is Way.DIRECT:
             yield server.port
         elif way is Way.PGBOUNCER:
