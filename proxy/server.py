@@ -189,7 +189,9 @@ class Server:
             self.admission.succeeded(identity.client_address, identity.user)
             await self.control.attach(identity.database)
             link.attached = True
-            masked = self.control.current(identity, time.time()).profile.masked
+            view = self.control.current(identity, time.time())
+            link.audit.context(view.profile, view.roles)
+            masked = view.profile.masked
             if wants_replication(identity.startup):
                 masked = masked or await self.control.is_masked_anywhere(identity, time.time())
             refusal = startup_refusal(identity, masked)

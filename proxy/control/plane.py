@@ -83,6 +83,7 @@ class View:
     planner: Planner
     epoch: int
     watch: DatabaseWatch
+    roles: frozenset[str]
 
     def is_confirmed(self, max_age: float) -> bool:
         """Whether the catalog was found right by a look at most `max_age` seconds ago, after the last DDL we saw."""
@@ -245,7 +246,7 @@ class ControlPlane:
             raise ControlUnavailable(identity.database, "out of date")
         picture = served.picture
         profile = self._profile(served, picture, identity, now)
-        return View(picture.catalog, profile, served.planner, self._epoch, served.watch)
+        return View(picture.catalog, profile, served.planner, self._epoch, served.watch, picture.roles.of(identity.user))
 
     async def reload(self) -> bool:
         """Read the policy files now (SIGHUP). False when they were refused and the policy in force stays."""

@@ -7,7 +7,7 @@ goes), a clock and its limits; it leaves bytes in `to_server` and `to_client` fo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,6 +78,10 @@ class View(Protocol):
     def epoch(self) -> int:
         """The authority's epoch at which the view was made."""
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that the login counts as."""
+
     def is_confirmed(self, max_age: float) -> bool:
         """Whether the catalog was found right by a look at most `max_age` seconds ago, after any DDL we saw."""
 
@@ -102,6 +106,12 @@ class TextDigest(Protocol):
 
 class AuditSink(Protocol):
     """Takes evidence in order. Nothing is on disk until the transport has flushed the writer."""
+
+    def identity(self, identity: Identity) -> None:
+        """Who the session is from here on: the application name has changed."""
+
+    def context(self, profile: Profile, roles: Iterable[str]) -> None:
+        """What decides from here on: every later decision names this policy version, profile and these roles."""
 
     def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
         """One record per statement, before any byte of its result is given to the client. Returns its sequence number.

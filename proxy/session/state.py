@@ -321,6 +321,8 @@ class State:
             raise Unavailable(refusal) from error
         self.view = view
         profile = view.profile
+        if old is None or old.profile is not profile or old.roles != view.roles:
+            self.audit.context(profile, view.roles)
         self.view_until = profile.valid_until
         self.masked = profile.masked
         if not profile.masked:
@@ -410,6 +412,7 @@ class State:
             application = value.decode(self.codec or "ascii", "replace")
             if application != self.identity.application_name:
                 self.identity = replace(self.identity, application_name=application)
+                self.audit.identity(self.identity)
                 self.view = None if self.view is None else self.renew_view()
 
     # Evidence.

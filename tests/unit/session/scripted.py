@@ -11,7 +11,7 @@ COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from policies.model import Branch, Decision, Profile, Show
@@ -115,6 +115,7 @@ class FixedView:
     epoch: int
     planner: ScriptedPlanner = field(default_factory=ScriptedPlanner)
     authority: ScriptedAuthority | None = None
+    roles: frozenset[str] = frozenset()
 
     def is_confirmed(self, max_age: float) -> bool:
         if self.authority is None:
@@ -150,10 +151,18 @@ class ListedAudit:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.contexts: list[tuple[str, str]] = []
+        """Profile and policy version that decide, each time they may have changed."""
         self.seq = 0
         self.open: set[int] = set()
         self.digests: list[str] = []
         """Of texts too long to be kept."""
+
+    def identity(self, identity: Identity) -> None:
+        self.lines.append(f"identity {identity.application_name}")
+
+    def context(self, profile: Profile, roles: Iterable[str]) -> None:
+        self.contexts.append((profile.key, profile.policy_version))
 
     def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
         self.seq += 1
