@@ -41,6 +41,7 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     ways: set[str] = set()
     for statement in parsed:
         rewriter, plan, tree_ = _statement(run, statement)
+        plan = statements.with_cursor(plan, statement.kind, statement.body)
         made = fresh(run, statement.kind, rewriter)
         plans.append(replace(plan, fresh=made) if made else plan)
         expected.append(tree_)

@@ -88,6 +88,8 @@ class Effect(enum.Flag):
     COPY_OUT = enum.auto()
     WRITES = enum.auto()
     TAINTS = enum.auto()  # masked values may be in temporary relations afterwards
+    OPENS = enum.auto()  # DECLARE CURSOR
+    FETCHES = enum.auto()  # FETCH or MOVE: goes on with a query that was decided when its cursor was opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,10 @@ class StatementPlan:
     """Of EXPLAIN EXECUTE: what it shows of `prepared`, which the text does not make. The session has to look whether it may."""
     hides: tuple[tuple[Explain, Refusal], ...] = ()
     """Of PREPARE: what no EXPLAIN of the statement may show, and why."""
+    cursor: str | None = None
+    """Name of the cursor that the statement opens, reads or closes; None also for CLOSE ALL."""
+    holds: bool = False
+    """Of DECLARE CURSOR: WITH HOLD, it outlives its transaction."""
     fresh: int = 0
     """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
 

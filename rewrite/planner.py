@@ -274,5 +274,6 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
             log.debug("a statement of a clear session could not be analysed")
         prepared = statements.prepared_name(statement.kind, statement.body)
         shareable = statement.kind in statements.QUERIES
-        out.append(StatementPlan(statements.kind_name(statement.kind), found, effects, prepared, shareable))
+        plan = StatementPlan(statements.kind_name(statement.kind), found, effects, prepared, shareable)
+        out.append(statements.with_cursor(plan, statement.kind, statement.body))
     return Plan(Verdict.PASS, text, tuple(out), shareable=all(s.shareable for s in out))

@@ -102,7 +102,9 @@ def done(
         effects |= Effect.RESOLUTION
     if survey.targets or may_write(survey, rewriter.names):
         effects |= Effect.WRITES
-    shareable = not effects & ~(Effect.WRITES | Effect.TAINTS) and not rewriter.reads_constants and prepared is None
+    shareable = (
+        not effects & ~(Effect.WRITES | Effect.TAINTS | Effect.OPENS) and not rewriter.reads_constants and prepared is None
+    )
     return rewriter, StatementPlan(name, touches(rewriter), effects, prepared, shareable, taints), rewriter.expected()
 
 

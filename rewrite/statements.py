@@ -5,9 +5,11 @@ A statement that is not in these tables is refused: not understood means refused
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rewrite.functions import setting
 from rewrite.pgtree import Node
-from rewrite.plan import Effect, Refusal
+from rewrite.plan import Effect, Refusal, StatementPlan
 
 QUERIES = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
@@ -18,7 +20,7 @@ PLAIN: dict[str, Effect] = {
     "DiscardStmt": Effect.RESOLUTION,
     "DeallocateStmt": Effect.NONE,
     "ClosePortalStmt": Effect.NONE,
-    "FetchStmt": Effect.NONE,
+    "FetchStmt": Effect.FETCHES,
     "ListenStmt": Effect.NONE,
     "UnlistenStmt": Effect.NONE,
     "NotifyStmt": Effect.NONE,
@@ -278,6 +280,8 @@ def effects(kind: str, body: Node) -> Effect:
         out |= Effect.PREPARES
     if kind == "ExecuteStmt":
         out |= Effect.EXECUTES
+    if kind == "DeclareCursorStmt":
+        out |= Effect.OPENS
     if kind == "CopyStmt":
         out |= Effect.COPY_IN | Effect.WRITES if body.get("is_from") else Effect.COPY_OUT
     if (
@@ -307,6 +311,18 @@ def _touches_resolution(body: Node) -> bool:
         "role",
         "session_authorization",
     )
+
+
+_CURSOR_OPT_HOLD = 0x20
+"""parsenodes.h"""
+
+
+def with_cursor(plan: StatementPlan, kind: str, body: Node) -> StatementPlan:
+    """The plan of DECLARE CURSOR, FETCH, MOVE and CLOSE with the cursor's name."""
+    if kind not in ("DeclareCursorStmt", "FetchStmt", "ClosePortalStmt"):
+        return plan
+    holds = kind == "DeclareCursorStmt" and bool(body.get("options", 0) & _CURSOR_OPT_HOLD)
+    return replace(plan, cursor=body.get("portalname") or None, holds=holds)
 
 
 def prepared_name(kind: str, body: Node) -> str | None:

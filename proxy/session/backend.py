@@ -197,9 +197,11 @@ def on_ready(s: State, head: Expected) -> None:
     if not queue and not s.batch_open:
         s.gate &= ~st.UNSETTLED
         if status == tags.IDLE:
-            s.dirty = False
+            s.dirty = s.era_in_tx = False
+            if not head.swallow:
+                s.held_cursors = None
             if s.statements.portals:
-                s.statements.portals.clear()
+                s.statements.transaction_over()
 
 
 def _on_spare_ready(s: State) -> None:

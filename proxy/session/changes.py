@@ -7,13 +7,17 @@ are those of `session.plans`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from proxy.session import expect, plans, probe
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.state import State
-from proxy.session.statements import MIXED, Record
-from rewrite.plan import Effect, Plan, Refusal, Resolution
+from proxy.session.statements import MIXED, Portal, Record
+from rewrite.plan import Effect, Plan, Refusal, Resolution, StatementPlan
+
+_ALONE: Final = -1
+"""In no batch: what had the name before a DECLARE counts until it has succeeded."""
 
 
 def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None = None) -> None:
@@ -27,22 +31,28 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
         for index, statement in enumerate(plan.statements):
             if statement.prepared is None:
                 continue
-            slot = s.statements.slot(statement.prepared.encode(s.codec or "utf-8", "replace"))
+            slot = s.statements.slot(s.sql_name(statement.prepared))
             if statement.effects.value & plans.PREPARES:
-                sent = plan.text if s.masked else text
-                record = Record(text, sent, plan, s.stamp, entry.kind == expect.EXECUTE, bits & ~plans.PREPARES)
-                record.from_sql = True
-                if len(plan.statements) > 1 and bits & plans.RESOLUTION:
-                    record.tangled = True
-                    record.stamp = MIXED
-                record.unreadable = unreadable
-                record.standard_strings = s.standard_strings
+                record = _record(s, entry, plan, bits, text, unreadable)
                 slot.add(record)
                 prepares.append((index, slot, record))
             elif statement.effects.value & plans.EXECUTES and slot.latest is not None:
                 bits |= slot.latest.effects
             s.statements.tidy(slot)
         entry.prepares = tuple(prepares)
+    if bits & plans.CLOSES:
+        entry.closes = tuple((i, portal) for i, x in enumerate(plan.statements) for portal in _closed(s, x))
+    if bits & plans.OPENS:
+        opens = []
+        for index, statement in enumerate(plan.statements):
+            if statement.cursor is not None and statement.effects.value & plans.OPENS:
+                record = _record(s, entry, plan, bits, text, unreadable)
+                portal = s.statements.bind(s.sql_name(statement.cursor), record, record.stamp, s.view_stamp, _ALONE)
+                portal.cursor = True
+                portal.holds = statement.holds
+                portal.era = s.era
+                opens.append((index, portal))
+        entry.opens = tuple(opens)
     if bits & plans.TAINTS:
         _taint(s, plan)
     if bits & plans.TRANSACTION_END:
@@ -66,13 +76,33 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
     entry.changes = bits
 
 
+def _closed(s: State, statement: StatementPlan) -> tuple[Portal, ...]:
+    """What CLOSE or DISCARD closes of what there is now."""
+    if statement.cursor is not None and statement.kind == "CLOSE":
+        portal = s.statements.portals.get(s.sql_name(statement.cursor))
+        return (portal,) if portal is not None else ()
+    return tuple(s.statements.every_portal()) if statement.kind in ("CLOSE", "DISCARD") else ()
+
+
+def _record(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None) -> Record:
+    """What SQL's PREPARE or DECLARE has made of its text."""
+    record = Record(text, plan.text if s.masked else text, plan, s.stamp, entry.kind == expect.EXECUTE, bits & ~plans.PREPARES)
+    record.from_sql = True
+    if len(plan.statements) > 1 and bits & plans.RESOLUTION:
+        record.tangled = True
+        record.stamp = MIXED
+    record.unreadable = unreadable
+    record.standard_strings = s.standard_strings
+    return record
+
+
 def _taint(s: State, plan: Plan) -> None:
     """Masked values may be in temporary relations from now on; what was bound before to write may read them."""
     names = set()
     for statement in plan.statements:
         names |= set(statement.taints)
         if statement.prepared is not None and statement.effects.value & plans.EXECUTES:
-            slot = s.statements.find(statement.prepared.encode(s.codec or "utf-8", "replace"))
+            slot = s.statements.find(s.sql_name(statement.prepared))
             for record in slot.candidates() if slot is not None else ():
                 names |= {name for x in record.plan.statements for name in x.taints}
     if not s.taint.add(names):
@@ -97,10 +127,19 @@ def settle(s: State, head: Expected, tag: str) -> None:
             s.statements.close_all()
         elif tag == "DEALLOCATE" and head.plan is not None and head.index < len(head.plan.statements):
             name = head.plan.statements[head.index].prepared
-            found = s.statements.find(name.encode(s.codec or "utf-8", "replace")) if name else None
+            found = s.statements.find(s.sql_name(name)) if name else None
             if found is not None:
                 found.close()
                 s.statements.tidy(found)
+    if changes & plans.OPENS:
+        for index, portal in head.opens:
+            if index == head.index:
+                portal.before = None
+        head.opens = tuple(o for o in head.opens if o[0] != head.index)
+    if changes & plans.CLOSES:
+        for index, portal in head.closes:
+            if index == head.index:
+                s.statements.close_portal(portal)
     if changes & plans.DDL and head.kind == expect.EXECUTE:
         s.ddl_over(head, True)
 
@@ -116,6 +155,7 @@ def answered(s: State) -> bool:
         s.on_parameter(b"standard_conforming_strings", b"on" if answer.standard_strings else b"off")
     s.temp_oids |= set(answer.temporary.values())
     s.taint.probed(answer.temporary, answer.kin)
+    s.held_cursors = answer.held
     # What has changed since the question was sent may have changed the answer.
     resolution = s.taint.mark(_with_fresh(s, answer))
     s.set_resolution(resolution if s.probe_epoch == s.authority.epoch else None)

@@ -76,6 +76,10 @@ class Expected:
     """What a Bind makes, or a Close closes."""
     slot: Slot | None = None
     record: Record | None = None
+    opens: tuple[tuple[int, Portal], ...] = ()
+    """SQL-level DECLAREs by statement index, to be confirmed when they have succeeded."""
+    closes: tuple[tuple[int, Portal], ...] = ()
+    """The same of SQL-level CLOSE and DISCARD."""
     prepares: tuple[tuple[int, Slot, Record], ...] = ()
     """SQL-level PREPAREs by statement index, to be confirmed when they have succeeded."""
 

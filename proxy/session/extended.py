@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import changes, expect, gates, plans, poison, renewal, unread
+from proxy.session import changes, cursors, expect, gates, plans, poison, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
@@ -17,6 +17,10 @@ from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
 
 _RESERVED: Final = Refusal("42939", "names that begin with pgveil. are reserved", "Choose another name.")
+_UNREADABLE_NAME: Final = Refusal(
+    "22021", "the name of a prepared statement or portal cannot be read with certainty in the session's client_encoding",
+    "Use ASCII names.",
+)  # fmt: skip
 _UNKNOWN_PORTAL: Final = Plan(Verdict.PASS, "", (StatementPlan("PORTAL"),))
 _STATEMENT: Final = ord("S")
 _PORTAL: Final = ord("P")
@@ -45,6 +49,8 @@ def on_parse(s: State) -> bool:
             return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
         if name.startswith(poison.RESERVED):
             return refuse(s, expect.PARSE, _RESERVED, None, text, name)
+        if not name.isascii() and s.name(name)[:1] == b"\0":
+            return refuse(s, expect.PARSE, _UNREADABLE_NAME, None, text, name)
         plan = s.plan(text, True, buf[text_end + 1 : end] if end - text_end > 3 else NO_TYPES)
         verdict = plan.verdict
         if verdict is Verdict.NEED:
@@ -72,7 +78,7 @@ def on_parse(s: State) -> bool:
         record.unreadable = unreadable
     if not s.standard_strings:
         record.standard_strings = False
-    slot = s.statements.slot(name)
+    slot = s.statements.slot(s.name(name))
     slot.add(record)
     slot.batch = s.batch
     entry.slot = slot
@@ -105,7 +111,12 @@ def on_bind(s: State) -> bool:
     if last < 0:
         return malformed(s, expect.BIND)
     portal, name = buf[body:middle], buf[middle + 1 : last]
-    slot = s.statements.find(name)
+    if s.masked and not (portal.isascii() and name.isascii()):
+        if s.gate & st.UNSETTLED and (done := gates.before_text(s)) is not None:
+            return done
+        if s.name(portal)[:1] == b"\0" or s.name(name)[:1] == b"\0":
+            return refuse(s, expect.BIND, _UNREADABLE_NAME, None, "")
+    slot = s.statements.find(s.name(name))
     record = slot.latest if slot is not None else None
     if s.masked:
         if record is None:
@@ -113,7 +124,7 @@ def on_bind(s: State) -> bool:
         if portal.startswith(poison.RESERVED):
             return refuse(s, expect.BIND, _RESERVED, None, record.text)
     if slot is not None and slot.stamp != s.stamp:
-        answer = renewal.renew(s, slot, expect.BIND)
+        answer = renewal.renew(s, slot, expect.BIND, name)
         if answer is True:
             return True
         if answer is not False:
@@ -122,7 +133,7 @@ def on_bind(s: State) -> bool:
     entry = Expected(expect.BIND)
     if record is not None:
         entry.plan = record.plan
-    entry.portal = s.statements.bind(portal, record, s.stamp, s.view_stamp, s.batch)
+    entry.portal = s.statements.bind(s.name(portal), record, s.stamp, s.view_stamp, s.batch)
     s.queue.append(entry)
     s.batch_open = True
     if s.tried_catalog or s.probe_error is not None:
@@ -145,7 +156,7 @@ def on_describe(s: State) -> bool:
         return malformed(s, expect.DESCRIBE_STATEMENT)
     if target.kind == _STATEMENT:
         return _describe_statement(s, target.name)
-    portal = s.statements.portals.get(target.name[:63])
+    portal = s.statements.portals.get(s.name(target.name))
     entry = Expected(expect.DESCRIBE_PORTAL)
     if portal is not None and (record := portal.record) is not None:
         record.described_in = s.batch
@@ -160,13 +171,18 @@ def _describe_statement(s: State, name: bytes) -> bool:
     if s.masked and s.gate & st.DDL:
         return gates.wait_ddl(s)
     s.refresh_view()
-    slot = s.statements.find(name)
+    if s.masked and not name.isascii():
+        if s.gate & st.UNSETTLED and (done := gates.before_text(s)) is not None:
+            return done
+        if s.name(name)[:1] == b"\0":
+            return refuse(s, expect.DESCRIBE_STATEMENT, _UNREADABLE_NAME, None, "")
+    slot = s.statements.find(s.name(name))
     record = slot.latest if slot is not None else None
     if slot is None or record is None:
         if s.masked:
             return refuse(s, expect.DESCRIBE_STATEMENT, _missing(s, name), None, "")
     elif slot.stamp != s.stamp:
-        answer = renewal.renew(s, slot, expect.DESCRIBE_STATEMENT)
+        answer = renewal.renew(s, slot, expect.DESCRIBE_STATEMENT, name)
         if answer is True:
             return True
         if answer is not False:
@@ -193,32 +209,38 @@ def on_execute(s: State) -> bool:
     if end < 0 or scan.end - end != 5:
         return malformed(s, expect.EXECUTE)
     name = scan.buf[scan.body : end]
-    portal = s.statements.portals.get(name[:63])
+    if s.masked and s.gate & st.UNSETTLED and not name.isascii() and (done := gates.before_text(s)) is not None:
+        return done
+    portal = s.statements.portals.get(s.name(name))
     record = portal.record if portal is not None else None
-    if record is None:
+    if record is None or (portal is not None and portal.cursor):
         plan, text = _UNKNOWN_PORTAL, ""
     else:
         plan, text = record.plan, record.text
     entry = Expected(expect.EXECUTE)
-    if s.masked:
-        if portal is not None and (portal.stamp != s.stamp or portal.before is not None):
-            answer = renewal.renew_portal(s, portal)
-            if answer is True:
-                return True
-            if answer is not False:
-                return refuse(s, expect.EXECUTE, answer, None, text)
-            if record is not None:
-                plan = record.plan
-        if record is not None and not record.judged and record.described_in != s.batch:
-            describe = Expected(expect.DESCRIBE_PORTAL)
-            describe.swallow = True
-            describe.record = record
-            record.described_in = s.batch
-            s.inject(codec.encode_describe(codec.Target(_PORTAL, name)))
-            s.queue.append(describe)
+    if portal is None:
+        if s.masked and (unknown := cursors.unknown(s, name)) is not False:
+            return unknown if isinstance(unknown, bool) else refuse(s, expect.EXECUTE, unknown, None, text)
+    elif portal.stamp != s.stamp or portal.before is not None or portal.cursor:
+        answer = cursors.check(s, portal)
+        if answer is True:
+            return True
+        if answer is not False:
+            return refuse(s, expect.EXECUTE, answer, None, text)
+        if record is not None and not portal.cursor:
+            plan = record.plan
+    if s.masked and record is not None and not record.judged and record.described_in != s.batch:
+        describe = Expected(expect.DESCRIBE_PORTAL)
+        describe.swallow = True
+        describe.record = record
+        record.described_in = s.batch
+        s.inject(codec.encode_describe(codec.Target(_PORTAL, name)))
+        s.queue.append(describe)
     bits = s.bits(plan)
     if bits:
         if bits & plans.EXECUTES and (answer := renewal.check_sql_execute(s, plan)):
+            return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+        if bits & plans.FETCHES and (answer := cursors.check_fetches(s, plan)):
             return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
         changes.apply(s, entry, plan, bits, text, record.unreadable if record is not None else None)
     s.decide(entry, "statement", plan, text, "extended")
@@ -236,9 +258,9 @@ def on_close(s: State) -> bool:
         return malformed(s, expect.CLOSE)
     entry = Expected(expect.CLOSE)
     if target.kind == _STATEMENT:
-        entry.slot = s.statements.find(target.name)
-    elif (portal := s.statements.portals.get(target.name[:63])) is not None:
-        entry.portal = portal
+        entry.slot = s.statements.find(s.name(target.name))
+    else:
+        entry.portal = s.statements.portals.get(s.name(target.name))
     s.queue.append(entry)
     s.batch_open = True
     return False

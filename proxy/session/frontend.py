@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import changes, expect, extended, gates, plans, renewal, unread
+from proxy.session import changes, cursors, expect, extended, gates, plans, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse
@@ -66,6 +66,8 @@ def on_query(s: State) -> bool:
     bits = s.bits(plan)
     if bits:
         if bits & plans.EXECUTES and (stale := renewal.check_sql_execute(s, plan)):
+            return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
+        if bits & plans.FETCHES and (stale := cursors.check_fetches(s, plan)):
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
         changes.apply(s, entry, plan, bits, text, unreadable)
     if verdict is Verdict.REWRITE and plan.text != text:

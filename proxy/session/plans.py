@@ -12,15 +12,20 @@ TRANSACTION_END: Final = Effect.TRANSACTION_END.value
 PREPARES: Final = Effect.PREPARES.value
 EXECUTES: Final = Effect.EXECUTES.value
 TAINTS: Final = Effect.TAINTS.value
+OPENS: Final = Effect.OPENS.value
+FETCHES: Final = Effect.FETCHES.value
 SETTINGS: Final = 1 << 16
 """Not an Effect: the statement may change client_encoding or standard_conforming_strings, on which reading depends."""
 DEALLOCATES: Final = 1 << 17
 """Not an Effect: SQL-level DEALLOCATE or DISCARD."""
+CLOSES: Final = 1 << 18
+"""Not an Effect: SQL-level CLOSE or DISCARD."""
 
 FIRES: Final = Effect.WRITES.value
 """Triggers may run."""
 
-INTERESTING: Final = FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | TAINTS | SETTINGS | DEALLOCATES
+CURSORS: Final = OPENS | FETCHES | CLOSES
+INTERESTING: Final = FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | TAINTS | SETTINGS | DEALLOCATES | CURSORS
 
 _SETTING_KINDS: Final = frozenset({"SET", "RESET", "DISCARD", "CALL", "DO"})
 _CACHE_SIZE: Final = 1024
@@ -49,6 +54,8 @@ class EffectBits:
                 bits |= SETTINGS
             if kind in ("DEALLOCATE", "DISCARD"):
                 bits |= DEALLOCATES
+            if kind in ("CLOSE", "DISCARD"):
+                bits |= CLOSES
         bits &= INTERESTING
         if len(self._known) >= _CACHE_SIZE:
             self._known.clear()

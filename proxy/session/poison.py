@@ -52,14 +52,20 @@ def error(refusal: Refusal, encoding: str | None, severity: bytes = b"ERROR") ->
         return value.replace("\0", "").encode(encoding or "ascii", "replace")
 
     fields = [("S", severity), ("V", severity), ("C", refusal.sqlstate.encode("ascii", "replace"))]
-    fields.append(("M", text(refusal.message if refusal.sqlstate in _SERVER_STATES else f"pgveil: {refusal.message}")))
+    server_words = refusal.sqlstate in _SERVER_STATES or refusal.message == CACHED_PLAN
+    fields.append(("M", text(refusal.message if server_words else f"pgveil: {refusal.message}")))
     if refusal.hint:
         fields.append(("H", text(refusal.hint)))
     if refusal.position is not None:
         fields.append(("P", b"%d" % refusal.position))
+    if server_words and refusal.sqlstate in _ROUTINES:
+        fields.append(("R", _ROUTINES[refusal.sqlstate]))
     return codec.encode_error(tuple(fields))
 
 
+CACHED_PLAN: Final = "cached plan must not change result type"
+_ROUTINES: Final = {"0A000": b"RevalidateCachedQuery", "26000": b"FetchPreparedStatement"}
+"""The server's functions that report these two: to drivers the sign to prepare again (pgjdbc, asyncpg, postgres.js)."""
 NONSENSE: Final = b"\xff\0\0\0\4"
 """A message of a type that there never was: the server says so behind what it owes, and hangs up."""
 

@@ -3,7 +3,8 @@
 Search path, temporary relations (views with their definitions, read under that very path), client_encoding and
 standard_conforming_strings can change in ways that no text shows (a function with SET, ROLLBACK, set_config). They are
 read at the very place in the stream where the answer is needed. The question names everything in full, runs as a named
-statement and portal, and closes both: the client's unnamed ones stay as they are. The
+statement and portal, and closes both: the client's unnamed ones stay as they are. It begins with a Close as well, because
+a question that was cancelled has left its statement behind. The
 answer is in hexadecimal digits: client_encoding may be among what has changed, and there are encodings that have none of
 ours.
 """
@@ -63,6 +64,8 @@ TEXT: Final = (
     "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
     "'temp_schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n "
     "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+    "'held', (SELECT pg_catalog.json_agg(k.name) FROM pg_catalog.pg_cursors k "
+    "WHERE k.creation_time OPERATOR(pg_catalog.<) pg_catalog.transaction_timestamp()), "
     "'encoding', pg_catalog.current_setting('client_encoding'), "
     "'strings', pg_catalog.current_setting('standard_conforming_strings')"
     ")::pg_catalog.text, 'UTF8'), 'hex')"
@@ -71,6 +74,7 @@ MAX_ANSWER: Final = 2 * 1024 * 1024
 
 _QUESTION: Final = b"".join(
     (
+        codec.encode_close(codec.Target(ord("S"), NAME)),
         codec.encode_parse(codec.Parse(NAME, TEXT.encode())),
         codec.encode_bind(codec.Bind(NAME, NAME)),
         codec.encode_execute(codec.Execute(NAME)),
@@ -93,13 +97,15 @@ class Answer:
     """Schema, name, OID and kind of the relations whose pg_class row the open transaction has written."""
     altered: frozenset[int]
     """OIDs of the relations whose columns the open transaction has added, changed or dropped."""
+    held: frozenset[str]
+    """Cursors that are older than the open transaction."""
     encoding: str
     standard_strings: bool
 
 
 def expected(in_batch: bool) -> list[Expected]:
     """Entries for the replies of the question."""
-    kinds = [PARSE, BIND, EXECUTE, CLOSE, CLOSE]
+    kinds = [CLOSE, PARSE, BIND, EXECUTE, CLOSE, CLOSE]
     if not in_batch:
         kinds.append(SYNC)
     out = []
@@ -145,6 +151,7 @@ def read(messages: bytes) -> Answer | None:
         resolution = Resolution(path, frozenset(temp), views=views)
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
         altered = frozenset(int(oid) for oid in answer.get("altered") or ())
-        return Answer(resolution, temp, kin, fresh, altered, str(answer["encoding"]), strings)
+        held = frozenset(str(name) for name in answer.get("held") or ())
+        return Answer(resolution, temp, kin, fresh, altered, held, str(answer["encoding"]), strings)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -11,7 +11,7 @@ a plan cannot be made again. A refusal of the new plan is a refusal in place.
 
 A client that has been told the types of the result or the parameters relies on them (binary formats). So if it has,
 the new statement is described before the client's Bind goes on, and other types give PostgreSQL's own `cached plan
-must not change result type`. So do portals (their parameters are the server's) and SQL's PREPARE.
+must not change result type`. So does SQL's PREPARE. Portals and cursors: `cursors`.
 
 In the server: src/backend/utils/cache/plancache.c, RevalidateCachedQuery.
 """
@@ -21,22 +21,20 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-from proxy.session import expect, gates, plans
+from proxy.session import expect, gates, plans, poison
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE
 from proxy.session.state import State
-from proxy.session.statements import MIXED, Portal, Record, Slot
+from proxy.session.statements import MIXED, Record, Slot
 from proxy.wire import codec, encodings, tags
 from proxy.wire.codec import Field
-from rewrite.plan import Effect, Explain, Plan, Refusal, StatementPlan, Verdict
+from rewrite.plan import Explain, Plan, Refusal, Verdict
 
-STALE: Final = Refusal(
-    "0A000", "cached plan must not change result type", "What you may see has changed; prepare the statement again."
-)
+STALE: Final = Refusal("0A000", poison.CACHED_PLAN, "What you may see has changed; prepare the statement again.")
 STALE_SQL: Final = Refusal(
     "0A000",
-    "cached plan must not change result type",
+    poison.CACHED_PLAN,
     "What you may see has changed; DEALLOCATE the statement and PREPARE it again.",
 )
 _MOVED: Final = Refusal(
@@ -102,8 +100,8 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     return False
 
 
-def renew(s: State, slot: Slot, message: int) -> bool | Refusal:
-    """Make the statement right before a message that uses it: a Bind or, of the statement, a Describe.
+def renew(s: State, slot: Slot, message: int, name: bytes) -> bool | Refusal:
+    """Make the statement right before a message that uses it by `name`: a Bind or, of the statement, a Describe.
 
     False: the message may go on. True: it is held. Otherwise why it is refused.
     """
@@ -120,7 +118,7 @@ def renew(s: State, slot: Slot, message: int) -> bool | Refusal:
         return answer
     if record.from_sql:
         return STALE_SQL
-    return _prepare_again(s, slot, record, answer, message)
+    return _prepare_again(s, slot, record, answer, message, name)
 
 
 def _is_changing(s: State, slot: Slot, record: Record) -> bool:
@@ -133,13 +131,12 @@ def _is_changing(s: State, slot: Slot, record: Record) -> bool:
     )
 
 
-def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int) -> bool | Refusal:
+def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int, name: bytes) -> bool | Refusal:
     sent = plan.text if s.masked else old.text
     text = encodings.encode(sent, s.codec)
     if text is None:
         return UNENCODABLE
     record = old.successor(sent, plan, s.stamp)
-    name = slot.name
     target = codec.Target(_STATEMENT, name)
     close = Expected(expect.CLOSE)
     parse = Expected(expect.PARSE)
@@ -189,29 +186,6 @@ def compare(s: State, head: Expected, found: bytes) -> None:
         slot.refresh()
 
 
-def renew_portal(s: State, portal: Portal) -> bool | Refusal:
-    """Before an Execute. The same answers; a portal cannot be made again, the server has its parameters."""
-    if portal.before is not None and portal.batch != s.batch and s.queue:
-        return gates.wait(s, st.DRAIN)  # whether its Bind has succeeded is still to be told
-    if portal.stamp == s.stamp:
-        return False
-    record = portal.record
-    if record is None or portal.stamp == MIXED:
-        return STALE
-    if portal.view_stamp == s.view_stamp and all(map(_is_read_at_bind, record.plan.statements)):
-        portal.stamp = s.stamp
-        return False
-    answer = outdated(s, record)
-    if answer is False:
-        portal.stamp = s.stamp
-    return STALE if isinstance(answer, Plan) else answer
-
-
-def _is_read_at_bind(statement: StatementPlan) -> bool:
-    """A query that the server does not read again when its portal is executed, and that stores nothing anywhere."""
-    return statement.kind == "SELECT" and not statement.effects & (Effect.WRITES | Effect.RESOLUTION)
-
-
 def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
     """A statement that runs a SQL-level prepared statement must find it planned under today's policy. The same answers.
 
@@ -231,7 +205,7 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
                 if moved > made[name]:
                     return _MOVED
             else:
-                slot = s.statements.find(name.encode(s.codec or "utf-8", "replace"))
+                slot = s.statements.find(s.sql_name(name))
                 if slot is not None:
                     answer = _runs_anywhere(s, slot) if moved else _runs_now(s, slot)
                     if answer is not False:

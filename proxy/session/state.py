@@ -183,6 +183,12 @@ class State:
         """Something ran that may have fired a trigger: what this session notifies is no longer its own words alone."""
         self.view_stamp = 0
         """Names one profile and catalog."""
+        self.era = 0
+        """How often what the policy says has changed since the session began."""
+        self.era_in_tx = False
+        """It has changed in the open transaction."""
+        self.held_cursors: frozenset[str] | None = None
+        """Names of the cursors that are older than the open transaction, when the server has been asked for them."""
         self.stamp = 0
         """Names what plans depend on: profile, catalog and name resolution. The same combination has the same stamp again."""
         self.last_stamp = 0
@@ -331,6 +337,9 @@ class State:
         self.contexts_anywhere = [None, None]
         if old is None or old.epoch != view.epoch:
             self.resolution = None  # which schemas are there and may be used is for the server to say again
+        if old is not None and old.profile.key != profile.key:
+            self.era += 1
+            self.era_in_tx = True
         if old is None or old.profile.key != profile.key or old.catalog.version != view.catalog.version:
             self.view_stamp += 1
             self.stamps.clear()
@@ -415,6 +424,19 @@ class State:
                 self.audit.identity(self.identity)
                 self.view = None if self.view is None else self.renew_view()
 
+    # Names of prepared statements and portals.
+
+    def name(self, raw: bytes) -> bytes:
+        """From a message, as the server keeps it. Begins with a zero byte when we cannot be sure which one that is."""
+        if raw.isascii():
+            return raw[: encodings.NAME_LENGTH]
+        return encodings.server_name(raw, self.client_encoding, self.server_encoding) or b"\0" + raw
+
+    def sql_name(self, identifier: str) -> bytes:
+        """From a statement, likewise."""
+        codec = encodings.CODECS.get(self.server_encoding.upper(), "utf-8")
+        return identifier.encode(codec, "replace")[: encodings.NAME_LENGTH]
+
     # Evidence.
 
     def decide(self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str) -> None:
@@ -467,6 +489,9 @@ class State:
             slot.fail(record)
             self.statements.tidy(slot)
         entry.prepares = ()
+        for _, portal in entry.opens:
+            self.statements.unbind(portal)
+        entry.opens = ()
         if entry.changes & plans.DDL:
             self.ddl_over(entry, done=entry.kind == expect.QUERY and reached > 0)
 

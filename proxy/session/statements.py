@@ -1,7 +1,7 @@
 """Prepared statements and portals: what the client meant by each name, and under what it was planned.
 
-The server has one name space for Parse and for SQL's PREPARE, cut to 63 bytes. What a name stands for at the server is
-known for certain only when the reply has come; until then a slot keeps every candidate (a Parse may fail, a Close may
+The server has one name space for Parse and for SQL's PREPARE, another for Bind and DECLARE. What a name stands for at the
+server is known for certain only when the reply has come; until then a slot keeps every candidate (a Parse may fail, a Close may
 be skipped), and a Bind must be right for all of them. Within one batch the latest Parse is the only candidate: had it
 failed, the server would skip the Bind too. Manual: protocol-flow "Extended Query", sql-prepare.
 """
@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from rewrite.plan import Plan, Refusal
 
-NAME_LENGTH = 63
 NO_TYPES = b"\0\0"
 """Parameter types of a Parse that gives none, in the message's own form."""
 MIXED = -1
@@ -140,7 +139,10 @@ class Slot:
 
 @dataclass(slots=True)
 class Portal:
-    """A portal as its Bind made it; while that has not been answered, the server may still have the one before it."""
+    """A portal as its Bind made it, or a cursor as DECLARE has opened it: both share one name space.
+
+    While that has not been answered, the server may still have the one before it.
+    """
 
     name: bytes
     record: Record | None
@@ -151,20 +153,27 @@ class Portal:
     """Number of the batch of its Bind."""
     before: Portal | None = None
     """The one that had the name, until the Bind has been answered. The Bind may fail, or be skipped, and leave it."""
+    cursor: bool = False
+    """Opened by DECLARE."""
+    holds: bool = False
+    """A cursor that outlives its transaction."""
+    era: int = 0
+    """Of a cursor: the policy under which it was opened, as `State.era` counts them."""
 
 
 @dataclass(slots=True)
 class Statements:
+    """By name. Names are what the server makes of them: `State.name`."""
+
     slots: dict[bytes, Slot] = field(default_factory=dict)
     portals: dict[bytes, Portal] = field(default_factory=dict)
 
     def find(self, name: bytes) -> Slot | None:
         """The slot of a name that some statement may have; None when the server cannot know the name."""
-        slot = self.slots.get(name[:NAME_LENGTH])
+        slot = self.slots.get(name)
         return slot if slot is not None and slot.latest is not None else None
 
     def slot(self, name: bytes) -> Slot:
-        name = name[:NAME_LENGTH]
         slot = self.slots.get(name)
         if slot is None:
             slot = self.slots[name] = Slot(name)
@@ -184,7 +193,6 @@ class Statements:
 
     def bind(self, name: bytes, record: Record | None, stamp: int, view_stamp: int, batch: int) -> Portal:
         """A Bind has been sent. In its own batch it is the only candidate: had it failed, the server would skip what follows."""
-        name = name[:NAME_LENGTH]
         self.portals[name] = portal = Portal(name, record, stamp, view_stamp, batch, self.portals.get(name))
         return portal
 
@@ -222,3 +230,9 @@ class Statements:
                 out.append(portal)
                 portal = portal.before
         return out
+
+    def transaction_over(self) -> None:
+        """Portals end with their transaction, cursors WITH HOLD do not."""
+        held = {name: portal for name, portal in self.portals.items() if portal.holds}
+        self.portals.clear()
+        self.portals.update(held)

@@ -75,6 +75,8 @@ _COMPOSING: Final = frozenset({"euc_jis_2004", "shift_jis_2004"})
 """Codecs in which one code may stand for two characters, a letter and its mark. Such texts are not read."""
 
 _NOT_CONVERTED: Final = "SQL_ASCII"
+NAME_LENGTH: Final = 63
+"""NAMEDATALEN - 1."""
 
 
 def codec(client_encoding: str, server_encoding: str = "UTF8") -> str | None:
@@ -95,6 +97,19 @@ def narrow(server_encoding: str) -> str | None:
     if server in ("UTF8", "UNICODE", _NOT_CONVERTED):
         return None
     return CODECS.get(server, "ascii")
+
+
+def server_name(raw: bytes, client_encoding: str, server_encoding: str) -> bytes | None:
+    """The name of a statement or portal in a message as the server keeps it; None when we cannot be sure.
+
+    It is converted to the database's encoding and cut to 63 bytes, within a character if it so happens (dynahash.c).
+    """
+    client, server = client_encoding.upper(), server_encoding.upper()
+    if raw.isascii() or client == server or _NOT_CONVERTED in (client, server):
+        return raw[:NAME_LENGTH]
+    text = decode(raw, codec(client, server))
+    kept = encode(text, CODECS.get(server)) if text is not None else None
+    return None if kept is None else kept[:NAME_LENGTH]
 
 
 def decode(data: bytes, name: str | None, within: str | None = None) -> str | None:

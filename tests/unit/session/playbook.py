@@ -9,7 +9,8 @@
 
 Inputs that follow each other are one step; after a step all outputs of both directions must be what the lines below it say.
 ErrorResponse and NoticeResponse may be written short, with SQLSTATE and message: `ErrorResponse 42501 "text"`; `*` stands for
-any text. `Probe` is the resolution probe without its last message, `ProbeAnswer ["a" "b"] ["t" 17000]` its replies.
+any text. `Probe` is the resolution probe without its last message, `ProbeAnswer ["a" "b"] ["t" 17000] ["c"]` its replies
+(search path, temporary relations, cursors older than the transaction).
 Several parts may stand on one line, three or more blanks apart.
 """
 
@@ -113,15 +114,18 @@ def encode(text: str, from_client: bool) -> bytes:
 def _probe_answer(text: str) -> bytes:
     path, *rest = re.findall(r"\[(.*?)\]", text)
     temp = dict(re.findall(r'"(\w+)" (\d+)', rest[0])) if rest else {}
+    held = re.findall(r'"(\w+)"', rest[1]) if len(rest) > 1 else None
     answer = {
         "path": re.findall(r'"(\w+)"', path),
         "temp": temp or None,
         "temp_schema": "pg_temp_3" if temp else None,
+        "held": held,
         "encoding": "UTF8",
         "strings": "on",
     }
     return b"".join(
         (
+            codec.message(tags.CLOSE_COMPLETE),
             codec.message(tags.PARSE_COMPLETE),
             codec.message(tags.BIND_COMPLETE),
             codec.encode_data_row([json.dumps(answer).encode().hex().encode()]),

@@ -5,6 +5,7 @@ local_t     needs the resolution, then becomes <first schema of the path>.local_
 shady()     needs the resolution, refused with 42501 when the path has the schema evil
 fresh_t     needs a catalog that knows it (`DO catalog fresh`)
 SET, RESET, CREATE TEMP   effect RESOLUTION       other CREATE, ALTER, DROP   effect DDL
+DECLARE c [WITH HOLD] FOR, FETCH [n] c, MOVE c, CLOSE c   cursors
 COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as in SQL
 """
 
@@ -54,6 +55,10 @@ def effect_of(words: list[str]) -> tuple[Effect, str | None]:
     if first in ("PREPARE", "EXECUTE", "DEALLOCATE"):
         effects = {"PREPARE": Effect.PREPARES, "EXECUTE": Effect.EXECUTES, "DEALLOCATE": Effect.NONE}
         return effects[first], second.lower()
+    if first == "DECLARE":
+        return Effect.OPENS, None
+    if first in ("FETCH", "MOVE"):
+        return Effect.FETCHES, None
     if first in ("INSERT", "UPDATE", "DELETE"):
         return Effect.WRITES, None
     return Effect.NONE, None
@@ -101,8 +106,14 @@ class ScriptedPlanner:
             if words:
                 effects, prepared = effect_of(words)
                 touches = (Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None),)
+                cursor = None
+                if words[0] in ("DECLARE", "FETCH", "MOVE", "CLOSE"):
+                    cursor = words[1 if words[0] == "DECLARE" else -1].lower()
                 statements.append(
-                    StatementPlan(words[0], touches if "phone" in part else (), effects, prepared)
+                    StatementPlan(
+                        "DECLARE CURSOR" if words[0] == "DECLARE" else words[0], touches if "phone" in part else (), effects,
+                        prepared, cursor=None if cursor == "all" else cursor, holds="HOLD" in words,
+                    )
                 )  # fmt: skip
         verdict = Verdict.REWRITE if edits else Verdict.PASS
         return Plan(verdict, out, tuple(statements), tuple(sorted(edits, key=lambda e: e.start)))
