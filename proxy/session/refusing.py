@@ -39,7 +39,7 @@ def refuse(
     s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"", poisoned: poison.Poison | None = None
 ) -> bool:
     """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
-    if poisoned is None and s.tx == tags.FAILED and kind in (expect.QUERY, expect.PARSE) and not s.queue and not s.batch_open:
+    if poisoned is None and s.tx == tags.FAILED and refusal.sqlstate != "08P01" and not s.queue and not s.batch_open:
         refusal = _in_failed_transaction(refusal, text)
     whole = kind in (expect.QUERY, expect.FUNCTION)
     data, provokes = poisoned or poison.poison(kind, name)

@@ -85,7 +85,7 @@ def _pass(s: State, kind: int, text: Unread) -> None:
         record = Record(text.note, text.note, plan, s.stamp, True)
         record.unreadable = TOO_LONG
         record.unread = True
-        slot = s.statements.slot(text.name)
+        slot = s.statements.slot(s.name(text.name))
         slot.add(record)
         slot.batch = s.batch
         entry.slot = slot
