@@ -145,8 +145,8 @@ class SessionOptions:
     quiet: float = 0.003
     """Seconds without a word from the server after which a session counts as having been quiet."""
     confirmed: float = 0.25
-    """Oldest look at the catalog, in seconds, on which a masked session that has not been quiet may rely. When it has been quiet,
-    or has just begun, the catalog must have been looked at since: somebody else may have changed it before."""
+    """Oldest look at the catalog, in seconds, on which a masked session may rely. When it has been quiet, or has just begun, the
+    catalog must also have been looked at since: somebody else may have changed it before."""
     clock: Callable[[], float] = time.time
     """Wall clock, for rules that depend on the time."""
     timer: Callable[[], float] = time.perf_counter

@@ -110,7 +110,7 @@ def confirm(s: State) -> bool | None:
     now = s.timer()
     age = now - s.heard
     # What others did before the session began, somebody may know of who waits for it: as after a time of quiet.
-    if view.is_confirmed(age if age > options.quiet else min(options.confirmed, now - s.began)):
+    if view.is_confirmed(min(options.confirmed, age if age > options.quiet else now - s.began)):
         return None
     s.tried_catalog = True
     s.wants_catalog = True

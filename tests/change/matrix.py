@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -22,7 +22,8 @@ host all all 127.0.0.1/32 trust
 SETUP = f"CREATE ROLE {CONTROL} LOGIN PASSWORD 'control';\n" + ROLES
 AGAIN = frozenset({"0A000", "26000"})
 """With these drivers prepare again, or the user does."""
-OWN_ROLE = frozenset({"SET ROLE"})
+NOT_BY_QUERY = frozenset({"in a failed transaction", "middle of a pipeline", "unnamed"})
+"""A Query of the session itself would not reach it, or end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +63,28 @@ class Matrix:
         self.proxy.signal(signal.SIGHUP)
         until(lambda: self.proxy.text().count("event=policy_loaded") > before, "the policy is in force")
 
-    def run(self, changes: Iterable[Change] = CHANGES, holds: Iterable[Hold] = HOLDS) -> Result:
+    def run(
+        self, changes: Iterable[Change] = CHANGES, holds: Iterable[Hold] = HOLDS, queries: Mapping[str, str] = QUERIES
+    ) -> Result:
         holds = tuple(holds)
         cases, findings, seconds = 0, [], []
         for change in changes:
-            count, found, took = self._change(change, holds)
+            count, found, took = self._change(change, holds, queries)
             cases += count
             findings += found
             seconds.append((change.name, took))
         return Result(cases, tuple(findings), tuple(seconds))
 
-    def _change(self, change: Change, holds: tuple[Hold, ...]) -> tuple[int, list[Finding], float]:
+    def _change(self, change: Change, holds: tuple[Hold, ...], queries: Mapping[str, str]) -> tuple[int, list[Finding], float]:
         self.server.execute_sql("postgres", WORLD)
         self.put(change.before)
         held: list[tuple[Hold, str, Wire, Wire]] = []
-        with ExitStack() as stack, connect(self.proxy.port) as witness:
+        with ExitStack() as stack, connect(self.proxy.port) as witness, connect(self.server.port) as direct_witness:
             self._settled(witness, change.before)
             for hold in holds:
                 if hold.locks and (change.locks or (change.own and hold.begun)):
                     continue
-                for query, sql in QUERIES.items():
+                for query, sql in queries.items():
                     proxied = stack.enter_context(connect(self.proxy.port))
                     if not self._is_made(hold, proxied, sql):
                         continue
@@ -93,12 +96,14 @@ class Matrix:
                 self.server.execute_sql("postgres", change.sql)
             if change.after:
                 self.put(change.after)
-            if not change.locks:
+            if change.locks:
+                _caught_up(witness, direct_witness)
+            else:
                 self._settled(witness, change.after or change.before, change)
             took = time.monotonic() - began
             findings = []
             for hold, query, proxied, direct in held:
-                if change.own and hold.name in ("in a failed transaction", "middle of a pipeline"):
+                if change.own and hold.name in NOT_BY_QUERY:
                     continue
                 answers = []
                 for wire in (proxied, direct):
@@ -119,6 +124,11 @@ class Matrix:
             raise
         return True
 
+    def catch_up(self) -> None:
+        """Wait until the catalog as it is now is known."""
+        with connect(self.proxy.port) as witness, connect(self.server.port) as direct:
+            _caught_up(witness, direct)
+
     def _settled(self, witness: Wire, policy: str, change: Change | None = None) -> None:
         """Until the decision can be seen by a session that asks without pause."""
         visible = (change.visible if change else frozenset()) or None
@@ -131,6 +141,16 @@ class Matrix:
             return not Change("", policy).visible and answer.error == "42501"
 
         until(seen, f"the change is in force: {change.name if change else policy}")
+
+
+def _caught_up(witness: Wire, direct: Wire) -> None:
+    """Until a session that prepares nothing gets what PostgreSQL answers: a catalog change counts at the next look."""
+
+    def known() -> bool:
+        pairs = [(witness.query(sql), direct.query(sql)) for sql in QUERIES.values()]
+        return all((a.kind, [len(r) for r in a.rows]) == (b.kind, [len(r) for r in b.rows]) for a, b in pairs)
+
+    until(known, "the catalog is known")
 
 
 def _wrong(change: Change, hold: Hold, query: str, proxied: list[Answer], direct: list[Answer]) -> list[str]:
@@ -155,6 +175,3 @@ def _wrong(change: Change, hold: Hold, query: str, proxied: list[Answer], direct
 
 def proxy_for(server: TestServer, home: object, **more: object) -> ProxyProcess:
     return ProxyProcess(home, server, policy=MASK, **more)  # type: ignore[arg-type]
-
-
-Say = Callable[[str], None]
