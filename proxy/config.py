@@ -147,7 +147,7 @@ class _Reader:
             policy=tuple(self.file(e, "a policy file") for e in top.require("policy").items_or_one()),
             workers=workers,
             audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
-            tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "mode"))),
+            tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "client_crl", "mode"))),
             http=self.http(top, workers),
             limits=self.limits(top.section("limits", LIMITS)),
             tcp=self.tcp(top.section("tcp", TCP)),
@@ -252,10 +252,13 @@ class _Reader:
         cert = self.file(section.require("cert"), "a PEM certificate")
         key = self.file(section.require("key"), "a PEM key")
         client_ca = self.optional_file(section, "client_ca", "PEM certificates")
+        client_crl = self.optional_file(section, "client_crl", "PEM certificate revocation lists")
         mode = ClientMode(section.choice("mode", [m.value for m in ClientMode], ClientMode.REQUIRE.value))
+        if client_crl is not None and client_ca is None:
+            raise section.key_error("client_crl", "found revocation lists without authorities", "'client_ca' next to it")
         if client_ca is not None and mode is ClientMode.ALLOW:
             raise section.key_error("mode", "found 'allow' with client_ca, which plain connections would evade", "mode: require")
-        return ClientTls(cert, key, client_ca, mode)
+        return ClientTls(cert, key, client_ca, mode, client_crl)
 
     def limits(self, section: Section | None) -> Limits:
         defaults = Limits()

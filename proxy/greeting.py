@@ -12,11 +12,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from proxy.errors import InvalidAuthorization, ProtocolViolation
-from proxy.tls import ALPN, ClientMode
+from proxy.tls import ALPN, Alerts, ClientMode
 from proxy.wire.startup import CANCEL_CODE, GSSENC_CODE, MAX_PACKET, SSL_CODE, TLS_RECORD
 
 
@@ -29,6 +30,10 @@ class Visitor(Protocol):
     @property
     def certificate(self) -> bytes | None:
         """The certificate (DER) that the client was shown; None without TLS."""
+
+    @property
+    def certified(self) -> bool:
+        """The client has shown a certificate of its own, and it is good."""
 
     async def read(self, size: int) -> bytes:
         """Exactly `size` bytes. Raises ConnectionError when the client leaves before."""
@@ -66,8 +71,7 @@ class Door:
         visitor: Visitor = BareVisitor(sock)
         keep(visitor)
         if await _peek(sock) == TLS_RECORD:
-            visitor = await self._direct_tls(sock)
-            keep(visitor)
+            visitor = await self._direct_tls(sock, keep)
         offers = {SSL_CODE, GSSENC_CODE}
         """Each may be asked for once, in either order; after a yes neither."""
         while True:
@@ -90,6 +94,8 @@ class Door:
                 raise InvalidAuthorization(
                     "this server accepts encrypted connections only", hint="Connect with sslmode=require or stronger."
                 )
+            if self.context is not None and self.context.verify_mode is not ssl.CERT_NONE and not visitor.certified:
+                raise InvalidAuthorization("connection requires a valid client certificate")
             return Greeting(visitor, packet, is_cancel=False)
 
     async def _requested_tls(self, sock: socket.socket) -> Visitor:
@@ -97,10 +103,11 @@ class Door:
         await asyncio.get_running_loop().sock_sendall(sock, b"S")
         return await self._handshake(sock)
 
-    async def _direct_tls(self, sock: socket.socket) -> Visitor:
+    async def _direct_tls(self, sock: socket.socket, keep: Callable[[Visitor], None]) -> Visitor:
         if self.context is None:
             raise ConnectionAbortedError("TLS is not configured")
         visitor = await self._handshake(sock)
+        keep(visitor)
         if visitor.alpn != ALPN:
             raise ProtocolViolation("direct TLS connections must negotiate the ALPN protocol 'postgresql'")
         return visitor
@@ -108,7 +115,14 @@ class Door:
     async def _handshake(self, sock: socket.socket) -> SecureVisitor:
         loop = asyncio.get_running_loop()
         visitor = SecureVisitor(self.certificate)
-        await loop.connect_accepted_socket(lambda: visitor, sock, ssl=self.context)
+        with sock.dup() as line, Alerts() as alerts:  # the loop closes the socket when the handshake fails
+            try:
+                await loop.connect_accepted_socket(lambda: visitor, sock, ssl=self.context)
+            except ssl.SSLError:
+                with suppress(OSError):
+                    line.setblocking(False)
+                    line.send(alerts.read())
+                raise
         return visitor
 
 
@@ -155,6 +169,7 @@ class BareVisitor:
     """Reads the socket directly, so that nothing beyond what was asked for leaves the kernel."""
 
     secure = False
+    certified = False
     certificate = None
 
     def __init__(self, sock: socket.socket) -> None:
@@ -198,6 +213,10 @@ class SecureVisitor(asyncio.Protocol):
     def transport(self) -> asyncio.Transport:
         assert self._transport is not None
         return self._transport
+
+    @property
+    def certified(self) -> bool:
+        return self.transport.get_extra_info("ssl_object").getpeercert(binary_form=True) is not None
 
     @property
     def alpn(self) -> str | None:

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -172,6 +173,9 @@ class Reception:
                 self._metrics.turned_away.labels(error.limit).inc()
             event(log, "login_refused", sqlstate=error.sqlstate, reason=error.message, client=peer[0])
             await _refuse(at_door[-1], error)
+        except ssl.SSLError as error:
+            self._metrics.logins.labels("left").inc()
+            event(log, "tls_failed", reason=getattr(error, "verify_message", "") or error.reason or "unknown", client=peer[0])
         except OSError as error:
             self._metrics.logins.labels("left").inc()
             event(log, "client_left", logging.DEBUG, reason=type(error).__name__, client=peer[0])

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import uvloop
 
@@ -23,6 +24,7 @@ from proxy.audit.record import Kind
 from proxy.config import Config
 from proxy.control.connection import Target
 from proxy.control.plane import ControlPlane, Options
+from proxy.control.policy import PolicyFiles
 from proxy.engine import Planners, PolicyEngine
 from proxy.errors import ConfigError, PgveilError
 from proxy.evidence import HEAD_LAG, Evidence
@@ -85,7 +87,8 @@ class Supervisor:
     def __init__(self, config: Config, place: Place = Place()) -> None:
         self.config = config
         self.place = place
-        upstream = config.upstream
+        self._tls_files = PolicyFiles(_tls_files(config), lambda paths: None)
+        self._tls_files.load()
         self.door = Door(*_door_parts(config))
         self.evidence = Evidence(config.audit, place.name)
         self.metrics = Metrics(self._readings)
@@ -94,14 +97,7 @@ class Supervisor:
         self.server = Server(
             config,
             self.door,
-            Upstream(
-                upstream.host,
-                upstream.port,
-                upstream.tls.mode,
-                server_context(upstream.tls),
-                upstream.connect_timeout,
-                config.tcp,
-            ),
+            _upstream(config),
             self.control,
             self.evidence,
             self.metrics,
@@ -117,13 +113,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop, number.name)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
-        flusher = asyncio.create_task(self._flush_on_the_clock())
+        clocks = [asyncio.create_task(self._flush_on_the_clock()), asyncio.create_task(self._watch_certificates())]
         try:
             await self._start()
             await self._stop.wait()
             await self._drain()
         finally:
-            flusher.cancel()
+            for clock in clocks:
+                clock.cancel()
             await self.server.close()
             await self.control.close()
             if self.http is not None:
@@ -210,12 +207,33 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> None:
-        """Policy and certificate, each on its own."""
+        """Policy and certificates, each on its own."""
+        self._tls_files.load()
+        self._reload_certificates()
+        await self.control.reload()
+
+    async def _watch_certificates(self) -> None:
+        """Files that have changed and hold still are taken up by themselves, as policies are."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self._tls_files.is_due():
+                self._reload_certificates()
+
+    def _reload_certificates(self) -> None:
+        """For connections that begin from now on; what cannot be used is logged, and the old stays."""
+        if not self._tls_files.paths:
+            return
         try:
             self.door.context, self.door.mode, self.door.certificate = _door_parts(self.config)
+            event(log, "certificate_loaded", side="clients")
         except ConfigError as error:
-            event(log, "certificate_refused", logging.ERROR, problem=error.message)
-        await self.control.reload()
+            event(log, "certificate_refused", logging.ERROR, side="clients", problem=error.message)
+        try:
+            self.server.upstream = _upstream(self.config)
+            self.control.retarget(control_target(self.config))
+            event(log, "certificate_loaded", side="upstream")
+        except ConfigError as error:
+            event(log, "certificate_refused", logging.ERROR, side="upstream", problem=error.message)
 
     def _on_control(self, name: str, fields: Mapping[str, str | int | bool]) -> None:
         """What the control plane has to say goes to the log, and into the trail where it is about the policy."""
@@ -278,6 +296,22 @@ def _door_parts(config: Config) -> tuple[ssl.SSLContext | None, ClientMode, byte
     if config.tls is None:
         return None, ClientMode.ALLOW, None
     return client_context(config.tls), config.tls.mode, certificate_bytes(config.tls)
+
+
+def _upstream(config: Config) -> Upstream:
+    upstream = config.upstream
+    return Upstream(
+        upstream.host,
+        upstream.port,
+        upstream.tls.mode,
+        server_context(upstream.tls),
+        upstream.connect_timeout,
+        config.tcp,
+    )
+
+
+def _tls_files(config: Config) -> tuple[Path, ...]:
+    return (config.tls.files if config.tls is not None else ()) + config.upstream.tls.files
 
 
 def _why(error: OSError) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import enum
 import ssl
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from proxy.errors import ConfigError
 
@@ -35,12 +37,17 @@ class ServerMode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """The certificate shown to clients; with `client_ca`, clients must show one signed by it."""
+    """The certificate shown to clients; with `client_ca`, clients must show one signed by it and not revoked by `client_crl`."""
 
     cert: Path
     key: Path
     client_ca: Path | None = None
     mode: ClientMode = ClientMode.REQUIRE
+    client_crl: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(filter(None, (self.cert, self.key, self.client_ca, self.client_crl)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +57,72 @@ class ServerTls:
     cert: Path | None = None
     key: Path | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(filter(None, (self.ca, self.cert, self.key)))
+
+
+_alerts: ContextVar[list[bytes] | None] = ContextVar("alerts", default=None)
+
+
+class _Handshake(ssl.SSLObject):
+    """Keeps the alert of a handshake that fails: the event loops close the connection without having sent it."""
+
+    outgoing: ssl.MemoryBIO
+    alerts: list[bytes] | None
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            if self.alerts is not None:
+                self.alerts.append(self.outgoing.read())
+            raise
+
+
+class _ClientContext(ssl.SSLContext):
+    sslobject_class = _Handshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
+        made = super().wrap_bio(incoming, outgoing, *args, **options)
+        if isinstance(made, _Handshake):
+            made.outgoing, made.alerts = outgoing, _alerts.get()
+        return made
+
+
+class Alerts:
+    """Around a handshake (`with`): what OpenSSL wanted to tell the client when it failed."""
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+
+    def __enter__(self) -> Alerts:
+        self._token = _alerts.set(self._kept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _alerts.reset(self._token)
+
+    def read(self) -> bytes:
+        return b"".join(self._kept)
+
 
 def client_context(settings: ClientTls) -> ssl.SSLContext:
     """Context for connections that clients open to us. Raises ConfigError when a file cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _ClientContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context.num_tickets = 0  # no session outlives a change of certificates; nor does PostgreSQL resume any
     _load_certificate(context, settings.cert, settings.key)
     context.set_alpn_protocols([ALPN])
     if settings.client_ca is not None:
         _load_ca(context, settings.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL  # who shows none is told so in words (greeting.Door)
+    if settings.client_crl is not None:
+        _load_ca(context, settings.client_crl, "certificate revocation lists")
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     return context
 
 
@@ -106,15 +168,15 @@ def _load_certificate(context: ssl.SSLContext, cert: Path, key: Path) -> None:
         raise ConfigError(f"{cert}, {key}: not a PEM certificate and its key without passphrase ({reason})") from None
 
 
-def _load_ca(context: ssl.SSLContext, ca: Path) -> None:
+def _load_ca(context: ssl.SSLContext, ca: Path, what: str = "CA certificates") -> None:
     try:
         context.load_verify_locations(ca)
     except FileNotFoundError:
-        raise ConfigError(f"{ca}: no such file (CA certificates)") from None
+        raise ConfigError(f"{ca}: no such file ({what})") from None
     except PermissionError:
         raise ConfigError(f"{ca}: not readable by this user") from None
     except ssl.SSLError:
-        raise ConfigError(f"{ca}: no PEM certificates in it") from None
+        raise ConfigError(f"{ca}: no {what} in it, as PEM") from None
 
 
 def _no_passphrase() -> str:

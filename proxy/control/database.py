@@ -91,6 +91,10 @@ class DatabaseWatch:
             self.resting = True
             self._wake.set()
 
+    def retarget(self, target: Target) -> None:
+        """For the next connection."""
+        self._target = target
+
     async def refresh(self) -> None:
         """Return when a pass that began after this call has succeeded; raise ControlUnavailable when it failed."""
         if self._task.done():

@@ -183,6 +183,12 @@ class ControlPlane:
         served, self._served = list(self._served.values()), {}
         await asyncio.gather(*(s.watch.close() for s in served))
 
+    def retarget(self, target: Target) -> None:
+        """Control connections that are opened from now on go there: certificates have changed."""
+        self._target = target
+        for served in self._served.values():
+            served.watch.retarget(target)
+
     async def attach(self, database: str) -> None:
         """A session begins: return when `current` can answer for it. Raises ControlUnavailable. Pair with `detach`.
 

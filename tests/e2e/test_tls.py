@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import ssl
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from proxy.wire import codec
 from tests.support.certificates import Authority
+from tests.support.dialogue import Client
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess, until
 
@@ -103,10 +107,93 @@ def test_client_certificates(server: TestServer, authority: Authority, tmp_path:
     with start(server, tmp_path / "home", authority, tls_more=more) as proxy:
         with connect(proxy, sslmode="require", sslcert=str(cert), sslkey=str(key)) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(psycopg.OperationalError, match="alert unknown ca"):
             connect(proxy, sslmode="require", sslcert=str(strange_cert), sslkey=str(strange_key))
-        with pytest.raises(psycopg.OperationalError):
+        proxy.wait_for("event=tls_failed .*local issuer certificate")
+        with pytest.raises(psycopg.OperationalError, match="connection requires a valid client certificate"):
             connect(proxy, sslmode="require", sslcert="/nonexistent")
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_client_certificates_that_are_no_longer_good(
+    server: TestServer, authority: Authority, tmp_path: Path, version: str
+) -> None:
+    late_cert, late_key = authority.issue("late", days=-1)
+    bad_cert, bad_key = authority.issue("bad")
+    good_cert, good_key = authority.issue("good")
+    more = f", client_ca: {authority.certificate}, client_crl: {authority.revoke(bad_cert)}"
+    both = {"sslmode": "require", "ssl_min_protocol_version": version, "ssl_max_protocol_version": version}
+    with start(server, tmp_path / "home", authority, tls_more=more) as proxy:
+        with pytest.raises(psycopg.OperationalError, match="alert certificate expired"):
+            connect(proxy, sslcert=str(late_cert), sslkey=str(late_key), **both)
+        with pytest.raises(psycopg.OperationalError, match="alert certificate revoked"):
+            connect(proxy, sslcert=str(bad_cert), sslkey=str(bad_key), **both)
+        with connect(proxy, sslcert=str(good_cert), sslkey=str(good_key), **both) as connection:
+            assert connection.execute(PHONES).fetchall() == [("138****5678",)]
+
+
+def test_certificates_are_taken_up_when_their_files_change(server: TestServer, authority: Authority, tmp_path: Path) -> None:
+    """Towards clients and towards the server, without a signal; a pair that does not fit leaves the old one in force."""
+    (tmp_path / "new").mkdir()
+    new = Authority(tmp_path / "new", "new authority")
+    cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
+    for source, target in zip((*authority.issue("localhost"), new.certificate), (cert, key, ca), strict=True):
+        target.write_bytes(source.read_bytes())
+    extra = f"tls: {{ cert: {cert}, key: {key} }}"
+    tls = f"{{ mode: verify-full, ca: {ca} }}"
+    proxy = ProxyProcess(tmp_path / "home", server, extra=extra, server_tls=tls).start(ready=False)
+    try:
+        options = {"sslmode": "verify-full", "channel_binding": "disable"}
+        with pytest.raises(psycopg.OperationalError, match="could not connect to the server behind the proxy: certificate"):
+            connect(proxy, sslrootcert=str(authority.certificate), **options)
+        ca.write_bytes(authority.certificate.read_bytes())
+        proxy.wait_for("event=certificate_loaded side=upstream")
+        until(lambda: proxy.get("/readyz")[0] == 200, "the control connections are back")
+        with connect(proxy, sslrootcert=str(authority.certificate), **options) as connection:
+            assert connection.execute(PHONES).fetchall() == [("138****5678",)]
+        new_cert, new_key = new.issue("localhost")
+        cert.write_bytes(new_cert.read_bytes())
+        proxy.wait_for("event=certificate_refused side=clients")
+        connect(proxy, sslrootcert=str(authority.certificate), **options).close()
+        key.write_bytes(new_key.read_bytes())
+
+        def taken_up() -> bool:
+            try:
+                connect(proxy, sslrootcert=str(new.certificate), **options).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        until(taken_up, "the new certificate")
+    finally:
+        proxy.stop()
+
+
+def test_cancel_over_direct_tls(proxy: ProxyProcess, server: TestServer, authority: Authority) -> None:
+    """Encrypted from the first byte on; both the session and the request have to name the protocol."""
+
+    def context(*protocols: str) -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=str(authority.certificate))
+        made.set_alpn_protocols(protocols or ("http/1.1",))
+        return made
+
+    client = Client(proxy.port, context("http/1.1", "postgresql"))
+    client.start({"user": "postgres", "database": "postgres"})
+    identity = client.wait("K")[5:]
+    client.wait("Z")
+    client.send(codec.encode_query(b"SELECT pg_sleep(60)"))
+    running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    until(lambda: server.execute_sql("postgres", running) == "1", "the statement runs")
+    request = struct.pack("!ii", 8 + len(identity), 80877102) + identity
+    for protocols in ((), ("postgresql",)):
+        canceller = Client(proxy.port, context(*protocols))
+        canceller.send(request)
+        canceller.wait_close()
+        assert ["ALPN" in line for line in canceller.heard[:-1]] == ([] if protocols else [True])
+        canceller.close()
+    client.wait("Z")
+    assert [h for h in client.heard if 'C "57014"' in h]
+    client.close()
 
 
 @pytest.mark.parametrize("mode", ["prefer", "require", "verify-ca", "verify-full"])

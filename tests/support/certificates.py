@@ -35,11 +35,11 @@ class Authority:
         )  # fmt: skip
         self.certificate.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, host: str) -> tuple[Path, Path]:
-        """Paths of a certificate for a host name (or address) and of its key."""
+    def issue(self, host: str, days: int = 1) -> tuple[Path, Path]:
+        """Paths of a certificate for a host name (or address) and of its key; it is good for so many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.DNSName(host) if not host[0].isdigit() else x509.IPAddress(ipaddress.ip_address(host))
-        certificate = self._build(_name(host), key.public_key()).add_extension(
+        certificate = self._build(_name(host), key.public_key(), days).add_extension(
             x509.SubjectAlternativeName([alternative]), critical=False
         )
         cert_path, key_path = self.directory / f"{host}.pem", self.directory / f"{host}.key"
@@ -50,15 +50,26 @@ class Authority:
         )
         return cert_path, key_path
 
-    def _build(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def revoke(self, certificate: Path) -> Path:
+        """Path of a list that revokes the certificate."""
+        now = datetime.datetime.now(datetime.UTC)
+        revoked = x509.RevokedCertificateBuilder().revocation_date(now - _DAY)
+        revoked = revoked.serial_number(x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name).last_update(now - _DAY).next_update(now + _DAY)
+        path = self.directory / "revoked.pem"
+        signed = builder.add_revoked_certificate(revoked.build()).sign(self._key, hashes.SHA256())
+        path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def _build(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return x509.CertificateBuilder(
             issuer_name=self._name,
             subject_name=subject,
             public_key=key,
             serial_number=x509.random_serial_number(),
-            not_valid_before=now - _DAY,
-            not_valid_after=now + _DAY,
+            not_valid_before=now - 9 * _DAY,
+            not_valid_after=now + days * _DAY,
         )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,9 +62,12 @@ def load(path: Path) -> list[Dialogue]:
 class Client:
     """A socket that speaks in text form."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self.sock = socket.create_connection((host, port), timeout=PATIENCE)
+    def __init__(self, port: int, secure: ssl.SSLContext | None = None) -> None:
+        """`secure`: begin with TLS, without asking for it."""
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if secure is not None:
+            self.sock = secure.wrap_socket(self.sock, server_hostname="localhost")
         self.heard: list[str] = []
         self.closed = False
         self._rest = b""
@@ -102,11 +106,13 @@ class Client:
                 return b""
             self._rest = data + more
 
-    def wait(self, letters: str) -> None:
-        """Until messages with these tags have come, in this order; or the end."""
+    def wait(self, letters: str) -> bytes:
+        """Until messages with these tags have come, in this order; or the end. The last one."""
+        message = b""
         for letter in letters:
             while (message := self.next()) and message[0] != ord(letter):
                 pass
+        return message
 
     def wait_close(self) -> None:
         while self.next():
