@@ -12,6 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Coroutine
+from hmac import compare_digest
 from typing import Any
 
 from proxy.admission import Admission, TurnedAway
@@ -25,6 +26,7 @@ from proxy.greeting import Door, Greeting
 from proxy.logs import event
 from proxy.metrics import Metrics
 from proxy.reception import SPARE_SOCKETS, Reception, error_response
+from proxy.replication import ReplicationWatch
 from proxy.session.auth import startup_refusal
 from proxy.session.effects import SessionOptions
 from proxy.session.machine import Session
@@ -85,6 +87,7 @@ class Server:
         """Listen on every address of the host; returns the port. `share`: other processes may, too. Raises OSError."""
         port = self._reception.listen(host, port, share=share)
         self._chore(Sweep(self.config.limits, self.metrics, self._end).run(self.links.items))
+        self._chore(ReplicationWatch(self.control, self._end, self.config.control.max_stale).run(self.links.keys))
         return port
 
     def _has_room(self, visits: int) -> bool:
@@ -101,6 +104,9 @@ class Server:
     async def _cancel(self, packet: bytes) -> None:
         """Hand a cancel request on as it came. The client is told nothing, as by PostgreSQL: it only sees us hang up."""
         self.metrics.cancels.inc()
+        for link in [link for link in self.links if compare_digest(link.session.cancel_key, packet[8:])]:
+            link.session.cancel()
+            link.pump()
         async with self._cancels:
             try:
                 await self.upstream.cancel(packet)

@@ -83,8 +83,9 @@ def on_first_ready(s: State) -> None:
 
 
 def on_backend_key(s: State) -> None:
-    """Relayed as it is; the process number tells which notifications are the session's own."""
-    s.backend = int.from_bytes(asides.body(s)[:4], "big")
+    """Relayed as it is; the process number tells which notifications are the session's own, the whole which cancel requests."""
+    s.cancel_key = asides.body(s)
+    s.backend = int.from_bytes(s.cancel_key[:4], "big")
 
 
 def on_negotiation(s: State) -> None:

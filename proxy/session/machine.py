@@ -42,7 +42,9 @@ Manual: protocol-flow. The server's side of the story: src/backend/tcop/postgres
 
 from __future__ import annotations
 
-from proxy.session import backend, frontend, gates, login, poison
+from typing import Final
+
+from proxy.session import backend, frontend, gates, login, poison, refusing
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
 from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions
@@ -55,6 +57,8 @@ _INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
 _SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
 _DISCARD_MAX = 1024 * 1024
 """Bytes that are taken from the server for a client that has gone."""
+_OURS: Final = (st.CATALOG, st.DDL_DONE, st.PLAN)
+"""Waits during which the server knows nothing of the statement."""
 _BACKLOG = Refusal("53200", "too much input is waiting")
 
 
@@ -88,6 +92,11 @@ class Session(State):
     def whole(self) -> bool:
         """What the client has got or will get by `to_client` ends with a whole message."""
         return not self.server.inside or bool(self.unfinished)
+
+    @property
+    def is_replication(self) -> bool:
+        """Bytes are passed on unread."""
+        return self.phase == st.RAW
 
     @property
     def buffered(self) -> int:
@@ -193,6 +202,20 @@ class Session(State):
                 self._resume()
         except Exception as error:
             self._fail(error, from_client=False)
+
+    def cancel(self) -> None:
+        """The client wants its statement to end. The server has been told; here it ends one that the server has not seen yet."""
+        if self.close or not self.held or self.wait not in _OURS:
+            return
+        self.held = False
+        self.wait = st.NOTHING
+        self.wants_catalog = False
+        self.wants_plan = None
+        try:
+            refusing.cancel(self, self.client.next())
+            self._pump()
+        except Exception as error:
+            self._fail(error, from_client=True)
 
     def refuse(self, sqlstate: str, message: str) -> None:
         """End the session from outside: drain, time limits."""

@@ -64,6 +64,21 @@ def refuse(
     return False
 
 
+_CANCELED: Final = Refusal("57014", "canceling statement due to user request")
+_KINDS: Final = {
+    tags.QUERY: expect.QUERY, tags.PARSE: expect.PARSE, tags.BIND: expect.BIND, tags.DESCRIBE: expect.DESCRIBE_STATEMENT,
+    tags.EXECUTE: expect.EXECUTE, tags.FUNCTION_CALL: expect.FUNCTION,
+}  # fmt: skip
+
+
+def cancel(s: State, tag: int) -> None:
+    """Refuse the client's current message, which has been held, because the client wants it so."""
+    scan = s.client
+    kind = _KINDS.get(tag, expect.BIND)
+    name = scan.buf[scan.body : scan.end].split(b"\0", 1)[0] if kind == expect.PARSE else b""
+    refuse(s, kind, _CANCELED, None, "", name)
+
+
 def _in_failed_transaction(refusal: Refusal, text: str) -> Refusal:
     """PostgreSQL looks at nothing but the syntax of a statement that does not end the failed transaction."""
     return refusal if refusal.sqlstate == "42601" or _ENDS.search(text) else gates.ABORTED

@@ -177,6 +177,8 @@ class State:
         """The session has seen everything in clear at some time: there may be things at the server that nobody has looked at."""
         self.planned: tuple[PlanRequest, Plan] | None = None
         """What has been planned elsewhere, until the message it is for has been decided."""
+        self.cancel_key = b""
+        """Process and secret, as a cancel request names them."""
         self.backend = 0
         """The server process, as notifications name it."""
         self.fires = False
@@ -513,9 +515,9 @@ class State:
         if self.close:
             return
         self.close = True
-        if refusal is not None and (self.unfinished or not self.server.inside):
+        if refusal is not None and self.phase != RAW and (self.unfinished or not self.server.inside):
             self.to_client.append(poison.error(refusal, self.codec, b"FATAL"))
-        if not (server_gone or self.leaving or self.torn or self.client.inside or self.phase == AUTHENTICATING):
+        if not (server_gone or self.leaving or self.torn or self.client.inside or self.phase != READY):
             self.to_server.append(codec.TERMINATE)
         state = refusal.sqlstate if refusal is not None else "08006"
         for entry in self.queue:
