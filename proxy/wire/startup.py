@@ -60,7 +60,7 @@ class StartupMessage:
     major: int
     minor: int
     raw: tuple[tuple[bytes, bytes], ...]
-    """Parameters in order, duplicates kept, as the client encoded them (nobody knows how yet)."""
+    """Nothing if the major version is not ours; otherwise parameters in order, duplicates kept, as the client encoded them (nobody knows how yet)."""
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -112,7 +112,8 @@ def decode(packet: bytes) -> Packet:
         if not 4 <= len(key) <= 256:
             raise StartupError("invalid length of cancel request")
         return CancelRequest(int.from_bytes(packet[8:12], "big"), key)
-    return StartupMessage(code >> 16, code & 0xFFFF, _parameters(packet))
+    major = code >> 16
+    return StartupMessage(major, code & 0xFFFF, _parameters(packet) if major == MAJOR else ())
 
 
 def _parameters(packet: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from proxy.demo.embedded import find_binaries
+from proxy.wire import codec
 from tests.support import dialogue
 from tests.support.dialogue import Dialogue
 from tests.support.postgres import TestServer, binaries
@@ -83,3 +86,49 @@ def _comparable(heard: list[str], kind: str) -> list[str]:
             line = re.sub(r" \d{5,} ", " OID ", line)
         out.append(line)
     return out
+
+
+def _packet(code: int, body: bytes = b"") -> bytes:
+    return struct.pack("!II", 8 + len(body), code) + body
+
+
+SSL, THREE = _packet(80877103), 3 << 16
+NAMES = b"user\0protocol_clear\0database\0postgres\0"
+DOORS = {
+    "protocol 2.0": _packet(2 << 16, b"\0" * 288),
+    "protocol 1.0": _packet(1 << 16),
+    "protocol 4.0": _packet(4 << 16, NAMES + b"\0"),
+    "no end": _packet(THREE, NAMES[:-1]),
+    "no terminator": _packet(THREE, NAMES),
+    "two terminators": _packet(THREE, NAMES + b"\0\0"),
+    "a name without a value": _packet(THREE, NAMES + b"options\0\0"),
+    "nothing": _packet(THREE),
+    "only a terminator": _packet(THREE, b"\0"),
+    "a later user counts": _packet(THREE, b"user\0nobody_here\0" + NAMES + b"\0") + codec.TERMINATE,
+}
+
+
+@pytest.mark.parametrize("packet", DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize("asked", [False, True], ids=["", "after a refused SSLRequest"])
+def test_at_the_door(server: TestServer, proxy: ProxyProcess, packet: bytes, asked: bool) -> None:
+    assert _answer(proxy.port, packet, asked) == _answer(server.port, packet, asked)
+
+
+def test_a_second_ssl_request_is_a_strange_version(server: TestServer, proxy: ProxyProcess) -> None:
+    direct = _answer(server.port, SSL, asked=True)
+    assert _answer(proxy.port, SSL, asked=True) == direct
+    assert b"unsupported frontend protocol 1234.5679" in direct
+
+
+def _answer(port: int, packet: bytes, asked: bool) -> bytes:
+    """All that comes, without what differs by its nature: source lines, keys, and how new a server is."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        if asked:
+            sock.sendall(SSL)
+            assert sock.recv(1) == b"N"
+        sock.sendall(packet)
+        said = b"".join(iter(lambda: sock.recv(65536), b""))
+    said = re.sub(rb"F\w+\.c\0L\d+\0R\w+\0", b"", said)
+    said = re.sub(rb"(supports 3\.0 to 3\.)\d", rb"\1x", said)
+    said = re.sub(rb"^E.{4}SFATAL", b"ESFATAL", said, flags=re.S)
+    return re.sub(rb"K\0\0\0\x0c.{8}", b"K", said, flags=re.S)
