@@ -60,7 +60,8 @@ class StartupMessage:
     major: int
     minor: int
     raw: tuple[tuple[bytes, bytes], ...]
-    """Nothing if the major version is not ours; otherwise parameters in order, duplicates kept, as the client encoded them (nobody knows how yet)."""
+    """Parameters in order, duplicates kept, as the client encoded them (nobody knows how yet). None when the major version is
+    not ours."""
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
