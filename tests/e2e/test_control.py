@@ -480,7 +480,7 @@ def test_locked_tables_do_not_hold_up_the_reading(server: TestServer, database: 
     asyncio.run(run())
 
 
-CHANGES = [
+STEPS = [
     "CREATE TABLE a (x int DEFAULT 7, t text)",
     "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1'",
     "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1'",
@@ -508,7 +508,7 @@ def test_what_is_kept_from_the_last_read_is_what_a_new_reader_finds(server: Test
         reader = CatalogReader()
         try:
             versions = [(await reader.read(connection)).catalog.version]
-            for change in CHANGES:
+            for change in STEPS:
                 server.execute_sql(database, change)
                 kept = (await reader.read(connection)).catalog
                 fresh = (await CatalogReader().read(connection)).catalog
