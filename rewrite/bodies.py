@@ -1,8 +1,13 @@
-"""Functions that need nobody's leave: written in SQL, and all that they do can be seen.
+"""Functions that need nobody's leave: written in SQL or PL/pgSQL, and all that they do can be seen.
 
 A masked session may call a function that the policy does not list when its body is nothing but SELECTs that read no
 protected relation and use no function, operator, type or cast that the session could not use itself. It must run with the
 caller's own rights (SECURITY INVOKER), and the same must hold of whatever it calls. Aggregates are what their parts are.
+PL/pgSQL is judged by its words (`rewrite.procedural`).
+
+A function is `pure` when, besides, it leaves nothing behind, nor does whatever it calls: it notifies nobody, moves no
+sequence, changes no setting. Such a one may also be made by a masked session: others who call it, with values the session
+may not see, get its result, and nobody else anything.
 
 The server reads a body that is a string when the function is called, under the search_path of that moment, which may be
 any: an unqualified name in it has to be harmless in every schema of the database. Only a function that sets its own
@@ -16,7 +21,7 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
-from rewrite import casts, dialect, functions, system
+from rewrite import casts, dialect, functions, procedural, system
 from rewrite.catalog import Catalog, Function, Relation
 from rewrite.functions import Names
 from rewrite.pgtree import Node, ParseError, parse
@@ -38,6 +43,9 @@ class Protection(Protocol):
     @property
     def catalog(self) -> Catalog: ...
 
+    @property
+    def pure(self) -> Bodies: ...
+
     def is_guarded(self, relation: Relation) -> bool:
         """Whether a masked session does not see everything that the relation, or one behind or below it, holds."""
 
@@ -45,10 +53,11 @@ class Protection(Protocol):
 class Bodies:
     """The verdicts for one catalog and profile, each made when first asked for."""
 
-    def __init__(self, book: Protection, allowed: frozenset[str], extensions: frozenset[str]) -> None:
+    def __init__(self, book: Protection, allowed: frozenset[str], extensions: frozenset[str], *, pure: bool = False) -> None:
         self._book: Protection = weakref.proxy(book)  # it keeps us: without a circle, a catalog that is replaced is freed at once
         self._allowed = allowed
         self._extensions = extensions
+        self._pure = pure
         self._verdicts: dict[int, bool] = {}
 
     def harmless(self, function: Function) -> bool:
@@ -56,8 +65,8 @@ class Bodies:
         if known is None:
             self._verdicts[function.oid] = False  # while it is looked at: a function that calls itself stays refused
             try:
-                known = self._judge(function)
-            except (ParseError, SpanError, RecursionError, KeyError):
+                known = self.judge(function)
+            except RecursionError:
                 known = False
             self._verdicts[function.oid] = known
         return known
@@ -65,12 +74,21 @@ class Bodies:
     def names(self, resolution: Resolution | None) -> Names:
         return Names(self._book.catalog, resolution, self._allowed, self._extensions, self.harmless)
 
-    def _judge(self, function: Function) -> bool:
+    def judge(self, function: Function, statements: list[tuple[str, Node]] | None = None) -> bool:
+        """The verdict about a function that may not be there yet. `statements`: of a SQL-standard body, as it is written."""
+        try:
+            return self._judge(function, statements)
+        except (ParseError, SpanError, KeyError):
+            return False
+
+    def _judge(self, function: Function, statements: list[tuple[str, Node]] | None) -> bool:
         if function.kind == "a":
             return bool(function.parts) and all(self._is_usable(oid) for oid in function.parts)
         if function.language == "internal":
             return function.body in _RANGE_CONSTRUCTORS
-        if function.kind not in "fw" or function.language != "sql" or function.definer or function.extension is not None:
+        if function.kind not in "fwp" or function.language not in ("sql", "plpgsql"):
+            return False
+        if function.definer or function.extension is not None or (function.kind == "p" and function.language == "sql"):
             return False
         text = function.body
         if text is None or len(text) > _MAX_BODY or "\\" in text:  # what a backslash means depends on a setting
@@ -78,10 +96,13 @@ class Bodies:
         settings = dict(s.partition("=")[::2] for s in function.settings)
         if settings.keys() & (system.rules().settings | {"role"}) or self._takes_guarded_rows(function):
             return False
+        if function.language == "plpgsql":
+            return procedural.is_harmless(text, function.types, self._book, self._extensions, self._book.pure.harmless)
         if dialect.refusal(Spans(text).tokens, self._book.catalog) is not None:
             return False
-        names = self.names(_resolution(function, settings.get("search_path")))
-        statements = _statements(function)
+        names = self.names(_resolution(function, settings.get("search_path")) if statements is None else None)
+        if statements is None:
+            statements = _statements(function)
         return all(kind == "SelectStmt" and self._reads_nothing(function, kind, body, names) for kind, body in statements)
 
     def _is_usable(self, oid: int) -> bool:
@@ -113,7 +134,7 @@ class Bodies:
                 return False
             types += (c.type_oid for r in found for c in r.columns)
             types += (t.oid for r in found for t in names.catalog.types_by_name.get(r.name, ()) if t.schema == r.schema)
-        if functions.check(survey, names) is not None:
+        if functions.check(survey, names) is not None or (self._pure and functions.effect(survey, names, own=True) is not None):
             return False
         if casts.check(survey, kind, {}, {}, names, given=types, assigned=function.types) is not None:
             return False
@@ -158,8 +179,13 @@ def _statements(function: Function) -> list[tuple[str, Node]]:
     if not function.standard_body:
         return [(s.kind, s.body) for s in parse(function.body)]
     (created,) = parse(f"CREATE FUNCTION f() RETURNS void LANGUAGE sql {function.body}")
+    return standard(created.body["sql_body"])
+
+
+def standard(body: Node) -> list[tuple[str, Node]]:
+    """Kind and body of the statements of a SQL-standard body."""
     found: list[tuple[str, Node]] = []
-    _collect(created.body["sql_body"], found)
+    _collect(body, found)
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rewrite import objects, statements, system
+from rewrite import objects, relied, statements, system
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node, strings
 from rewrite.refused import Refused
@@ -28,6 +28,8 @@ def dropped(run: Run, body: Node) -> None:
         known = {*system.rules().extensions, *run.context.profile.extensions}
         if not known >= {o["String"]["sval"] for o in objects_}:
             raise Refused(statements.not_droppable(kind))
+    if kind in _CODE:
+        _relied(run, kind, {strings(o["ObjectWithArgs"]["objname"])[-1] for o in objects_})
     if body.get("behavior") != "DROP_CASCADE":
         return
     if kind == "OBJECT_SCHEMA":
@@ -40,6 +42,15 @@ def dropped(run: Run, body: Node) -> None:
         reached = kind in _ALONE
     if reached:
         raise Refused(statements.cascade())
+
+
+def _relied(run: Run, kind: str, names: set[str]) -> None:
+    """A function that is gone may be made again, as another one; raises Refused."""
+    allowed = {a.rpartition(".")[2] for a in run.context.profile.functions}
+    for name in sorted(names):
+        there = run.context.catalog.functions_by_name.get(name, ())
+        if there and (name in allowed or relied.on(run.book, name) is not None):
+            raise Refused(statements.not_droppable(kind))
 
 
 def truncated(run: Run, relations: Iterable[Relation]) -> None:

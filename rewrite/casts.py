@@ -58,13 +58,13 @@ def check(
         assigned = play
     into_temporary = temporary and len(written) < len(targets)
     for cast in bad:
-        source = _plays(cast.source, play) or temporary
+        source = plays(cast.source, play) or temporary
         if cast.context == "e" or _of_extension(cast, catalog):
             runs = source and cast.target in asked
         elif cast.context == "a":
             runs = source and (cast.target in assigned | asked or into_temporary)
         else:
-            runs = source and (_plays(cast.target, play) or temporary)
+            runs = source and (plays(cast.target, play) or temporary)
         if runs:
             return Finding(forbidden("a value of type", _name(catalog, cast)))
     return None
@@ -117,7 +117,8 @@ def _of_functions(survey: Survey, catalog: Catalog) -> list[int]:
     return found + [oid for name in symbols for o in catalog.operators_by_name.get(name, ()) for oid in o.types]
 
 
-def _plays(oid: int, play: frozenset[int]) -> bool:
+def plays(oid: int, play: frozenset[int]) -> bool:
+    """Whether a value of the type may be there: builtin types always are."""
     return oid < _FIRST_USER_OID or oid in play
 
 

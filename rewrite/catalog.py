@@ -8,7 +8,7 @@ picture: temporary relations belong to a session (`rewrite.plan.Resolution`), TO
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 
@@ -194,6 +194,10 @@ class Catalog:
     casts: tuple[Cast, ...] = ()
     encoding: str = "UTF8"
     """The database's own encoding, in which the server cuts and folds names."""
+
+    def with_functions(self, made: tuple[Function, ...], version: str) -> Catalog:
+        """The catalog as a transaction sees it that has made or changed these functions."""
+        return replace(self, version=version, functions={**self.functions, **{f.oid: f for f in made}})
 
     @cached_property
     def by_name(self) -> Mapping[tuple[str, str], Relation]:

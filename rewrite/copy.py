@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite import fired, statements, system, telling
+from rewrite import fired, spoken, statements, system, telling
 from rewrite.catalog import Relation
 from rewrite.definitions import no_definitions
 from rewrite.pgtree import Node, quote_ident, strip
@@ -54,7 +54,7 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
     if source is None or relation is None or body.get("is_from"):
         no_definitions(rewriter, "CopyStmt")
         rewriter.pin_names()
-        return rewriter, StatementPlan(name, touches(rewriter), effects), rewriter.expected()
+        return rewriter, StatementPlan(name, touches(rewriter), effects, says=spoken.says(rewriter)), rewriter.expected()
     return _copy_to(run, rewriter, body, relation, source, columns, name, effects)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rewrite import cascade, functions, shadows, statements, system, writes
+from rewrite import cascade, functions, shadows, spoken, statements, system, writes
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node, ParseError, strip
-from rewrite.plan import Effect, StatementPlan
+from rewrite.plan import Effect, Says, StatementPlan
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import is_temporary
 from rewrite.rewriter import Rewriter
@@ -72,7 +72,15 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
         effects |= Effect.TAINTS
     rewriter.pin_names()
     tree_ = {kind: {**strip(body), **rewriter.expected()[kind]}}
-    return rewriter, StatementPlan(name, (), effects, taints=taints), tree_
+    return rewriter, StatementPlan(name, (), effects, taints=taints, says=_says(run, kind, rewriter, gone)), tree_
+
+
+def _says(run: Run, kind: str, rewriter: Rewriter, gone: tuple[Relation, ...]) -> Says:
+    """VACUUM without names, and what runs the definition of a view, may speak of anything."""
+    if kind == "RefreshMatViewStmt" or (kind in ("VacuumStmt", "ClusterStmt", "ReindexStmt") and not rewriter.relations):
+        return Says.LITTLE
+    concerned = (*gone, *rewriter.relations.values())
+    return Says.LITTLE if any(is_temporary(r) or run.book.is_guarded(r) for r in concerned) else Says.DETAILS
 
 
 _VIEW_STATEMENTS = frozenset({"DropStmt", "GrantStmt", "CommentStmt"})
@@ -144,7 +152,7 @@ def create_view(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewri
         _no_reader(run, body["view"]["relname"])
     rewriter.pin_names()
     tree_ = {"ViewStmt": {**strip(body), "query": rewriter.expected()}}
-    return rewriter, StatementPlan(name, touches(rewriter), effects), tree_
+    return rewriter, StatementPlan(name, touches(rewriter), effects, says=spoken.says(rewriter)), tree_
 
 
 def _no_reader(run: Run, name: str) -> None:

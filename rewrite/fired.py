@@ -63,6 +63,11 @@ def refusal(book: Protection, relation: Relation, names: Names) -> Refusal | Non
     return None
 
 
+def sets_off_code(book: Protection, relation: Relation) -> bool:
+    """Whether writing to the relation runs a function that does not come with the server or an extension."""
+    return any(not _is_tool(f) for r in _written(book, relation) for f in _functions(book.catalog, r))
+
+
 def _is_tool(function: Function) -> bool:
     """Trigger functions that come with the server or an extension work on the written row."""
     shipped = function.oid < system.FIRST_USER_OID or function.extension is not None

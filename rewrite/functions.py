@@ -203,6 +203,8 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool, coun
         return None  # a cast written as a call, or a column written as one: phone(c)
     if name in names.catalog.types_by_name:
         return _type(called, names)
+    if names.resolution is None:  # the open transaction may have made it
+        return Finding(need=Need.RESOLUTION)
     return Finding(Refusal("42883", f"function {'.'.join(called)} does not exist"), Need.CATALOG)
 
 
@@ -338,34 +340,49 @@ def may_write(survey: Survey, names: Names) -> bool:
     return any(names.harmless is None or not names.harmless(f) for f in volatile)
 
 
-def effect(survey: Survey, names: Names) -> str | None:
-    """A function behind the expressions that is not shipped with the server or an extension, or does more than compute."""
+def users_code(survey: Survey, names: Names) -> list[Function]:
+    """The functions of our users that the statement may call, by whatever notation; by name, on the safe side."""
+    catalog = names.catalog
+    called = {c.names[-1] for c in survey.calls} | set(survey.fields) | {r.fields[-1] for r in survey.refs if len(r.fields) > 1}
+    found = [f for name in called for f in catalog.functions_by_name.get(name, ())]
+    behind = [o.function for name in survey.operators for o in catalog.operators_by_name.get(name[-1], ())]
+    named = [t for name in survey.types for t in catalog.types_by_name.get(name[-1], ())]
+    behind += [oid for t in named for oid in t.functions]
+    behind += [c.function for c in catalog.casts]
+    unknown = Function(0, "", "", "f", "v")
+    found += [catalog.functions.get(oid, unknown) for oid in behind]
+    return [f for f in found if f.extension is None and (f.oid >= system.FIRST_USER_OID or not f.oid)]
+
+
+def effect(survey: Survey, names: Names, *, own: bool = False) -> str | None:
+    """A function behind the expressions that does more than compute; None: there is none.
+
+    Functions of our users count as such, unless `own`: somebody else looks at them.
+    """
     called = {c.names for c in survey.calls} | {(f,) for f in survey.fields}
     called |= {r.fields[-1:] for r in survey.refs if len(r.fields) > 1}
     for name in sorted(called):
-        if not computes_only(names.catalog, name):
+        if not computes_only(names, name, own=own):
             return name[-1]
     for operator in survey.operators:
         for o in names.catalog.operators_by_name.get(operator[-1], ()):
             function = names.catalog.functions.get(o.function)
-            if function is None or not _computes(function):
+            if function is None or not _computes(function, names, own):
                 return operator[-1]
     return None
 
 
-def computes_only(catalog: Catalog, called: tuple[str, ...]) -> bool:
-    """Whether every function of that name (in the schema, if one is written) is shipped and does nothing but compute."""
-    found = catalog.functions_by_name.get(called[-1], ())
-    return all(_computes(f) for f in found if len(called) < 2 or f.schema == called[-2])
+def computes_only(names: Names, called: tuple[str, ...], *, own: bool = False) -> bool:
+    """Whether every function of that name (in the schema, if one is written) does nothing but compute."""
+    found = names.catalog.functions_by_name.get(called[-1], ())
+    return all(_computes(f, names, own) for f in found if len(called) < 2 or f.schema == called[-2])
 
 
-def _computes(function: Function) -> bool:
+def _computes(function: Function, names: Names, own: bool) -> bool:
     builtin = function.schema in ("pg_catalog", "information_schema") and function.oid < system.FIRST_USER_OID
-    return (builtin or function.extension is not None) and (function.volatility in "is" or function.name in _HARMLESS_VOLATILE)
-
-
-_HARMLESS_VOLATILE = frozenset("clock_timestamp timeofday random random_normal gen_random_uuid uuidv4 uuidv7".split())
-"""Volatile builtin functions that leave nothing behind."""
+    if function.extension is None and not builtin:
+        return own
+    return system.computes(function, names.extensions)
 
 
 def tells_withheld(survey: Survey, withheld: Mapping[str, frozenset[int]]) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import casts, dialect, explained, objects, statements, writes
+from rewrite import casts, code, dialect, explained, objects, spoken, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
-from rewrite.plan import Effect, Explain, Plan, PlanContext, StatementPlan, Verdict
+from rewrite.plan import Effect, Explain, Plan, PlanContext, Says, StatementPlan, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
@@ -77,7 +77,8 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
         refusal = statements.plain_refusal(kind, body)
         if refusal is not None:
             raise Refused(refusal)
-        return None, StatementPlan(name, (), effects, statements.prepared_name(kind, body)), unchanged
+        says = Says.DETAILS if kind in statements.SAID_IN_FULL else Says.LITTLE
+        return None, StatementPlan(name, (), effects, statements.prepared_name(kind, body), says=says), unchanged
     if kind in statements.QUERIES:
         rewriter = query(run, kind, body)
         for select in rewriter.survey.into:
@@ -106,7 +107,12 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
         if rewriter.relations or rewriter.temporary or rewriter.fresh:
             raise Refused(statements.not_supported(kind))
         prepared = statements.prepared_name(kind, body)
-        return None, StatementPlan(name, (), effects, prepared), unchanged
+        says = spoken.says(rewriter) if kind == "CallStmt" else Says.LITTLE
+        return None, StatementPlan(name, (), effects, prepared, says=says), unchanged
+    if kind == "CreateFunctionStmt":
+        return code.create_function(run, kind, body, name)
+    if kind == "DoStmt":
+        return code.do(run, kind, body, name, _statement)
     if kind in objects.KINDS or objects.is_about_a_type(kind, body):
         return objects.define(run, kind, body, name)
     if kind in statements.DDL or kind in statements.HARMLESS_ON_PROTECTED:
@@ -133,7 +139,8 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         if kind == "CreateTableAsStmt":  # what the prepared statement reads is not looked up
             taints = (body["into"]["rel"]["relname"],)
             effects = (effects & ~Effect.DDL) | Effect.TAINTS
-        return rewriter, StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints, explains=explains), tree_
+        explained_ = StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints, explains=explains, says=plan.says)
+        return rewriter, explained_, tree_
     rewriter = query(run, inner_kind, inner)
     if kind == "PrepareStmt":
         types = [strings(t["TypeName"]["names"]) for t in body.get("argtypes", ())]

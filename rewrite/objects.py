@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rewrite import functions, statements, system
+from rewrite import functions, relied, statements, system
 from rewrite.catalog import Catalog, Relation
 from rewrite.pgtree import Node, strings, strip
-from rewrite.plan import Effect, StatementPlan
+from rewrite.plan import Effect, Says, StatementPlan
 from rewrite.refused import Refused, refuse
 from rewrite.rewriter import Rewriter
 from rewrite.run import Run, analyse, creation_schema, rewriter_for, unresolved
@@ -58,7 +58,7 @@ def define(run: Run, kind: str, body: Node, name: str) -> tuple[Rewriter | None,
         return _statistics(run, kind, body, name)
     elif kind not in ("AlterStatsStmt", "AlterTSConfigurationStmt"):
         rewriter = _made(run, kind, body)
-    return None, StatementPlan(name, (), effects), {kind: strip(body)}
+    return None, StatementPlan(name, (), effects, says=Says.DETAILS), {kind: strip(body)}
 
 
 def _made(run: Run, kind: str, body: Node) -> Rewriter | None:
@@ -66,13 +66,16 @@ def _made(run: Run, kind: str, body: Node) -> Rewriter | None:
     if kind == "DefineStmt":
         if body.get("kind") not in _DEFINED:
             raise Refused(statements.not_supported(kind))
-        _in_own_schema(run, kind, strings(body["defnames"]))
+        in_own_schema(run, kind, strings(body["defnames"]))
         return None
     if kind == "CompositeTypeStmt":
         created = body["typevar"]
-        _in_own_schema(run, kind, tuple(created[k] for k in ("schemaname", "relname") if k in created))
+        in_own_schema(run, kind, tuple(created[k] for k in ("schemaname", "relname") if k in created))
+        _no_function(run, kind, created["relname"])
         return _expressions(run, kind, body.get("coldeflist", []))
-    _in_own_schema(run, kind, strings(body["domainname"] if kind == "CreateDomainStmt" else body["typeName"]))
+    parts = strings(body["domainname"] if kind == "CreateDomainStmt" else body["typeName"])
+    in_own_schema(run, kind, parts)
+    _no_function(run, kind, parts[-1])
     if kind == "CreateRangeStmt":
         return _range(run, kind, body)
     if kind == "CreateDomainStmt":
@@ -95,10 +98,11 @@ def _range(run: Run, kind: str, body: Node) -> Rewriter:
         )
     if "subtype_diff" in parameters:
         called = _name(parameters["subtype_diff"])
-        if not functions.computes_only(run.context.catalog, called):
+        if not functions.computes_only(run.book.bodies.names(run.resolution), called):
             raise _runs_code(kind, called[-1])
     if "multirange_type_name" in parameters:
-        _in_own_schema(run, kind, _name(parameters["multirange_type_name"]))
+        in_own_schema(run, kind, _name(parameters["multirange_type_name"]))
+        _no_function(run, kind, _name(parameters["multirange_type_name"])[-1])
     return _expressions(run, kind, parameters.get("subtype", {}))
 
 
@@ -138,7 +142,17 @@ def _runs_code(kind: str, function: str) -> Refused:
     )
 
 
-def _in_own_schema(run: Run, kind: str, parts: tuple[str, ...]) -> None:
+def _no_function(run: Run, kind: str, name: str) -> None:
+    """A call of a function could come to mean a cast to the type; raises Refused."""
+    if relied.is_a_function(run.book, name):
+        raise refuse(
+            "42501",
+            f"{statements.kind_name(kind)} is not possible in a session with masked columns: {name} is the name of a function",
+            "give the type another name",
+        )
+
+
+def in_own_schema(run: Run, kind: str, parts: tuple[str, ...]) -> None:
     """New objects are made in schemas that all sessions know, and not in the system's."""
     relation = dict(zip(("schemaname", "relname"), parts[-2:], strict=False)) if len(parts) > 1 else {"relname": parts[-1]}
     if "schemaname" not in relation and run.resolution is None:
@@ -165,6 +179,8 @@ def _changed_type(run: Run, kind: str, body: Node) -> None:
     else:
         parts = body["object"]["List"]["items"]
     _unused_by_protected(run, parts, kind)
+    if kind == "RenameStmt" and body["renameType"] in ("OBJECT_TYPE", "OBJECT_DOMAIN"):
+        _no_function(run, kind, body["newname"])
 
 
 def _unused_by_protected(run: Run, parts: list[Node], kind: str) -> None:
@@ -212,7 +228,7 @@ def _made_of(catalog: Catalog, types: Iterable[int]) -> frozenset[int]:
 def _statistics(run: Run, kind: str, body: Node, name: str) -> tuple[Rewriter | None, StatementPlan, Node]:
     """Statistics hold values of the table they are about: not of one that is protected."""
     if "defnames" in body:
-        _in_own_schema(run, kind, strings(body["defnames"]))
+        in_own_schema(run, kind, strings(body["defnames"]))
     rewriter = rewriter_for(run, kind, {k: v for k, v in body.items() if k != "defnames"})
     rewriter.allow_ddl = True
     analyse(run, rewriter)
@@ -225,7 +241,7 @@ def _statistics(run: Run, kind: str, body: Node, name: str) -> tuple[Rewriter | 
                 "run it from a session without masked columns",
             )
     rewriter.pin_names()
-    return rewriter, StatementPlan(name, (), Effect.DDL), {kind: {**strip(body), **rewriter.expected()[kind]}}
+    return rewriter, StatementPlan(name, (), Effect.DDL, says=Says.DETAILS), {kind: {**strip(body), **rewriter.expected()[kind]}}
 
 
 def _extension(run: Run, kind: str, body: Node) -> None:
@@ -236,4 +252,4 @@ def _extension(run: Run, kind: str, body: Node) -> None:
         raise Refused(statements.not_supported(kind))
     for option in body.get("options", ()):
         if option["DefElem"]["defname"] == "schema":
-            _in_own_schema(run, kind, (option["DefElem"]["arg"]["String"]["sval"], "x"))
+            in_own_schema(run, kind, (option["DefElem"]["arg"]["String"]["sval"], "x"))

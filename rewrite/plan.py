@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from policies.model import Profile
-from rewrite.catalog import Catalog
+from rewrite.catalog import Catalog, Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Resolution:
     """Those of them that are views."""
     tainted: frozenset[str] = frozenset()
     """Names of temporary relations that may hold masked values."""
+    functions: tuple[Function, ...] = ()
+    """Functions that the open transaction has made or changed: the catalog does not have them yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,14 @@ class Explain(enum.Flag):
     ANALYZE = enum.auto()
 
 
+class Says(enum.IntEnum):
+    """How much of what the server says about a statement its client may read (`proxy.session.scrub`)."""
+
+    LITTLE = 0  # no DETAIL, no CONTEXT, no text that code wrote
+    DETAILS = 1  # as it is, unless code had a part in it: the statement touches nothing protected
+    ALL = 2  # as it is: all code that it runs has been seen through as well
+
+
 @dataclass(frozen=True, slots=True)
 class StatementPlan:
     kind: str
@@ -158,6 +168,7 @@ class StatementPlan:
     """Of DECLARE CURSOR: WITH HOLD, it outlives its transaction."""
     fresh: int = 0
     """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
+    says: Says = Says.LITTLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,10 @@ class Plan:
         for s in self.statements:
             out |= s.effects
         return out
+
+    @property
+    def says(self) -> Says:
+        return min((s.says for s in self.statements), default=Says.LITTLE)
 
     def client_position(self, position: int) -> int | None:
         """Map a 1-based character position in `text` back to the client's text; None inside generated text."""

@@ -12,11 +12,12 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from policies.model import Profile
 from rewrite import statements
-from rewrite.catalog import Catalog
+from rewrite.catalog import Catalog, Function
 from rewrite.functions import Names
 from rewrite.masked import plan_masked
 from rewrite.pgtree import ParseError, parse
@@ -72,6 +73,9 @@ class Planner:
         self.misses = 0
         self._spaces: OrderedDict[tuple[object, ...], _Space] = OrderedDict()
         self._books: OrderedDict[tuple[str, str], SourceBook] = OrderedDict()
+        self._extended: OrderedDict[tuple[str, tuple[Function, ...]], Catalog] = OrderedDict()
+        """Catalogs with the functions of an open transaction."""
+        self._transactions = 0
         self._limit = spaces
         self._catalogs: OrderedDict[str, None] = OrderedDict()
         """Versions of the catalog that plans are kept for, the oldest first."""
@@ -177,6 +181,15 @@ class Planner:
         self._kept = deque(one for one in self._kept if id(one[0]) in caches)
         self._weight = sum(weight for _, _, weight in self._kept)
 
+    def _with_functions(self, catalog: Catalog, made: tuple[Function, ...]) -> Catalog:
+        key = (catalog.version, made)
+        found = self._extended.get(key)
+        if found is None:
+            self._transactions += 1
+            found = catalog.with_functions(made, f"{catalog.version}+{self._transactions}")
+            _remember(self._extended, key, found, _CATALOGS)
+        return found
+
     def book(self, catalog: Catalog, profile: Profile) -> SourceBook:
         key = (catalog.version, profile.key)
         book = self._books.get(key)
@@ -186,6 +199,8 @@ class Planner:
         return book
 
     def _plan(self, text: str, context: PlanContext) -> Plan:
+        if context.resolution is not None and context.resolution.functions:
+            context = replace(context, catalog=self._with_functions(context.catalog, context.resolution.functions))
         try:
             if not context.profile.masked:
                 return observe(text, context, self.book(context.catalog, context.profile))

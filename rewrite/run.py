@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from rewrite import writes
+from rewrite import spoken, writes
 from rewrite.functions import STORAGE, may_change_settings, may_write, set_config_names
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
@@ -105,7 +105,8 @@ def done(
     shareable = (
         not effects & ~(Effect.WRITES | Effect.TAINTS | Effect.OPENS) and not rewriter.reads_constants and prepared is None
     )
-    return rewriter, StatementPlan(name, touches(rewriter), effects, prepared, shareable, taints), rewriter.expected()
+    plan = StatementPlan(name, touches(rewriter), effects, prepared, shareable, taints, says=spoken.says(rewriter))
+    return rewriter, plan, rewriter.expected()
 
 
 def fresh(run: Run, kind: str, rewriter: Rewriter | None) -> int:

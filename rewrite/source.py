@@ -143,6 +143,11 @@ class SourceBook:
     def bodies(self) -> Bodies:
         return Bodies(self, self.profile.functions, self.profile.extensions)
 
+    @cached_property
+    def pure(self) -> Bodies:
+        """The same for functions that leave nothing behind, and rely on nobody's leave."""
+        return Bodies(self, frozenset(), self.profile.extensions, pure=True)
+
     def is_guarded(self, relation: Relation) -> bool:
         """Whether the relation, one behind it or one inheriting from it is protected or withholds something."""
         if self.source(relation) is not None or self.reaches_protected(relation):

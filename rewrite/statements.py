@@ -29,6 +29,9 @@ PLAIN: dict[str, Effect] = {
 }
 """Statements that read no data: they pass as they are."""
 
+SAID_IN_FULL = frozenset({"VariableShowStmt", "VariableSetStmt", "DeallocateStmt", "ListenStmt", "UnlistenStmt", "NotifyStmt"})
+"""Those of them about which the server can say nothing that is not the client's own. COMMIT runs triggers."""
+
 DDL: dict[str, Effect] = {
     "CreateStmt": Effect.RESOLUTION | Effect.DDL,
     "IndexStmt": Effect.RESOLUTION | Effect.DDL,
@@ -108,8 +111,7 @@ _REASONS: dict[str, str] = {
         ReassignOwnedStmt DropOwnedStmt AlterOwnerStmt AlterDefaultPrivilegesStmt""",
     "it outlives the session and changes how others are served": """AlterRoleSetStmt AlterDatabaseSetStmt AlterSystemStmt
         AlterDatabaseStmt AlterDatabaseRefreshCollStmt""",
-    "DO runs code that pgveil cannot see into": "DoStmt",
-    "a function could read protected data when it is called": "CreateFunctionStmt AlterFunctionStmt",
+    "a function could read protected data when it is called": "AlterFunctionStmt",
     "a trigger could read protected data when it fires": "CreateTrigStmt CreateEventTrigStmt AlterEventTrigStmt",
     "a rule could read protected data when it applies": "RuleStmt",
     "it makes code run wherever a value is cast, compared or converted": """CreateCastStmt CreateConversionStmt

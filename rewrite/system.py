@@ -89,6 +89,19 @@ def is_allowed(function: Function, allowed: frozenset[str], extensions: frozense
     return exceptions is not None and not any(fnmatchcase(function.name, p) for p in exceptions)
 
 
+def computes(function: Function, extensions: frozenset[str] = frozenset()) -> bool:
+    """Whether a function that comes with the server or an extension does nothing but compute, or look at what anybody may see."""
+    if not is_allowed(function, frozenset(), extensions):
+        return False
+    if function.extension in rules().extensions:
+        return True
+    return function.volatility in "is" or function.name in _VOLATILE
+
+
+_VOLATILE = frozenset("clock_timestamp timeofday random random_normal gen_random_uuid uuidv4 uuidv7".split())
+"""Volatile builtin functions that leave nothing behind."""
+
+
 @lru_cache(maxsize=8192)
 def is_harmless(name: str, volatility: str) -> bool:
     """Whether a builtin function may be called: by what PostgreSQL says about it, and by name."""

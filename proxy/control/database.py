@@ -33,6 +33,8 @@ MAX_DELAY = 1.0
 SPARE = 20
 """Unasked, look no more often than this many times the time a look takes: a huge catalog is not to keep the server busy."""
 LEAVE_TIMEOUT = 1.0
+MAX_VANISHED = 5
+"""How often a read begins again because something was dropped under it."""
 MAX_REREADS = 3
 """How often one pass reads again because the catalog moved while it was being read."""
 
@@ -167,7 +169,7 @@ class DatabaseWatch:
         if self.read is None or self.read.incomplete or not stamp.same_content(self.read.stamp):
             for _ in range(MAX_REREADS):
                 began = self._clock()
-                read = await self._reader.read(connection)
+                read = await self._read(connection)
                 stamp = await read_stamp(connection, read.stamp)
                 if stamp.same_content(read.stamp):
                     break
@@ -175,6 +177,13 @@ class DatabaseWatch:
             self.read = read
         self.read = replace(self.read, stamp=stamp if stamp.same_content(self.read.stamp) else self.read.stamp)
         self.checked = began
+
+    async def _read(self, connection: asyncpg.Connection) -> CatalogRead:
+        """Definitions are printed from the newest state: one that is dropped meanwhile is an internal error of the server's."""
+        for _ in range(MAX_VANISHED):
+            with contextlib.suppress(asyncpg.InternalServerError):
+                return await self._reader.read(connection)
+        return await self._reader.read(connection)
 
     async def _leave(self) -> None:
         """Disconnect in good order, so that the server's log has nothing to say about it."""

@@ -17,6 +17,14 @@ MAX_FAILURES = 24
 """Give up on all that is left after this many time-outs: about a second."""
 
 
+_GONE_OR_LOCKED = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.UndefinedTableError,
+    asyncpg.InternalServerError,  # "cache lookup failed": dropped while it was printed
+)
+
+
 async def fetch_unlocked(
     connection: asyncpg.Connection, query: str, relations: Sequence[int]
 ) -> tuple[list[asyncpg.Record], frozenset[int]]:
@@ -35,7 +43,7 @@ async def fetch_unlocked(
         try:
             async with connection.transaction():
                 rows += await connection.fetch(query, part)
-        except (asyncpg.LockNotAvailableError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError):
+        except _GONE_OR_LOCKED:
             failures += 1
             if len(part) == 1:
                 missing += part

@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from proxy.session.expect import BIND, CLOSE, EXECUTE, PARSE, SYNC, Expected
 from proxy.wire import codec
+from rewrite.catalog import Function
 from rewrite.plan import Resolution, TempView
 
 _TRANSACTION: Final = "(SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8 AS id OFFSET 0) t"
@@ -53,6 +54,19 @@ TEXT: Final = (
     "AND l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() "
     "AND l.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock'::pg_catalog.text "
     f"AND a.attrelid OPERATOR(pg_catalog.=) l.relation AND {_written('a')}), "
+    "'functions', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(p.oid::pg_catalog.text, n.nspname, p.proname, "
+    "p.prokind, p.provolatile, (SELECT e.extname FROM pg_catalog.pg_depend d, pg_catalog.pg_extension e "
+    "WHERE d.objid OPERATOR(pg_catalog.=) p.oid AND e.oid OPERATOR(pg_catalog.=) d.refobjid "
+    "AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass "
+    "AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass "
+    "AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog.\"char\"), l.lanname, p.prosecdef, "
+    "pg_catalog.to_json(p.proconfig), p.prosrc, "
+    "pg_catalog.to_json((p.prorettype OPERATOR(pg_catalog.||) p.proargtypes::pg_catalog.oid[]) OPERATOR(pg_catalog.||) "
+    "COALESCE(p.proallargtypes, '{}')), p.pronargs, p.pronargdefaults, "
+    "p.provariadic OPERATOR(pg_catalog.<>) 0::pg_catalog.oid)) "
+    f"FROM {_TRANSACTION}, pg_catalog.pg_proc p, pg_catalog.pg_namespace n, pg_catalog.pg_language l WHERE t.id IS NOT NULL "
+    "AND n.oid OPERATOR(pg_catalog.=) p.pronamespace AND l.oid OPERATOR(pg_catalog.=) p.prolang "
+    f"AND {_written('p')}), "
     "'views', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(c.relname, pg_catalog.pg_get_viewdef(c.oid), "
     "(SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
     "WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped), "
@@ -131,6 +145,28 @@ def _path(schemas: list[str], setting: str) -> tuple[str, ...]:
     return tuple(schemas)
 
 
+def _function(row: list[Any]) -> Function:
+    """A function that the open transaction has made. A SQL-standard body, which has no source text, stays unknown."""
+    oid, schema, name, kind, volatility, extension, language, definer, settings, source, types = row[:11]
+    most, defaults, variadic = row[11:]
+    return Function(
+        int(oid),
+        str(schema),
+        str(name),
+        str(kind),
+        str(volatility),
+        extension,
+        str(language),
+        bool(definer),
+        tuple(str(s) for s in settings or ()),
+        str(source) if source and language != "c" else None,
+        types=tuple(int(t) for t in types),
+        arguments=int(most),
+        defaults=int(defaults),
+        variadic=bool(variadic),
+    )
+
+
 def read(messages: bytes) -> Answer | None:
     """The answer from the DataRow message the probe returned; None when it is not what we asked for."""
     try:
@@ -148,7 +184,9 @@ def read(messages: bytes) -> Answer | None:
             for name, sql, columns, own in answer.get("views") or ()
         )
         kin = tuple((int(child), int(parent)) for child, parent in answer.get("kin") or ())
-        resolution = Resolution(path, frozenset(temp), views=views)
+        resolution = Resolution(
+            path, frozenset(temp), views=views, functions=tuple(_function(f) for f in answer.get("functions") or ())
+        )
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
         altered = frozenset(int(oid) for oid in answer.get("altered") or ())
         held = frozenset(str(name) for name in answer.get("held") or ())

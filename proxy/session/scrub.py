@@ -6,7 +6,10 @@ say anything. Or the server wrote it about something that user code did (a trigg
 syntax for type integer: "138…""); the context names the function then. Outside of functions the values a message quotes
 are masked ones, or the client's own. What the server logs (LOG and DEBUG, sent to clients that lower client_min_messages)
 holds plans and statements of functions. Severity, SQLSTATE, names of objects and the server's own source position stay:
-clients depend on them, they hold no data. Positions are mapped back to the client's text. Manual: protocol-error-fields.
+clients depend on them, they hold no data. Positions are mapped back to the client's text.
+
+About a statement that touches nothing protected everything is said, but what came out of code; and that too where the planner
+has seen through all of it (`rewrite.spoken`). Manual: protocol-error-fields.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import re
 from typing import Final
 
 from proxy.wire.codec import Fields
-from rewrite.plan import Plan
+from rewrite.plan import Plan, Says
 
 WITHHELD: Final = b"message withheld by pgveil"
 _DROPPED: Final = frozenset("DWqp")
@@ -80,8 +83,17 @@ def map_position(fields: Fields, plan: Plan | None) -> Fields:
     return tuple(out)
 
 
+def _in_full(fields: Fields, plan: Plan | None, raised: bool) -> bool:
+    says = plan.says if plan is not None else Says.LITTLE
+    if says == Says.LITTLE or (field(fields, "V") or field(fields, "S")) in _LOGGED:
+        return False
+    return says == Says.ALL or not (raised or _IN_CODE.search(field(fields, "W")))
+
+
 def clean_error(fields: Fields, plan: Plan | None) -> Fields:
     raised = is_raised(fields)
+    if _in_full(fields, plan, raised):
+        return map_position(fields, plan)
     out = []
     for code, value in map_position(fields, plan):
         if code in _DROPPED or (raised and code == "H"):
@@ -94,6 +106,8 @@ def clean_error(fields: Fields, plan: Plan | None) -> Fields:
 
 def clean_notice(fields: Fields, plan: Plan | None) -> Fields:
     raised = is_raised(fields)
+    if _in_full(fields, plan, raised):
+        return map_position(fields, plan)
     out = []
     for code, value in map_position(fields, plan):
         if code in _DROPPED or (raised and code == "H"):

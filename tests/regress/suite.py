@@ -3,7 +3,8 @@
     direct        psql talks to PostgreSQL
     pgbouncer     through PgBouncer in session mode, for comparison
     clear         through pgveil, with nothing masked for anybody
-    masked        through pgveil, with masked columns in a table that no file knows
+    masked        through pgveil, with masked columns in a table that no file knows. The set-up, which loads files of the server's
+                  machine and a library in C, goes around it, as a DBA would
 
 pg_regress compares what psql prints with the expected files, byte for byte: `\\d`, error positions, DETAIL, notices. Every way
 starts with the same fresh data directory. A test that passes directly has to pass through pgveil with nothing masked; of one that
@@ -30,6 +31,7 @@ from proxy.demo.embedded import PostgresServer, find_binaries, free_port
 from proxy.demo.launch import ProxyProcess
 from tests.bench.servers import pgbouncer
 
+_SETUP = "test_setup"
 WAYS = ("direct", "pgbouncer", "clear", "masked")
 LOGIN = "postgres"
 _HBA = "host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n"
@@ -132,21 +134,17 @@ def _one(
         for name in ("results", "testtablespace"):
             (place / name).mkdir()
             (place / name).chmod(0o777)
-        command = [
-            str(_pgxs() / suite.program),
-            f"--inputdir={inputs}",
-            f"--outputdir={place}",
-            f"--bindir={server.bin_dir}",
-            f"--dlpath={library}",
-            "--use-existing",
-            f"--dbname={suite.database}",
-            "--host=127.0.0.1",
-            f"--port={port}",
-            f"--user={LOGIN}",
-            "--max-concurrent-tests=20",
-        ]
-        command += list(only) if only else [f"--schedule={inputs}/{suite.schedule}"]
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, errors="replace")
+        around = suite is REGRESS and way == "masked"
+        if around:
+            _pg_regress(suite, place, inputs, library, server, server.port, [_SETUP])
+        if only:
+            wanted = [*([_SETUP] if suite is REGRESS and not around else []), *only]
+        else:
+            schedule = place / "schedule"
+            lines = (inputs / suite.schedule).read_text().splitlines(keepends=True)
+            schedule.write_text("".join(line for line in lines if not around or line.strip() != f"test: {_SETUP}"))
+            wanted = [f"--schedule={schedule}"]
+        done = _pg_regress(suite, place, inputs, library, server, port, wanted)
     if out is not None:
         (out / f"{suite.name}-{way}").mkdir(parents=True, exist_ok=True)
         (out / f"{suite.name}-{way}" / "output").write_text(done.stdout + done.stderr)
@@ -158,6 +156,26 @@ def _one(
     if not results:
         print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
     return results
+
+
+def _pg_regress(
+    suite: Suite, place: Path, inputs: Path, library: Path, server: PostgresServer, port: int, wanted: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(_pgxs() / suite.program),
+        f"--inputdir={inputs}",
+        f"--outputdir={place}",
+        f"--bindir={server.bin_dir}",
+        f"--dlpath={library}",
+        "--use-existing",
+        f"--dbname={suite.database}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        f"--user={LOGIN}",
+        "--max-concurrent-tests=20",
+        *wanted,
+    ]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, errors="replace")
 
 
 def _output(place: Path, name: str) -> str:
