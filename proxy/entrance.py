@@ -34,14 +34,20 @@ class Stage(enum.Enum):
 class Entrance:
     """Feed the server's bytes; what comes back may go to the session at once."""
 
-    __slots__ = ("_buffer", "kept", "refused", "stage")
+    __slots__ = ("_buffer", "_kept", "problem", "refused", "stage")
 
     def __init__(self) -> None:
         self.stage = Stage.ASKED
-        self.kept = b""
         self.refused = ""
         """SQLSTATE with which the server has said no."""
-        self._buffer = b""
+        self.problem = ""
+        """What is wrong with the server where the session cannot tell."""
+        self._kept = bytearray()
+        self._buffer = bytearray()
+
+    @property
+    def kept(self) -> bytes:
+        return bytes(self._kept)
 
     def feed(self, data: bytes) -> bytes:
         """Whole messages only, until it is over."""
@@ -56,21 +62,22 @@ class Entrance:
                 passed.append(message)
                 continue
             self.stage = Stage.ADMITTED
-            self.kept += message
+            self._kept += message
             if message[0] == _ERROR:
                 passed.append(self.kept)
                 self._give_up()
                 break
             if message[0] == _READY:
                 self.stage = Stage.ENTERED
-            elif len(self.kept) > MAX_KEPT:
+            elif len(self._kept) > MAX_KEPT:
+                self.problem = "it says too much before the session is ready"
                 self._give_up()
         if self.stage is Stage.ENTERED:
-            self.kept += self._buffer
-            self._buffer = b""
+            self._kept += self._buffer
+            self._buffer.clear()
         elif self.stage is Stage.OVER:
-            passed.append(self._buffer)
-            self._buffer = b""
+            passed.append(bytes(self._buffer))
+            self._buffer.clear()
         return b"".join(passed)
 
     def _next(self) -> bytes:
@@ -84,12 +91,13 @@ class Entrance:
             return b""
         if len(buffer) <= length:
             return b""
-        self._buffer = buffer[length + 1 :]
-        return buffer[: length + 1]
+        message = bytes(buffer[: length + 1])
+        del buffer[: length + 1]
+        return message
 
     def _give_up(self) -> None:
         self.stage = Stage.OVER
-        self.kept = b""
+        self._kept.clear()
 
 
 def _is_ok(message: bytes) -> bool:

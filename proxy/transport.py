@@ -166,7 +166,10 @@ class Link:
     def arrive(self, entrance: Entrance, data: bytes) -> None:
         """The server's bytes before the client has been let in."""
         passed = entrance.feed(data)
-        if passed:
+        if entrance.problem:
+            self.session.server_violation(entrance.problem)
+            self.pump()
+        elif passed:
             self.session.server_data(passed)
             self.pump()
         if entrance.stage is Stage.ENTERED and not self.server.is_paused(WAITING):

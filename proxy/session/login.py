@@ -45,6 +45,7 @@ def on_authentication(s: State) -> None:
     body = asides.body(s)
     s.unbound = False
     s.asked = auth.is_question(body)
+    s.accepted = s.accepted or codec.decode_authentication(body)[0] == codec.AUTH_OK
     if s.asked and s.held:
         raise _no_answer(s.client.buf[s.client.end])
     if not s.same_certificate:
@@ -67,6 +68,8 @@ def on_error(s: State) -> None:
 def on_first_ready(s: State) -> None:
     if s.fatal:
         raise ServerViolation("ready after a fatal error")
+    if not s.accepted:
+        raise ServerViolation("ready before the login is accepted")
     s.tx = codec.decode_ready(asides.body(s))
     if startup.wants_replication(s.identity.startup):
         view = s.refresh_view()

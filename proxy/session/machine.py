@@ -221,6 +221,11 @@ class Session(State):
         """End the session from outside: drain, time limits."""
         self.end(Refusal(sqlstate, message))
 
+    def server_violation(self, what: str) -> None:
+        """The server does what no server does, as somebody else has found."""
+        if not self.close:
+            self._fail(ServerViolation(what), from_client=False)
+
     def _login(self) -> None:
         """Server messages until the session is ready."""
         scan = self.server

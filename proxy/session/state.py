@@ -155,6 +155,8 @@ class State:
         self.withheld: tuple[bytes, ...] | None = None
         """Protocol options that the server was not told of, once it was told of another version or other options than the
         client's; the client must learn which."""
+        self.accepted = False
+        """AuthenticationOk has come."""
         self.same_certificate = False
         """Both TLS connections show one certificate, so channel binding holds across us."""
         self.stripped = False

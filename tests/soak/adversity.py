@@ -89,9 +89,9 @@ class Adversity:
     async def change_policy(self) -> None:
         """Both count until every process says that it has the new one."""
         in_force = self.world.in_force
-        [old] = in_force.policies
+        [old] = in_force.history[-1]
         new = (old + 1) % len(KEPT)
-        in_force.policies = frozenset({old, new})
+        in_force.change(old, new)
         told = self.proxy.text().count("event=policy_loaded")
         self.proxy.policy.write_text(policy(new), encoding="utf-8")
         if self.kill:
@@ -100,7 +100,7 @@ class Adversity:
             async with asyncio.timeout(30):
                 while self.proxy.text().count("event=policy_loaded") < told + self.workers:
                     await asyncio.sleep(0.1)
-        in_force.policies = frozenset({new})
+        in_force.change(new)
 
     async def come_and_go(self) -> None:
         """DDL around the proxy: catalogs have to be read again."""

@@ -64,12 +64,19 @@ def phone(person: int, under: int | None) -> str:
 
 @dataclass(slots=True)
 class InForce:
-    """Which policies a statement that begins now may meet."""
+    """Which policies may have been met, from the beginning on."""
 
-    policies: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+    history: list[frozenset[int]] = field(default_factory=lambda: [frozenset({0})])
 
-    def rows(self, people: Iterable[int], masked: bool, since: frozenset[int]) -> list[list[tuple[int, str]]]:
-        """The answers that are right for `SELECT id, phone`; `since`: what was in force when it began."""
-        under: Iterable[int | None] = sorted(since | self.policies) if masked else [None]
+    def now(self) -> int:
+        """A moment, for `rows`."""
+        return len(self.history) - 1
+
+    def change(self, *policies: int) -> None:
+        self.history.append(frozenset(policies))
+
+    def rows(self, people: Iterable[int], masked: bool, since: int) -> list[list[tuple[int, str]]]:
+        """The answers that are right for `SELECT id, phone` in a statement that began at the moment `since`."""
+        under: Iterable[int | None] = sorted(frozenset().union(*self.history[since:])) if masked else [None]
         wanted = list(people)
         return [[(person, phone(person, number)) for person in wanted] for number in under]

@@ -33,7 +33,6 @@ class Sample:
     rss: float
     """Megabytes, of all processes."""
     files: int
-    sessions: float
     cpu: float
     """Seconds used."""
 
@@ -62,7 +61,7 @@ class Watch:
                 continue
             rss += int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
             cpu += (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
-        sample = Sample(time.monotonic() - self.began, rss, files, 0.0, cpu)
+        sample = Sample(time.monotonic() - self.began, rss, files, cpu)
         self.samples.append(sample)
         return sample
 
