@@ -19,6 +19,7 @@ from proxy.admission import Admission, TurnedAway
 from proxy.arrival import Arrival, read_arrival
 from proxy.aside import Aside
 from proxy.config import Config
+from proxy.control.errors import ControlUnavailable
 from proxy.control.plane import ControlPlane
 from proxy.errors import PgveilError, ShuttingDown
 from proxy.evidence import Evidence
@@ -262,13 +263,25 @@ class Server:
         return all(s.view is not None and s.view.profile.always_clear for s in sessions)
 
     async def _refresh_for(self, link: Link) -> None:
-        """Read the catalog until the session has one that is younger than its last DDL; end the session if there is none."""
-        database = link.session.identity.database
+        """Read the catalog until the session has one that is younger than its last DDL; end the session if there is none,
+        or none in time: a control connection that hangs is given up only after a while, and nobody is to wait for ever."""
+        try:
+            async with asyncio.timeout(self.config.control.max_stale):
+                await self._reread(link)
+        except TimeoutError:
+            error = ControlUnavailable(link.session.identity.database, "it takes too long")
+            self._end(link, (error.sqlstate, error.message))
+        link.refreshing = False
+        if not link.closing:
+            link.session.catalog_refreshed()
+            link.pump()
+
+    async def _reread(self, link: Link) -> None:
         failures = 0
         while not link.closing:
             asked = link.catalog_asked
             try:
-                await self.control.refresh(database)
+                await self.control.refresh(link.session.identity.database)
             except PgveilError as error:
                 failures += 1
                 if failures >= REFRESH_TRIES:
@@ -276,11 +289,7 @@ class Server:
                 await asyncio.sleep(0.2)
                 continue
             if asked == link.catalog_asked:
-                break
-        link.refreshing = False
-        if not link.closing:
-            link.session.catalog_refreshed()
-            link.pump()
+                return
 
     def on_plan(self, link: Link) -> None:
         link.planning = self._chore(self._plan_for(link))

@@ -25,6 +25,8 @@ table ends the session.
   `probe`), what the catalog holds (`wants_catalog`), in which encoding the next text will be read (UNSETTLED, after
   SET and its like). Then the message is *held*, with all input behind it, and looked at again from the start when the
   answer is there. In an open batch a Flush makes the server answer; nothing is ever guessed.
+* When the server owes very many replies, the client's next message is held until it has given half of them. In an open batch
+  a Flush makes it give what it has, so this always ends.
 * A long text that is in no cache is planned elsewhere (`wants_plan`), so that it does not keep every other session waiting;
   the message is held the same way.
 * Evidence comes first: the decision is recorded when a statement goes upstream, so before any byte of its result can
@@ -59,6 +61,9 @@ _DISCARD_MAX = 1024 * 1024
 """Bytes that are taken from the server for a client that has gone."""
 _OURS: Final = (st.CATALOG, st.DDL_DONE, st.PLAN)
 """Waits during which the server knows nothing of the statement."""
+_OWED_MAX = 8192
+"""Replies that the server may owe. A client that sends and sends without reading would otherwise have us remember every message
+that the system's buffers take."""
 _BACKLOG = Refusal("53200", "too much input is waiting")
 
 
@@ -265,6 +270,15 @@ class Session(State):
                     if self.client_gone:
                         self.end(None)
                     return
+                if len(self.queue) > _OWED_MAX and scan.count and tag != tags.COPY_DATA and self.phase == st.READY:
+                    if self.gate & st.COPY_IN:
+                        self.end(_BACKLOG)  # nothing but Syncs that the server will not answer
+                        return
+                    gates.wait(self, st.CROWDED)
+                    scan.rewind()
+                    self.flush_client()
+                    self.held = True
+                    return
                 try:
                     hold = login.on_client_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
                 except st.Elsewhere:
@@ -314,6 +328,9 @@ class Session(State):
                 return
         elif wait == st.PLAN:
             if self.wants_plan is not None:
+                return
+        elif wait == st.CROWDED:
+            if len(self.queue) > _OWED_MAX // 2:
                 return
         elif wait != st.NOTHING:
             return

@@ -48,6 +48,7 @@ CATALOG: Final = 3
 DRAIN: Final = 4
 DDL_DONE: Final = 5
 PLAN: Final = 6
+CROWDED: Final = 7
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")

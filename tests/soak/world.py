@@ -40,8 +40,8 @@ class World:
     """The same with cuts."""
     seconds: float
     chance: random.Random
-    deadline: float = 30.0
-    """Seconds within which everything has an answer."""
+    deadline: float = 45.0
+    """Seconds within which everything has an answer: more than `control.max_stale`."""
     tolerant: bool = False
     """Processes of pgveil are killed: connections may be lost without a word."""
     in_force: InForce = field(default_factory=InForce)

@@ -114,6 +114,27 @@ def test_rows_that_come_in_pieces_are_relayed_as_they_are(size: int) -> None:
     assert b"".join(session.to_client) == stream
 
 
+@pytest.mark.parametrize("extended", [False, True])
+def test_replies_that_are_owed_are_capped(extended: bool) -> None:
+    """A client that sends without reading is held until the server has answered half; nothing is lost, nothing overtakes."""
+    session = ready()
+    one = codec.encode_close(codec.Target(b"P", b"x")) if extended else codec.encode_query(b"select 1")
+    answer = b"3\0\0\0\4" if extended else codec.encode_command_complete(b"SELECT 0") + codec.encode_ready(tags.IDLE)
+    sent = one * 10_000
+    for at in range(0, len(sent), 50_000):
+        session.client_data(sent[at : at + 50_000])
+    assert session.held
+    forwarded = b"".join(session.to_server)
+    assert len(session.queue) < 8300
+    assert forwarded.endswith(codec.FLUSH) == extended
+    for _ in range(10_000):
+        session.server_data(answer)
+    assert not session.held
+    assert not session.queue
+    assert b"".join(session.to_server).replace(codec.FLUSH, b"") == sent
+    assert b"".join(session.to_client) == answer * 10_000
+
+
 def test_held_input_is_capped() -> None:
     session = ready(max_backlog=1000)
     session.client_data(codec.encode_query(b"select local_t"))
