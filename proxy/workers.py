@@ -72,7 +72,7 @@ def run_workers(config: Config, options: Sequence[str] = ()) -> int:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     try:
         command = [sys.executable, "-P", "-m", "proxy.cli", *options, "serve-worker", "-c", str(config.path), "--port", str(port)]
-        return _Parent(config.workers, command, config.limits.hang_timeout).run()
+        return _Parent(config.workers, command, config.limits.hang_timeout, sockets).run()
     finally:
         for sock in sockets:
             sock.close()
@@ -120,7 +120,9 @@ class _Worker:
 
 
 class _Parent:
-    def __init__(self, count: int, command: Sequence[str], hang_timeout: float) -> None:
+    def __init__(self, count: int, command: Sequence[str], hang_timeout: float, reserved: Sequence[socket.socket] = ()) -> None:
+        self.reserved = reserved
+        """They keep the port for us; let go when we stop, so that the next proxy can have it while our workers drain."""
         self.patience = math.ceil(hang_timeout / BEAT)
         """Beats without a sign of life; 0: any number."""
         self.beat = time.monotonic()
@@ -191,6 +193,8 @@ class _Parent:
             return
         if number != signal.SIGHUP:
             self.stopping = True
+            for sock in self.reserved:
+                sock.close()
         for worker in self.workers:
             worker.send(number)
 

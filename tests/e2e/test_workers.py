@@ -199,6 +199,28 @@ def test_workers_do_not_outlive_their_parent(proxy: ProxyProcess, server: TestSe
             assert connection.execute(PHONE).fetchall() == [MASKED]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_next_proxy_takes_over_while_the_old_one_drains(server: TestServer, tmp_path: Path, count: int) -> None:
+    """A new version is started on the same port; running transactions end where they began."""
+    extra = f"workers: {count}\nlimits: {{ drain_timeout: 30s }}"
+    with ProxyProcess(tmp_path / "old", server, extra=extra) as old, connect(old) as connection:
+        connection.execute("BEGIN")
+        if count > 1:
+            old.wait_for("event=workers_listening")
+        old.signal(signal.SIGTERM)
+        for number in range(count):
+            old.wait_for(rf"worker=worker-{number + 1} event=draining" if count > 1 else "event=draining")
+        new = ProxyProcess(tmp_path / "new", server, extra=extra)
+        new.config.write_text(new.config.read_text().replace("host: 127.0.0.1, port: 0", f"host: 127.0.0.1, port: {old.port}"))
+        with new:
+            assert new.port == old.port
+            with connect(new) as fresh:
+                assert fresh.execute(PHONE).fetchall() == [MASKED]
+            assert connection.execute(PHONE).fetchall() == [MASKED]
+            connection.execute("COMMIT")
+            assert old.wait() == 0
+
+
 def test_a_bad_policy_is_told_once(server: TestServer, tmp_path: Path) -> None:
     proxy = ProxyProcess(tmp_path / "home", server, extra="workers: 2", policy="version: 1\nclasses: nonsense\n")
     done = subprocess.run(

@@ -23,12 +23,12 @@ import uvloop
 from tests.soak.adversity import Adversity
 from tests.soak.bank import HBA, PEOPLE, SETUP, policy
 from tests.soak.clients import crowd
+from tests.soak.cutter import Cutter
 from tests.soak.watch import Watch
 from tests.soak.world import World
 from tests.support.certificates import Authority
 from tests.support.postgres import TestServer
 from tests.support.proxy import ProxyProcess
-from tests.support.relay import Relay
 
 
 class Options(argparse.Namespace):
@@ -67,7 +67,7 @@ async def soak(given: Options, home: Path, server: TestServer) -> World:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(given.connections))
     async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(Relay(server.port))
+        upstream = stack.enter_context(Cutter(server.port, given.seed, cut=1.0, stall=8.0))
         cert, key = Authority(home).issue("localhost")
         extra = f"""\
 tls: {{ cert: {cert}, key: {key}, mode: allow }}
@@ -79,10 +79,10 @@ limits: {{ connections: {given.connections + 50}, login_timeout: 20s }}
         await asyncio.to_thread(proxy.start)
         if given.workers > 1:
             await asyncio.to_thread(proxy.wait_for, "event=workers_listening")
-        relay = await stack.enter_async_context(Relay(proxy.port))
+        cutter = stack.enter_context(Cutter(proxy.port, given.seed + 1, cut=0.5, stall=8.0))
         seconds = given.minutes * 60
-        world = World(proxy.port, relay, seconds, chance, tolerant=given.kill)
-        adversity = Adversity(world, proxy, upstream, server.dsn(), given.workers, given.kill)
+        world = World(proxy.port, cutter.port, seconds, chance, tolerant=given.kill)
+        adversity = Adversity(world, proxy, server.dsn(), given.workers, given.kill)
         watch = Watch(proxy, every=max(0.5, seconds / 600))
         at_rest = watch.look()
         watching = asyncio.create_task(watch.run())
@@ -91,8 +91,11 @@ limits: {{ connections: {given.connections + 50}, login_timeout: 20s }}
         began = time.monotonic()
         await _until_over(world, everybody, seconds)
         watching.cancel()
-        _tell(world, watch, given, time.monotonic() - began)
+        seconds = time.monotonic() - began
         await _after(world, adversity, watch, proxy, at_rest.files, given)
+        for name, one in (("server", upstream), ("client", cutter)):
+            world.counts.update({f"adversity {name} side {what}": count for what, count in one.stop().items()})
+        _tell(world, watch, given, seconds)
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "proxy.cli", "audit", "verify", "-c", str(proxy.config)], capture_output=True, text=True,

@@ -1,9 +1,10 @@
-"""What happens to the clients of the soak: connections cut on either side, server processes terminated, policies that
-change, tables that come and go, and on demand workers that are killed."""
+"""What happens to the clients of the soak beside the cuts (`cutter`): server processes terminated, policies that change, tables
+that come and go, and on demand workers that are killed."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -16,16 +17,12 @@ from tests.soak.bank import CLEAR, KEPT, MASKED, policy
 from tests.soak.watch import worker_pids
 from tests.soak.world import World
 from tests.support.proxy import ProxyProcess
-from tests.support.relay import Relay
-
-LONGEST_STALL = 1.5
 
 
 @dataclass
 class Adversity:
     world: World
     proxy: ProxyProcess
-    upstream: Relay
     direct: str
     """DSN of a superuser at the server itself."""
     workers: int = 1
@@ -34,10 +31,7 @@ class Adversity:
     async def run(self) -> None:
         """Until the world is over. Everything happens at random moments, on average once in so many seconds."""
         plan: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-            (0.5, self.cut_client),
-            (1.0, self.cut_upstream),
             (1.0, self.terminate),
-            (4.0, self.stall),
             (6.0, self.change_policy),
             (10.0, self.come_and_go),
         ]
@@ -47,33 +41,13 @@ class Adversity:
 
     async def _now_and_then(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         chance = random.Random(self.world.chance.random())
-        while not self.world.over.is_set():
-            await asyncio.sleep(chance.expovariate(1 / seconds))
-            if not self.world.over.is_set():
-                await work()
-                self.world.counts[f"adversity {work.__name__}"] += 1
-
-    async def cut_client(self) -> None:
-        self._cut(self.world.relay)
-
-    async def cut_upstream(self) -> None:
-        self._cut(self.upstream)
-
-    def _cut(self, relay: Relay) -> None:
-        chance = self.world.chance
-        pair = relay.any(chance)
-        if pair is None:
-            return
-        if chance.random() < 0.3:
-            pair.cut()
-        else:
-            pair.cut_after(chance.randint(1, 4000), from_near=chance.random() < 0.4)
-
-    async def stall(self) -> None:
-        relay = self.world.chance.choice((self.world.relay, self.upstream))
-        pair = relay.any(self.world.chance)
-        if pair is not None:
-            pair.stall(self.world.chance.random() * LONGEST_STALL)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(chance.expovariate(1 / seconds)):
+                    await self.world.over.wait()
+                    return
+            await work()
+            self.world.counts[f"adversity {work.__name__}"] += 1
 
     async def terminate(self) -> None:
         """Any session of a client, at the server."""
