@@ -56,6 +56,9 @@ class Client:
                 world.find(f"WRONG {self.name} ({self.user}): {error}")
             except TimeoutError:
                 world.find(f"STUCK {self.name} ({self.user}): {world.busy[self.name]}")
+            except ValueError as error:  # psycopg's COPY, when an error comes between CommandComplete and ReadyForQuery
+                self.told = self.told or "08006"
+                self.failed(error)
             except (
                 psycopg.Error,
                 asyncpg.PostgresError,
