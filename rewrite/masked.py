@@ -8,11 +8,11 @@ from rewrite import casts, code, dialect, explained, objects, spoken, statements
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
-from rewrite.plan import Effect, Explain, Plan, PlanContext, Says, StatementPlan, Verdict
+from rewrite.plan import Effect, Explain, Need, Plan, PlanContext, Says, StatementPlan, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
-from rewrite.run import Run, done, follow, fresh, query, rewriter_for
+from rewrite.run import Run, creates, done, follow, fresh, query, rewriter_for
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
 from rewrite.verify import nothing_bare, same
@@ -49,6 +49,8 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
             edits += rewriter.edits
             derived += rewriter.derived
             ways.add(rewriter.placed_by(text.encode()[statement.start : statement.end].decode(), statement.start))
+        if statement is not parsed[-1] and run.resolution is context.resolution is None and creates(statement):
+            raise Refused(None, Need.RESOLUTION)  # what follows may use it, and nobody else knows it yet
         follow(run, statement, plan)
     shareable = all(p.shareable for p in plans)
     if not edits:

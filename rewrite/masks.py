@@ -77,6 +77,6 @@ def decision_sql(column: Column, decision: Decision, names: Mapping[str, str]) -
             out = "NULL"
             break
         out = f"CASE WHEN {predicate} THEN {value} ELSE {out} END"
-    if column.category == "P":  # anyarray in pg_stats: a pseudo-type cannot be cast to
-        return out
+    if column.category == "P":  # anyarray in pg_stats and pg_attribute: a pseudo-type cannot be cast to
+        return out if out.strip("()") != "NULL" else f"CASE WHEN false THEN {names[column.name]} END"
     return f"({out})::{result_type(column)}"

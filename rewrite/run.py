@@ -118,6 +118,11 @@ def fresh(run: Run, kind: str, rewriter: Rewriter | None) -> int:
     return len({s.name for s in (*rewriter.temporary, *rewriter.fresh)} & run.made)
 
 
+def creates(statement: Statement) -> bool:
+    """Whether the statement makes a table."""
+    return statement.kind in ("CreateStmt", "CreateTableAsStmt") or "intoClause" in statement.body
+
+
 def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     """Follow changes of name resolution inside one query string where they are plain to see; otherwise stop knowing."""
     run.taints |= set(plan.taints)
@@ -134,7 +139,7 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     if kind == "VariableSetStmt":
         run.lasting = False
         new = _set_path(run, body)
-    elif (kind in ("CreateStmt", "CreateTableAsStmt") or "intoClause" in body) and run.resolution is not None:
+    elif creates(statement) and run.resolution is not None:
         into = body.get("into") or body.get("intoClause")
         new = _created(run, into["rel"] if into else body["relation"], certain=not body.get("if_not_exists"))
         if (into or body).get("onCommit" if into else "oncommit") == "ONCOMMIT_DROP":
