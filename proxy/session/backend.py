@@ -138,7 +138,10 @@ def on_copy_in(s: State, head: Expected) -> None:
     for place in range(1, len(queue)):
         entry = queue[place]
         if entry.kind == expect.COPY_END:
-            del queue[place]
+            if entry.more:
+                entry.more -= 1
+            else:
+                del queue[place]
             return
         if entry.kind != expect.SYNC:
             return

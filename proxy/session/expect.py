@@ -66,6 +66,8 @@ class Expected:
     """The guard has stopped a result that this entry covers."""
     copying: bool = False
     """CopyInResponse has been seen."""
+    more: int = 0
+    """Of COPY_END: how many others came right behind it."""
     maybe: bool = False
     """A Sync that a running copy-in may have swallowed."""
     changes: int = 0

@@ -123,7 +123,11 @@ def on_copy_end(s: State) -> bool:
     if s.gate & st.COPY_IN:
         s.gate &= ~st.COPY_IN
     elif s.queue and not s.gate & st.SKIPPING:
-        s.queue.append(Expected(expect.COPY_END))
+        last = s.queue[-1]
+        if last.kind == expect.COPY_END:
+            last.more += 1
+        else:
+            s.queue.append(Expected(expect.COPY_END))
     return False
 
 

@@ -94,21 +94,22 @@ class Slot:
 
     def confirm(self, record: Record) -> None:
         self._forget(record)
-        self.confirmed = record
-        if self.pending:
-            self.refresh()
-        else:
+        old, self.confirmed = self.confirmed, record
+        if not self.pending:
             self.latest = record
             self.stamp = record.stamp
+        elif old is not None and old.stamp != record.stamp:
+            self._gone(old.stamp)
 
     def fail(self, record: Record) -> None:
         self._forget(record)
-        self.refresh()
+        self._gone(record.stamp)
 
     def close(self) -> None:
         """The server has dropped the confirmed statement."""
-        self.confirmed = None
-        self.refresh()
+        old, self.confirmed = self.confirmed, None
+        if old is not None:
+            self._gone(old.stamp)
 
     def lose(self) -> None:
         """The server has dropped it because it is being prepared again; until that has worked only the client has it."""
@@ -128,6 +129,14 @@ class Slot:
             self.latest = self.confirmed
         stamps = {r.stamp for r in self.candidates()}
         self.stamp = stamps.pop() if len(stamps) == 1 else MIXED
+
+    def _gone(self, stamp: int) -> None:
+        """A candidate with that stamp is no more. All are looked at only if it may have been the last with this stamp: a
+        pipeline may have a hundred thousand of them under way."""
+        if not self.pending or (self.stamp == MIXED and self.pending[0].stamp != stamp):
+            self.refresh()
+        else:
+            self.latest = self.pending[-1]
 
     def _forget(self, record: Record) -> None:
         pending = self.pending
