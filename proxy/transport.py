@@ -132,8 +132,8 @@ class Link:
                 self.client.write(out)
                 out.clear()
                 self._whole = session.whole
-        if session.paused != self.held:
-            self._set_held(not self.held)
+        if session.held != self.held:
+            self._set_held(session.held)
         if session.wants_catalog or session.ddl:
             self.keeper.on_attention(self)
         if session.wants_plan is not None and self.planning is None:

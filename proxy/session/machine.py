@@ -57,8 +57,6 @@ from rewrite.plan import Plan, Refusal
 
 _INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
 _SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
-_CROWD: Final = 10_000
-"""Answers owed by the server (about 1 kB of memory each) at which reading from the client pauses."""
 _DISCARD_MAX = 1024 * 1024
 """Bytes that are taken from the server for a client that has gone."""
 _OURS: Final = (st.CATALOG, st.DDL_DONE, st.PLAN)
@@ -73,7 +71,7 @@ class Session(State):
     """Bytes in, bytes out. No method raises: what cannot go on becomes a FATAL error and `close`.
 
     After each call the transport flushes the audit writer if `evidence` is set (and clears it), writes and clears
-    `to_server` and `to_client`, pauses reading from the client while `paused`, starts a catalog refresh if
+    `to_server` and `to_client`, pauses reading from the client while `held`, starts a catalog refresh if
     `wants_catalog` or `ddl` is set (clearing `ddl`) and calls `catalog_refreshed` when it is done, has `wants_plan`
     planned where that keeps nobody waiting and calls `plan_made`, and closes both sides when `close` is set and
     everything is written.
@@ -99,21 +97,6 @@ class Session(State):
     def whole(self) -> bool:
         """What the client has got or will get by `to_client` ends with a whole message."""
         return not self.server.inside or bool(self.unfinished)
-
-    @property
-    def paused(self) -> bool:
-        """No more input is wanted now: the session is held, or the server owes the answers to very many messages.
-
-        These come without a Flush: what the server keeps back are 8 kB, which is less than 2,000 answers.
-        """
-        if self.held:
-            return True
-        owed = len(self.queue)
-        if owed > _CROWD:
-            self.crowded = True
-        elif self.crowded and owed < _CROWD // 2:
-            self.crowded = False
-        return self.crowded and not self.gate & st.COPY_IN
 
     @property
     def is_replication(self) -> bool:

@@ -127,8 +127,6 @@ class State:
         # The protocol.
         self.phase = AUTHENTICATING
         self.queue: Queue = deque()
-        self.crowded = False
-        """Reading from the client pauses until the server has answered more."""
         self.gate = 0
         self.wait = NOTHING
         self.batch_open = False
