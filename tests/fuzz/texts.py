@@ -182,7 +182,7 @@ COPIES_OUT = (
 REFUSED = (
     Text("insert into bank.work (id, note) select 90, phone from bank.people where id = 1 /*refused*/"),
     Text("select pg_read_file('x') /*refused*/"),
-    Text("do $$ begin end $$ /*refused*/"),
+    Text("do $$ begin execute 'select 1'; end $$ /*refused*/"),
     Text("set standard_conforming_strings to off /*refused*/"),
     Text("select 1; select pg_ls_dir('.') /*refused*/"),
     Text("update bank.people set name = phone where id = $1 /*refused*/", (INT,)),
