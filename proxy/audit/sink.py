@@ -32,11 +32,16 @@ class DecisionEncoder:
         self._digest = self._text_key.digest
         self._with_text = text == "redacted"
         self._digests: dict[str, str] = {}
+        self._last_digest: tuple[str | None, str] = (None, "")
+        self._last_shown: tuple[str | None, str] = (None, "")
+        """Of the last long text: a script of many statements is one text with many records."""
         self._kept: dict[tuple[int, int, str, str, str], tuple[Plan, str, str]] = {}
         self._shared: dict[tuple[int, int, str], tuple[Plan, str]] = {}
 
     def text_digest(self, text: str) -> str:
         """Names an exact statement text; equal texts have equal digests, and only the key's owner can compute them."""
+        if text is self._last_digest[0]:
+            return self._last_digest[1]
         digest = self._digests.get(text)
         if digest is None:
             digest = self._digest(text.encode("utf-8", "backslashreplace"))[:8].hex()
@@ -44,6 +49,8 @@ class DecisionEncoder:
                 if len(self._digests) >= _PLANS_KEPT:
                     self._digests.clear()
                 self._digests[text] = digest
+            else:
+                self._last_digest = text, digest
         return digest
 
     def running_digest(self, codec: str | None) -> TextPieces:
@@ -87,7 +94,11 @@ class DecisionEncoder:
         if plan.refusal is not None:
             message = redact_message(plan.refusal.message)
             refusal = f'{{"sqlstate":{quote(plan.refusal.sqlstate)},"message":{quote(message)}}}'
-        shown = quote(text if plan.digest else redact_literals(text)) if self._with_text else "null"
+        shown = "null"
+        if self._with_text:
+            if text is not self._last_shown[0]:
+                self._last_shown = text, quote(text if plan.digest else redact_literals(text))
+            shown = self._last_shown[1]
         listed = ",".join(map(_touch, touches[:MAX_TOUCHES]))
         name = quote(statement.kind) if statement is not None else "null"
         verdict = Verdict.REFUSE if refused else plan.verdict
