@@ -69,12 +69,9 @@ def say(pgconn: pq.PGconn, protocol: str, statement: Statement) -> tuple[Any, ..
         )
     columns = [(result.fname(i), result.ftype(i), result.fmod(i), result.fformat(i)) for i in range(result.nfields)]
     rows = [tuple(result.get_value(r, c) for c in range(result.nfields)) for r in range(result.ntuples)]
-    return (
-        statement.text,
-        result.command_status,
-        columns,
-        [row for row in rows if not any(_PASSING.fullmatch(v or b"") for v in row)],
-    )
+    lasting = [row for row in rows if not any(_PASSING.fullmatch(value or b"") for value in row)]
+    status = re.sub(rb"SELECT \d+", b"SELECT", result.command_status or b"")  # the number of rows, those that pass included
+    return statement.text, status, columns, lasting
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
