@@ -38,7 +38,7 @@ def on_query(s: State) -> bool:
     if s.masked and (done := gates.confirm(s)) is not None:
         return done
     end = scan.end - 1
-    data = scan.buf[scan.body : end]
+    data = scan.buf[scan.body : end] if end >= scan.body else b""  # compiled by mypyc, a slice that ends before it begins raises
     text: str | Refusal
     if end < scan.body or scan.buf[end] or 0 in data:
         if s.masked:

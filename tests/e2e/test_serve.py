@@ -481,7 +481,7 @@ class TestEvidenceFirst:
         with ProxyProcess(tmp_path / "home", server, audit=audit) as proxy, connect(proxy, autocommit=True) as connection:
             for number in range(20):
                 connection.execute(f"SELECT phone AS evidence_{number} FROM shop.people").fetchall()
-                assert f"evidence_{number}" in trail(proxy)
+                assert f"evidence_{number}" in proxy.trail()
 
     def test_no_evidence_no_data(self, server: TestServer, tmp_path: Path, mode: str) -> None:
         """The audit directory's file system refuses to take more: the client gets an error, never a row."""
@@ -512,7 +512,7 @@ class TestEvidenceLater:
         audit = "{ directory: audit, mode: async }"
         with ProxyProcess(tmp_path / "home", server, audit=audit) as proxy, connect(proxy, autocommit=True) as connection:
             connection.execute("SELECT phone AS evidence_later FROM shop.people").fetchall()
-            until(lambda: "evidence_later" in trail(proxy), "the record")
+            until(lambda: "evidence_later" in proxy.trail(), "the record")
 
     def test_data_goes_on_without(self, server: TestServer, tmp_path: Path) -> None:
         """The choice of somebody to whom service is worth more than evidence; it is reported all the same."""
@@ -526,8 +526,3 @@ class TestEvidenceLater:
             until(lost, "the audit trail is full")
             assert connection.execute(PHONES).fetchall() == MASKED
             assert proxy.get("/readyz") == (503, "the audit trail cannot be written\n")
-
-
-def trail(proxy: ProxyProcess) -> str:
-    """The records that are in the files now."""
-    return "".join(p.read_text(encoding="utf-8") for p in sorted((proxy.home / "audit").glob("*.jsonl")))

@@ -131,6 +131,10 @@ http: {{ port: 0 }}
                 return float(line.rsplit(" ", 1)[1])
         return 0.0
 
+    def trail(self) -> str:
+        """The audit records that are in the files now."""
+        return "".join(p.read_text(encoding="utf-8") for p in sorted((self.home / "audit").glob("*.jsonl")))
+
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)

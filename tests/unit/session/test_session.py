@@ -11,6 +11,7 @@ import scripted
 
 from policies.model import Branch, Decision, Show
 from proxy.session import auth, guard, probe, scrub
+from proxy.session import state as st
 from proxy.session.effects import Identity
 from proxy.session.machine import Session
 from proxy.session.statements import MIXED, Record, Statements
@@ -118,7 +119,7 @@ def test_rows_that_come_in_pieces_are_relayed_as_they_are(size: int) -> None:
 def test_replies_that_are_owed_are_capped(extended: bool) -> None:
     """A client that sends without reading is held until the server has answered half; nothing is lost, nothing overtakes."""
     session = ready()
-    one = codec.encode_close(codec.Target(b"P", b"x")) if extended else codec.encode_query(b"select 1")
+    one = codec.encode_close(codec.Target(ord("P"), b"x")) if extended else codec.encode_query(b"select 1")
     answer = b"3\0\0\0\4" if extended else codec.encode_command_complete(b"SELECT 0") + codec.encode_ready(tags.IDLE)
     sent = one * 10_000
     for at in range(0, len(sent), 50_000):
@@ -494,3 +495,15 @@ def test_other_texts_stay(severity: bytes, state: bytes, context: bytes, routine
 @pytest.mark.parametrize("mechanisms", [[b"SCRAM-SHA-256"], [b"SCRAM-SHA-256-PLUS"]])
 def test_only_a_choice_is_narrowed(mechanisms: list[bytes]) -> None:
     assert auth.strip_channel_binding(codec.encode_sasl(mechanisms)[5:]) is None
+
+
+@pytest.mark.parametrize("kind", ["clear", "masked"])
+def test_query_messages_that_do_not_decode(kind: str) -> None:
+    """No text, no end, more than one: the server gets something to refuse, and the session goes on."""
+    session = ready(kind)
+    for raw in (b"Q\0\0\0\4", b"Q\0\0\0\5a", b"Q\0\0\0\7a\0\0"):
+        session.client_data(raw)
+        assert session.phase == st.READY
+        assert b"".join(session.to_server)[:1] == b"Q"
+        session.to_server.clear()
+        session.server_data(codec.encode_error((("S", b"ERROR"), ("C", b"08P01"), ("M", b"x"))) + codec.encode_ready(tags.IDLE))
