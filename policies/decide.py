@@ -57,6 +57,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         valid_until=min(changes, default=None),
         masked=masked,
         always_clear=not masked and _always_clear(policy, rules),
+        may_classify=policy.may_classify,
     )
 
 

@@ -137,6 +137,12 @@ class Policy:
     extensions: frozenset[str]
     """Extensions whose functions masked sessions may call."""
 
+    def may_classify(self, schema: str, relation: str) -> bool:
+        """Whether some column of the relation, one that it does not have yet perhaps, may be sensitive."""
+        patterns = [e.pattern for e in self.entries if e.data_class != PUBLIC]
+        patterns += self.unclassified.relations if self.unclassified is not None else ()
+        return any(p.reaches(schema) and p.parts[1].matcher()(relation) for p in patterns)
+
     def data_class(self, name: str) -> DataClass:
         if name == UNCLASSIFIED and self.unclassified is not None:
             return self.unclassified.data_class

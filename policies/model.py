@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -111,3 +111,5 @@ class Profile:
     """At least one column of an ordinary (not system) relation is masked, conditional or denied for this session."""
     always_clear: bool = False
     """Nothing can be masked for this session while the policy stays, whatever relations and roles there may be."""
+    may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
+    """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

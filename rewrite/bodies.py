@@ -190,6 +190,8 @@ def standard(body: Node) -> list[tuple[str, Node]]:
 
 
 def _collect(node: Node, found: list[tuple[str, Node]]) -> None:
+    if not node:  # an empty statement
+        return
     ((kind, body),) = node.items()
     if kind == "List":
         for item in body.get("items", ()):

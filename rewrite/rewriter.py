@@ -229,7 +229,13 @@ class Rewriter:
             and relation.kind in "rpfvm"
             and not is_temporary(relation)
             and not system.is_system(relation)
+            and not self._stays_open(relation)
         )
+
+    def _stays_open(self, relation: Relation) -> bool:
+        """A table that inherits nothing, and that no entry of the policy reaches: whatever column it gets may be shown."""
+        alone = relation.kind == "r" and not relation.parents and relation.oid not in self.book.catalog.children
+        return alone and not self.book.profile.may_classify(relation.schema, relation.name)
 
     def observe(self) -> None:
         """Survey and resolve as far as it goes, for a session in which everything passes; raises Refused."""

@@ -203,12 +203,32 @@ def temporary_names(run: Run, body: Node) -> list[str] | None:
 
 
 def _dropped(run: Run, body: Node) -> Resolution | None:
-    names = temporary_names(run, body)
-    if names is None or run.resolution is None:
+    """What names mean after a DROP of relations: nothing else, unless a relation of the name is further on in the path."""
+    old = run.resolution
+    if old is None or body.get("removeType") not in _RELATIONS:
         return None
-    old, gone = run.resolution, set(names)
+    gone = set()
+    for parts in dropped_names(body):
+        schemas = old.path if len(parts) == 1 else tuple(parts[-2:-1])
+        if any(s.startswith("pg_temp_") for s in schemas):
+            return None
+        there = [s for s in dict.fromkeys((*schemas, *old.path)) if _is_there(run, s, parts[-1])]
+        if there[:1] == ["pg_temp"]:
+            gone.add(parts[-1])
+        elif len(there) > 1:
+            return None
     views = tuple(v for v in old.views if v.name not in gone)
     return replace(old, temp=old.temp - gone, tainted=old.tainted - gone, views=views)
+
+
+_RELATIONS = frozenset({"OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE", "OBJECT_INDEX"})
+
+
+def _is_there(run: Run, schema: str, name: str) -> bool:
+    assert run.resolution is not None
+    if schema == "pg_temp":
+        return name in run.resolution.temp
+    return (schema, name) in run.context.catalog.by_name or (schema, name) in run.resolution.fresh
 
 
 def _set_path(run: Run, body: Node) -> Resolution | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from policies.model import Decision
+from rewrite import system
 from rewrite.catalog import Relation
 from rewrite.outputs import Outputs, makes_rows, outputs
 from rewrite.pgtree import ParseError, parse, quote_ident
@@ -23,6 +24,7 @@ from rewrite.resolve import is_temporary
 from rewrite.rewriter import Rewriter, apply_edits
 from rewrite.source import Origin, Source, SourceBook
 from rewrite.spans import SpanError, Spans
+from rewrite.survey import Survey
 from rewrite.touched import inside, touches
 from rewrite.verify import VerificationError, nothing_bare, same
 
@@ -35,8 +37,8 @@ class ViewTexts:
         try:
             rewriter = analysed(relation, book)
         except (Refused, ParseError, SpanError) as e:
-            if len(named) == len(relation.columns):  # the policy says everything about it
-                return book.table(relation, explicit)
+            if len(named) == len(relation.columns) or (named and _of_extension(relation, book)):
+                return book.table(relation, explicit)  # the policy, or the built-in dictionary, says everything about it
             return book.refused(relation, _why(e))
         found = outputs(relation, rewriter)
         own = book.table(relation, explicit)
@@ -154,6 +156,15 @@ def _why(error: Refused | ParseError | SpanError) -> str:
     if isinstance(error, Refused):
         return error.refusal.message if error.refusal else "its definition names something unknown"
     return f"its definition cannot be read ({error})"
+
+
+def _of_extension(relation: Relation, book: SourceBook) -> bool:
+    """Whether the view shows nothing but what a function of the extension with its name gives: pg_stat_statements."""
+    if f"*.{relation.name}" not in system.rules().withhold or relation.view_sql is None:
+        return False
+    survey = [Survey(s.kind, s.body) for s in parse(relation.view_sql)]
+    called = [f for s in survey for c in s.calls for f in book.catalog.functions_by_name.get(c.names[-1], ())]
+    return bool(called) and not any(s.sites for s in survey) and all(f.extension == relation.name for f in called)
 
 
 def _has_row_security(relation: Relation, book: SourceBook) -> bool:

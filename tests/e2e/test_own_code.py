@@ -263,3 +263,24 @@ def test_what_is_said_about_protected_rows_is_withheld(connection: Connection) -
         assert all(d.detail is None and d.context is None for d in found), text
     (error,) = heard(connection, "DELETE FROM groups WHERE id = 1")
     assert error.sqlstate == "23503"
+
+
+def test_rows_of_tables_that_the_policy_does_not_reach_have_their_type(connection: Connection) -> None:
+    connection.execute("CREATE TABLE plain (a int, b text); INSERT INTO plain VALUES (1, 'x')")
+    cursor = connection.execute("SELECT p, (SELECT q FROM plain q).b, p::text FROM plain p")
+    assert cursor.fetchone() == ("(1,x)", "x", "(1,x)")
+    oid = connection.execute("SELECT 'plain'::regtype::oid").fetchone()
+    assert cursor.description is not None
+    assert (cursor.description[0].type_code,) == oid
+    assert connection.execute("SELECT (unnest(array_agg(p))).b FROM plain p").fetchone() == ("x",)
+    cursor = connection.execute("SELECT p FROM people p")
+    assert cursor.description is not None
+    assert cursor.description[0].type_code == 2249  # record
+    connection.execute("DROP TABLE plain; CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES")
+    cursor = connection.execute("SELECT * FROM nothing")
+    assert (cursor.description, cursor.rowcount) == ([], 1)
+    connection.execute("DROP TABLE nothing")
+
+
+def test_catalogs_that_show_no_rows(connection: Connection) -> None:
+    assert connection.execute("SELECT count(*) FROM pg_replication_slots").fetchone() == (0,)

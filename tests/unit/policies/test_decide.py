@@ -260,3 +260,28 @@ def test_a_policy_that_lists_nothing_is_always_clear() -> None:
     nothing = "version: 1\nclasses: {}\n"
     assert compiled(policy(nothing)).always_clear
     assert not compiled(policy(nothing + "unclassified: { new_columns_of: ['bank.*'], show: mask }\n"), Who(), OTHER).always_clear
+
+
+@pytest.mark.parametrize(
+    ("entries", "relation_name", "may"),
+    [
+        ("bank.t.phone: phone", "bank.t", True),
+        ("bank.t.phone: phone", "bank.u", False),
+        ('"bank.*.phone": phone', "bank.u", True),
+        ('"bank.*.phone": phone', "shop.u", False),
+        ('"*.*.phone": phone', "pg_catalog.u", False),
+        ("bank.u.phone: public", "bank.u", False),
+    ],
+)
+def test_which_relations_the_policy_reaches(entries: str, relation_name: str, may: bool) -> None:
+    classes = "version: 1\nclasses: { phone: { level: C2, mask: { keep: { last: 4 } } } }\n"
+    profile = compiled(policy(f"{classes}columns:\n  {entries}\n"))
+    assert profile.may_classify(*relation_name.split(".")) is may
+
+
+def test_new_columns_that_nobody_has_reviewed_reach_their_relations() -> None:
+    profile = compiled(
+        policy("version: 1\nclasses: {}\nunclassified: { new_columns_of: ['bank.u*'], show: mask }\n"), Who(), OTHER
+    )
+    assert profile.may_classify("bank", "users")
+    assert not profile.may_classify("bank", "t")
