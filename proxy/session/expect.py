@@ -50,6 +50,8 @@ class Expected:
     provokes: bytes = b""
     """SQLSTATE that the poison provokes; any other error is the server's own and goes to the client."""
     replace_state: str = ""
+    looked_at_last: bool = False
+    """A poison for a text that the server, in a failed transaction, would not have looked at."""
     align: bool = False
     """A poison that makes the transaction fail after the guard has stopped a result; its error is ours already."""
     plan: Plan | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import expect, poison, scrub
+from proxy.session import expect, gates, poison, scrub
 from proxy.session import state as st
 from proxy.session.asides import body
 from proxy.session.expect import Expected
@@ -33,11 +33,14 @@ def on_error(s: State, head: Expected | None) -> None:
             s.abandon(head, state)
         return
     if head.replace is not None and code == head.provokes:
+        state = head.replace_state
         if head.align:
             s.mute()
+        elif head.looked_at_last and s.tx == tags.FAILED:
+            state = gates.ABORTED.sqlstate
+            s.instead(poison.error(gates.ABORTED, s.codec))
         else:
             s.instead(head.replace)
-        state = head.replace_state
     elif head.alone:
         s.mute()
         message = scrub.field(scrub.clean_error(fields, None), "M").decode(s.codec or "ascii", "replace")

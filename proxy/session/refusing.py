@@ -20,6 +20,9 @@ ENCODING: Final = Refusal(
     "22021", "the text is not valid in the session's client_encoding", "Set client_encoding to what the client really sends."
 )
 _ENDS: Final = re.compile(r"\b(?:rollback|commit|abort|end|prepare)\b", re.I)
+"""What may end a failed transaction. Of other statements PostgreSQL looks at nothing but the syntax there."""
+_LOOKED_AT_FIRST: Final = frozenset({"42601", "26000", "08P01", "57014"})
+"""What PostgreSQL finds wrong before it looks at the transaction."""
 _NO_CODEC: Final = Refusal(
     "0A000",
     "text beyond ASCII cannot be read with certainty in the session's client_encoding",
@@ -39,14 +42,19 @@ def refuse(
     s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"", poisoned: poison.Poison | None = None
 ) -> bool:
     """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
-    if poisoned is None and s.tx == tags.FAILED and refusal.sqlstate != "08P01" and not s.queue and not s.batch_open:
-        refusal = _in_failed_transaction(refusal, text)
+    looked_at_last = (
+        poisoned is None and not s.batch_open and refusal.sqlstate not in _LOOKED_AT_FIRST and _ENDS.search(text) is None
+    )
+    if looked_at_last and s.tx == tags.FAILED and not s.queue:
+        refusal = gates.ABORTED
     whole = kind in (expect.QUERY, expect.FUNCTION)
     data, provokes = poisoned or poison.poison(kind, name)
     entry = Expected(expect.REFUSED_QUERY if whole else expect.REFUSED)
     entry.replace = poison.error(refusal, s.codec)
     entry.replace_state = refusal.sqlstate
     entry.provokes = provokes
+    if looked_at_last:
+        entry.looked_at_last = True
     protocol = "simple" if kind == expect.QUERY else "function" if kind == expect.FUNCTION else "extended"
     if plan is None or plan.refusal is not refusal:
         plan = Plan(Verdict.REFUSE, "", refusal=refusal)
@@ -77,11 +85,6 @@ def cancel(s: State, tag: int) -> None:
     kind = _KINDS.get(tag, expect.BIND)
     name = scan.buf[scan.body : scan.end].split(b"\0", 1)[0] if kind == expect.PARSE else b""
     refuse(s, kind, _CANCELED, None, "", name)
-
-
-def _in_failed_transaction(refusal: Refusal, text: str) -> Refusal:
-    """PostgreSQL looks at nothing but the syntax of a statement that does not end the failed transaction."""
-    return refusal if refusal.sqlstate == "42601" or _ENDS.search(text) else gates.ABORTED
 
 
 def malformed(s: State, kind: int) -> bool:

@@ -20,6 +20,9 @@ _WITHHELD = "DWqpFLR"
 REFUSED = "ErrorResponse refused"
 _UNKNOWN = 'ErrorResponse S "ERROR" V "ERROR" C "42P01"'
 """pgveil looks for the relations of a text at Parse; the server looks for those of utility statements when it runs them."""
+_MULTIPLE = "cannot insert multiple commands into a prepared statement"
+_ABORTED = "current transaction is aborted"
+"""Both are true of such a Parse in a failed transaction; pgveil may have to ask how names resolve, and that is answered first."""
 _PIPELINE = "cannot be executed within a pipeline"
 """A question of pgveil's own was a statement before this one (docs/protocol.md, known limits)."""
 _BEFORE_ROWS = ("ParseComplete", "BindComplete", "NoData", "ParameterDescription")
@@ -112,7 +115,8 @@ def judge(direct: Sequence[str], proxied: Sequence[str]) -> Verdict:
                     at += 1
             if at > i or _PIPELINE in other:
                 return Verdict(None, (*own, f"{other}  <-  (later)"), True)
-            if not one.startswith("ErrorResponse") or not other.startswith((REFUSED, _UNKNOWN)):
+            is_known = other.startswith((REFUSED, _UNKNOWN)) or (_MULTIPLE in one and _ABORTED in other)
+            if not one.startswith("ErrorResponse") or not is_known:
                 return Verdict(_around(direct, proxied, i, j), tuple(own))
             if not one.startswith(REFUSED):
                 own.append(f"{other}  <-  {one}")
