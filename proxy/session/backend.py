@@ -135,8 +135,12 @@ def on_copy_in(s: State, head: Expected) -> None:
     head.copying = True
     s.spare = 0
     queue = s.queue
-    for place in range(1, len(queue)):
+    place = 1
+    while place < len(queue):
         entry = queue[place]
+        if entry.kind == expect.FLUSH:  # a copy ignores it, whatever is in it
+            del queue[place]
+            continue
         if entry.kind == expect.COPY_END:
             if entry.more:
                 entry.more -= 1
@@ -146,6 +150,7 @@ def on_copy_in(s: State, head: Expected) -> None:
         if entry.kind != expect.SYNC:
             return
         entry.maybe = True
+        place += 1
     s.gate |= st.COPY_IN
 
 
@@ -255,6 +260,7 @@ _REPLIES: Final[dict[int, dict[int, Handler]]] = {
     },
     expect.FUNCTION: {tags.FUNCTION_CALL_RESPONSE: on_mutable, tags.READY_FOR_QUERY: on_ready},
     expect.REFUSED: {},
+    expect.FLUSH: {},
     expect.REFUSED_QUERY: {tags.READY_FOR_QUERY: on_ready},
 }
 REPLIES: Final[dict[int, Handler]] = {

@@ -27,11 +27,14 @@ REFUSED: Final = 11
 """A poison in the place of an extended message: nothing but an error may come."""
 REFUSED_QUERY: Final = 12
 """A poison in the place of a Query or FunctionCall: an error and ReadyForQuery."""
+FLUSH: Final = 13
+"""A Flush with something in it: an error, unless a copy takes it."""
 
 NAMES: Final = {
     PARSE: "Parse", BIND: "Bind", CLOSE: "Close", DESCRIBE_STATEMENT: "Describe", DESCRIBE_PORTAL: "Describe",
     EXECUTE: "Execute", SYNC: "Sync", QUERY: "Query", FUNCTION: "FunctionCall", COPY_END: "CopyDone",
     REFUSED: "refused message", REFUSED_QUERY: "refused Query",
+    FLUSH: "Flush",
 }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def on_flush(s: State) -> bool:
     if s.gate & st.SKIPPING:
         s.drop()
     elif s.client.end > s.client.body and not s.gate & st.COPY_IN:  # nothing belongs there: the server will say so
-        s.queue.append(Expected(expect.REFUSED))
+        s.queue.append(Expected(expect.FLUSH))
         s.batch_open = True
     return False
 

@@ -90,7 +90,8 @@ class Run:
         if trial.found is None:
             return None
         trial = shrink(trial, arena.check)
-        why = (trial.found or "").splitlines()[0].strip()
+        lines = (trial.found or "").splitlines()
+        why = next((line for line in lines if not line.startswith("  both")), "").strip()[:160]
         text = replace(trial.conversation, why=f"seed {seed}: {why}").dump()
         return self._kept(seed, ".conv", text, trial.found or "")
 

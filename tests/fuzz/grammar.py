@@ -10,7 +10,7 @@ import random
 
 from proxy.wire import codec, tags
 from tests.fuzz import texts
-from tests.fuzz.conversation import Conversation
+from tests.fuzz.conversation import REFUSED, Conversation
 from tests.fuzz.texts import INT, Text
 
 STATEMENTS = (b"", b"", b"", b"a", b"b")
@@ -218,6 +218,8 @@ class Generator:
     def malformed(self, message: bytes) -> bytes:
         """The same message with a body that is not quite right; the frame stays right."""
         r = self.rng
+        if REFUSED in message:
+            return message
         body = bytearray(message[5:])
         kind = r.randrange(4)
         if kind == 0 and body:
