@@ -231,7 +231,7 @@ def asyncpg_all(port: int) -> None:
         with suppress(asyncpg.PostgresError):
             await c.fetch("select 1/0")
         with suppress(TimeoutError):
-            await c.fetch("select pg_sleep(60)", timeout=0.2)
+            await c.fetch("select pg_sleep(2)", timeout=0.2)
         await c.close()
 
     asyncio.run(go())
