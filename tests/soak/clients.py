@@ -416,7 +416,7 @@ class Raw(Client):
 
     async def burst(self) -> None:
         assert self.client is not None
-        for _ in range(10):
+        for _ in range(4):
             person, since = self.chance.randint(1, PEOPLE), self.world.in_force.now()
             answer = await self.client.ask(f"SELECT id, phone FROM soak.people WHERE id = {person};")
             self.fine(answer.errors)
