@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,12 @@ def _tell(world: World, watch: Watch, given: Options, seconds: float) -> None:
     print(f"seed {given.seed}, {given.connections} connections, {seconds:.0f} s, {PEOPLE} people: {done} steps checked")
     for name, count in sorted(world.counts.items()):
         print(f"  {count:8d} {name}")
+    for kind, took in zip(("clear", "masked"), world.took, strict=True):
+        if len(took) > 1:
+            cuts = statistics.quantiles(took, n=100, method="inclusive")
+            print(
+                f"seconds a step, {kind}: median {cuts[49]:.3f}, 95 % {cuts[94]:.3f}, 99 % {cuts[98]:.3f}, most {max(took):.1f}"
+            )
     print("ends by SQLSTATE:", dict(sorted(world.errors.items())))
     print("\n".join(watch.lines()))
 

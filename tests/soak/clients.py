@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
@@ -112,8 +113,10 @@ class Client:
 
     async def one(self, step: Callable[[], Awaitable[None]]) -> None:
         self.doing(step.__name__)
+        began = time.monotonic()
         async with asyncio.timeout(self.world.deadline):
             await step()
+        self.world.took[self.masked].append(time.monotonic() - began)
         self.world.counts[f"{self.kind} {step.__name__.removeprefix('on_')}"] += 1
 
     def people(self, most: int = 40) -> range:

@@ -51,6 +51,8 @@ class World:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     over_thread: threading.Event = field(default_factory=threading.Event)
     """The same for clients in threads."""
+    took: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    """Seconds of every step, of clear and of masked sessions."""
     busy: dict[str, str] = field(default_factory=dict)
     """What every client is at."""
 
