@@ -95,7 +95,7 @@ def test_the_answer_is_that_of_a_short_text(proxy: ProxyProcess, user: str) -> N
 
 def test_a_client_that_leaves_leaves_nothing_behind(proxy: ProxyProcess) -> None:
     connection = connect(proxy, "long_guest")
-    connection.pgconn.send_query(("SELECT phone FROM shop.people;\n" * 25_000).encode())
+    connection.pgconn.send_query(("SELECT phone FROM shop.people;\n" * 2_500).encode())
     until(lambda: connection.pgconn.flush() == 0, "sent")
     until(lambda: children(proxy), "the text is being read")
     with connect(proxy, "long_guest") as other:
