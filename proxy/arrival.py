@@ -15,7 +15,7 @@ from proxy.session.effects import Identity
 from proxy.wire.startup import LATEST, MAJOR, StartupError, StartupMessage, decode, encode, is_physical, understood
 
 _NAME_BYTES = 63
-"""NAMEDATALEN - 1: the server cuts longer names, and what it would cut to is not for us to guess."""
+"""NAMEDATALEN - 1: where the server cuts longer names, within a character if it so happens (ProcessStartupPacket)."""
 
 
 class UnsupportedProtocol(PgveilError):
@@ -59,13 +59,10 @@ def read_arrival(
     if message.major != MAJOR:
         raise UnsupportedProtocol(message.major, message.minor)
     parameters = message.parameters
-    user = parameters.get("user", "")
+    user = _cut(parameters.get("user", ""))
     if not user:
         raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
-    asked = parameters.get("database") or user
-    for kind, name in (("user", user), ("database", asked)):
-        if len(name.encode("utf-8", "surrogateescape")) > _NAME_BYTES:
-            raise InvalidAuthorization(f"{kind} name is longer than {_NAME_BYTES} bytes")
+    asked = _cut(parameters.get("database") or user)
     physical = is_physical(message.pairs)
     database = server_database(asked)
     if database is None:
@@ -84,6 +81,10 @@ def read_arrival(
         told = _with_database(told, database)
     version = told.major << 16 | told.minor
     return Arrival(identity, packet if told is message else encode(told), version, withheld)
+
+
+def _cut(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape")[:_NAME_BYTES].decode("utf-8", "surrogateescape")
 
 
 def _with_database(message: StartupMessage, database: str) -> StartupMessage:

@@ -8,7 +8,7 @@ from rewrite import casts, code, dialect, explained, objects, spoken, statements
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
-from rewrite.plan import Effect, Explain, Need, Plan, PlanContext, Says, StatementPlan, Verdict
+from rewrite.plan import POISON, Effect, Explain, Need, Plan, PlanContext, Says, StatementPlan, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
@@ -40,7 +40,13 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     derived: list[Node] = []
     ways: set[str] = set()
     for statement in parsed:
-        rewriter, plan, tree_ = _statement(run, statement)
+        try:
+            rewriter, plan, tree_ = _statement(run, statement)
+        except Refused as e:
+            if not plans or not _fails_in_its_place(e):
+                raise
+            e.before = _before(run, parsed[: len(plans)], plans, edits, expected, derived)
+            raise
         plan = statements.with_cursor(plan, statement.kind, statement.body)
         made = fresh(run, statement.kind, rewriter)
         plans.append(replace(plan, fresh=made) if made else plan)
@@ -60,6 +66,29 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     nothing_bare(new, book, derived, _opened_views(context, book))
     way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
     return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable)
+
+
+def _fails_in_its_place(e: Refused) -> bool:
+    """What PostgreSQL itself, or the policy, has against a statement stops a query string there. What pgveil cannot carry (0A000)
+    it refuses whole: the hint is to send the statements one by one, and then none of them may have run."""
+    return e.refusal is not None and e.refusal.sqlstate != "0A000" and Need.RESOLUTION not in e.need
+
+
+def _before(
+    run: Run,
+    parsed: list[Statement],
+    plans: list[StatementPlan],
+    edits: list[ByteEdit],
+    expected: list[Node],
+    derived: list[Node],
+) -> Plan:
+    """The plan of the statements before one that is refused, with the poison behind them."""
+    (poison,) = parse(POISON)
+    rest = ByteEdit(parsed[-1].end, len(run.text.encode()), f";\n{POISON}")
+    new, char_edits = apply_edits(run.text, [*edits, rest])
+    same(new, [*expected, {poison.kind: strip(poison.body)}])
+    nothing_bare(new, run.book, derived, _opened_views(run.context, run.book))
+    return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by="libpg_query")
 
 
 def _opened_views(context: PlanContext, book: SourceBook) -> frozenset[str]:

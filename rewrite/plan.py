@@ -34,9 +34,9 @@ class Resolution:
     temp: frozenset[str] = frozenset()
     """Names of the relations in the session's temporary schema."""
     fresh: frozenset[tuple[str, str]] = frozenset()
-    """Tables, sequences and indexes, as (schema, name), that the open transaction has made: nobody else can know them yet."""
+    """Tables, materialized views, sequences and indexes, as (schema, name), that the open transaction has made: nobody else can know them yet."""
     unread: frozenset[tuple[str, str]] = frozenset()
-    """The same of views, materialized views and foreign tables, whose definitions have not been read."""
+    """The same of views and foreign tables, whose definitions have not been read."""
     renamed: frozenset[tuple[str, str, int]] = frozenset()
     """Relations of the catalog that the open transaction has given another name: schema and name of now, OID."""
     altered: frozenset[int] = frozenset()
@@ -45,6 +45,9 @@ class Resolution:
     """Those of them that are views."""
     tainted: frozenset[str] = frozenset()
     """Names of temporary relations that may hold masked values."""
+    temp_schema: str | None = None
+    """The session's temporary schema by its number, pg_temp_5; empty when there is none. None: not told, because plans are shared
+    by sessions as long as no text has such a number in it."""
     functions: tuple[Function, ...] = ()
     """Functions that the open transaction has made or changed: the catalog does not have them yet."""
 
@@ -63,6 +66,11 @@ class PlanContext:
     """The text came in a Parse message."""
     parameters: tuple[int, ...] = ()
     """OIDs of types outside pg_catalog that the client gave to parameters."""
+
+
+POISON = "SELECT 'refused by pgveil'::pg_catalog.int4"
+"""A statement that must fail, with POISON_STATE, in any session and whatever its objects are called."""
+POISON_STATE = "22P02"
 
 
 class Verdict(enum.Enum):
@@ -186,6 +194,8 @@ class Plan:
     shareable: bool = False
     """The values of the text's constants do not matter to the plan. Plans that share their `statements` tuple then belong to
     texts that differ in constants only."""
+    before: Plan | None = None
+    """Of a refusal in a query string of several statements: how those before the refused one run. In its place is POISON."""
     digest: str = ""
     """Of the client's text, where that was too long to be kept."""
 

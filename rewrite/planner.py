@@ -210,7 +210,7 @@ class Planner:
                 )
             return plan_masked(text, context, self.book(context.catalog, context.profile))
         except Refused as e:
-            return Plan(Verdict.NEED if e.need else Verdict.REFUSE, "", refusal=e.refusal, need=e.need)
+            return Plan(Verdict.NEED if e.need else Verdict.REFUSE, "", refusal=e.refusal, need=e.need, before=e.before)
         except ParseError as e:
             return _syntax_error(text, e)
         except (VerificationError, SpanError) as e:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite.plan import Need, Refusal
+from rewrite.plan import Need, Plan, Refusal
 
 
 class Refused(Exception):
@@ -12,6 +12,8 @@ class Refused(Exception):
         super().__init__(refusal.message if refusal else str(need))
         self.refusal = refusal
         self.need = need or Need(0)
+        self.before: Plan | None = None
+        """How the statements of the text run that come before."""
 
 
 def refuse(sqlstate: str, message: str, hint: str | None = None) -> Refused:

@@ -39,7 +39,9 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
         )
     schema, name = site.schema, site.name
     if schema is not None:
-        if schema == "pg_temp":
+        if schema.startswith("pg_temp_") and (resolution is None or resolution.temp_schema is None):
+            return Unresolved(need=Need.RESOLUTION)
+        if schema == "pg_temp" or is_own(schema, resolution):
             return Unresolved(need=Need.RESOLUTION) if resolution is None else _temporary(name, resolution)
         if schema.startswith(("pg_temp_", "pg_toast")):
             return Unresolved(
@@ -64,6 +66,11 @@ def resolve(site: Site, catalog: Catalog, resolution: Resolution | None) -> Targ
         if found is not None:
             return found
     return _missing(name)
+
+
+def is_own(schema: str, resolution: Resolution | None) -> bool:
+    """Whether it is the number under which the session's own temporary schema goes."""
+    return resolution is not None and schema != "" and schema == resolution.temp_schema
 
 
 def _in_schema(schema: str, name: str, catalog: Catalog, resolution: Resolution | None) -> Target | None:

@@ -9,6 +9,7 @@ from rewrite.functions import STORAGE, may_change_settings, may_write, set_confi
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
 from rewrite.refused import Refused, refuse
+from rewrite.resolve import is_own
 from rewrite.rewriter import Rewriter
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
@@ -32,6 +33,8 @@ class Run:
     """SQL-level prepared statements that the text has made and that write nothing."""
     lasting: bool = True
     """What the text has changed so far stays when the transaction is committed."""
+    prompt: bool = True
+    """No statement of the text has come yet that may wait for something."""
     known: bool = True
     """False once an earlier statement of the same text changed name resolution in a way that cannot be followed."""
     prepared: dict[str, Rewriter] = field(default_factory=dict)
@@ -126,6 +129,13 @@ def creates(statement: Statement) -> bool:
 def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     """Follow changes of name resolution inside one query string where they are plain to see; otherwise stop knowing."""
     run.taints |= set(plan.taints)
+    try:
+        _follow(run, statement, plan)
+    finally:
+        run.prompt = run.prompt and statement.body.get("kind") in ("TRANS_STMT_BEGIN", "TRANS_STMT_START")
+
+
+def _follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
     if plan.effects & Effect.PREPARES and plan.prepared is not None and not plan.effects & Effect.WRITES:
         run.reads.add(plan.prepared)
     if run.resolution is not None and not run.resolution.tainted >= set(plan.taints):
@@ -141,7 +151,8 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
         new = _set_path(run, body)
     elif creates(statement) and run.resolution is not None:
         into = body.get("into") or body.get("intoClause")
-        new = _created(run, into["rel"] if into else body["relation"], certain=not body.get("if_not_exists"))
+        certain = not body.get("if_not_exists") or _is_new(run, body)
+        new = _created(run, into["rel"] if into else body["relation"], certain=certain)
         if (into or body).get("onCommit" if into else "oncommit") == "ONCOMMIT_DROP":
             run.lasting = False
     elif kind == "DropStmt" and run.resolution is not None:
@@ -152,6 +163,17 @@ def follow(run: Run, statement: Statement, plan: StatementPlan) -> None:
             new = run.resolution
     run.resolution = new
     run.known = run.known and new is not None
+
+
+def _is_new(run: Run, body: Node) -> bool:
+    """IF NOT EXISTS: whether nothing of the name is where the relation would be made. Behind a statement that may wait (for a
+    lock, for a second) somebody else may have made one by then."""
+    if not run.prompt:
+        return False
+    into = body.get("into") or body.get("intoClause")
+    relation = into["rel"] if into else body["relation"]
+    schema = creation_schema(relation, run.resolution)
+    return schema is not None and not _is_there(run, schema, relation["relname"])
 
 
 def creation_schema(relation: Node, resolution: Resolution | None) -> str | None:
@@ -184,6 +206,13 @@ def dropped_names(body: Node) -> list[list[str]]:
     return [[x["String"].get("sval", "") for x in items if "String" in x] for items in lists]
 
 
+def _where(resolution: Resolution, parts: list[str]) -> tuple[str, ...]:
+    """The schemas in which a relation is looked for."""
+    if len(parts) == 1:
+        return resolution.path
+    return ("pg_temp",) if is_own(parts[-2], resolution) else (parts[-2],)
+
+
 def temporary_names(run: Run, body: Node) -> list[str] | None:
     """The relations that a DROP names, when all are temporary or not there; None when one is not."""
     if run.resolution is None or body.get("removeType") not in ("OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_SEQUENCE"):
@@ -192,8 +221,7 @@ def temporary_names(run: Run, body: Node) -> list[str] | None:
     known = run.context.catalog.by_name
     for parts in dropped_names(body):
         name = parts[-1] if parts else ""
-        path = run.resolution.path if len(parts) == 1 else tuple(parts[-2:-1])
-        for schema in path:
+        for schema in _where(run.resolution, parts):
             if schema == "pg_temp" and name in run.resolution.temp:
                 out.append(name)
                 break
@@ -209,7 +237,7 @@ def _dropped(run: Run, body: Node) -> Resolution | None:
         return None
     gone = set()
     for parts in dropped_names(body):
-        schemas = old.path if len(parts) == 1 else tuple(parts[-2:-1])
+        schemas = _where(old, parts)
         if any(s.startswith("pg_temp_") for s in schemas):
             return None
         there = [s for s in dict.fromkeys((*schemas, *old.path)) if _is_there(run, s, parts[-1])]

@@ -21,10 +21,33 @@ def body(s: State) -> bytes:
     return scan.buf[scan.body : scan.end]
 
 
+_HUGE: Final = b"message withheld by pgveil: it is too long to be looked at"
+
+
+def fields(s: State) -> codec.Fields:
+    """Of the server's current error or notice. Of one that is too long to be held, those that come first, before its text:
+    severity and SQLSTATE."""
+    if not s.server.large:
+        return codec.decode_fields(body(s))
+    return (*codec.decode_first_fields(body(s)), ("M", _HUGE))
+
+
+def is_rest(s: State) -> bool:
+    """The current event is a further piece of an error or notice too long to be held: it goes where the first one went."""
+    if s.server.count:
+        s.mute_rest = False
+        return False
+    if s.mute_rest:
+        s.mute()
+    return True
+
+
 def on_notice(s: State) -> None:
-    if s.masked and s.phase != st.AUTHENTICATING:
+    if s.phase == st.AUTHENTICATING or is_rest(s):
+        return
+    if s.masked:
         plan = s.queue[0].plan if s.queue else None
-        s.instead(codec.encode_notice(scrub.clean_notice(codec.decode_fields(body(s)), plan)))
+        s.instead(codec.encode_notice(scrub.clean_notice(fields(s), plan)))
 
 
 def on_notification(s: State) -> None:

@@ -156,6 +156,8 @@ def answered(s: State) -> bool:
     s.temp_oids |= set(answer.temporary.values())
     s.taint.probed(answer.temporary, answer.kin)
     s.held_cursors = answer.held
+    if not s.numbered:
+        answer = replace(answer, resolution=replace(answer.resolution, temp_schema=None))
     # What has changed since the question was sent may have changed the answer.
     resolution = s.taint.mark(_with_fresh(s, answer))
     s.set_resolution(resolution if s.probe_epoch == s.authority.epoch else None)
@@ -175,7 +177,7 @@ def _with_fresh(s: State, answer: probe.Answer) -> Resolution:
     )
     s.altered = answer.resolution.altered
     made = [f for f in answer.fresh if f[2] not in known]
-    tables = [f for f in made if f[3] in "rpSiI"]
+    tables = [f for f in made if f[3] in "rpSiIm"]
     if not made:
         return answer.resolution
     s.temp_oids.update(f[2] for f in tables)

@@ -53,6 +53,8 @@ class Expected:
     provokes: bytes = b""
     """SQLSTATE that the poison provokes; any other error is the server's own and goes to the client."""
     replace_state: str = ""
+    behind: int = 0
+    """Of a Query with a poison in it: how many statements come before it."""
     looked_at_last: bool = False
     """A poison for a text that the server, in a failed transaction, would not have looked at."""
     align: bool = False

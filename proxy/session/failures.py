@@ -6,7 +6,8 @@ from typing import Final
 
 from proxy.session import expect, gates, poison, scrub
 from proxy.session import state as st
-from proxy.session.asides import body
+from proxy.session.asides import fields as fields_of
+from proxy.session.asides import is_rest
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.wire import codec, tags
@@ -17,7 +18,9 @@ _WHOLE: Final = frozenset({expect.QUERY, expect.FUNCTION, expect.SYNC, expect.RE
 
 
 def on_error(s: State, head: Expected | None) -> None:
-    fields = codec.decode_fields(body(s))
+    if is_rest(s):
+        return
+    fields = fields_of(s)
     code = scrub.field(fields, "C")
     state = code.decode("ascii", "replace")
     severity = scrub.field(fields, "V") or scrub.field(fields, "S")
@@ -32,7 +35,9 @@ def on_error(s: State, head: Expected | None) -> None:
         if head is not None:
             s.abandon(head, state)
         return
-    if head.replace is not None and code == head.provokes:
+    if head.tripped and head.behind:
+        s.mute()
+    elif head.replace is not None and code == head.provokes and head.index >= head.behind:
         state = head.replace_state
         if head.align:
             s.mute()

@@ -17,7 +17,7 @@ from typing import Final
 from proxy.session import changes, cursors, expect, extended, gates, plans, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
-from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse
+from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
 from proxy.session.state import State
 from proxy.wire import codec, encodings, tags
 from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
@@ -46,17 +46,21 @@ def on_query(s: State) -> bool:
         text = complaint(s)
     else:
         text = encodings.decode(data, s.codec, s.within) or read(s, data)
-    unreadable = None
+    unreadable = refused = None
     if s.masked:
         if not isinstance(text, str):
             return refuse(s, expect.QUERY, text, None, lenient(s, data))
         plan = s.plan(text, False)
         verdict = plan.verdict
-        if verdict is Verdict.NEED:
-            refusal = gates.need(s, plan)
-            return True if refusal is None else refuse(s, expect.QUERY, refusal, plan, text)
-        if verdict is Verdict.REFUSE:
-            return refuse(s, expect.QUERY, plan.refusal or UNPLANNED, plan, text)
+        if verdict is Verdict.NEED or verdict is Verdict.REFUSE:
+            refusal = gates.need(s, plan) if verdict is Verdict.NEED else plan.refusal or UNPLANNED
+            if refusal is None:
+                return True
+            if plan.before is None or refusal is not plan.refusal:
+                return refuse(s, expect.QUERY, refusal, plan, text)
+            refused = plan
+            plan = plan.before
+            verdict = plan.verdict
     else:
         if not isinstance(text, str):
             unreadable, text = text, lenient(s, data)
@@ -77,6 +81,8 @@ def on_query(s: State) -> bool:
         s.drop()
         s.to_server.append(codec.encode_query(out))
     s.decide(entry, "statement", plan, text, "simple")
+    if refused is not None:
+        refuse_behind(s, entry, refused, text)
     if s.batch_open and not s.queue:  # otherwise the server may yet skip the Query, up to a Sync
         s.batch_open = False
     s.queue.append(entry)

@@ -125,6 +125,9 @@ def wait_ddl(s: State) -> bool:
 
 def need(s: State, plan: Plan) -> Refusal | None:
     """Get what the plan asks for. None: the message is held; otherwise why it cannot be had."""
+    if Need.RESOLUTION in plan.need and s.resolution is not None and not s.numbered:
+        s.numbered = True
+        s.set_resolution(None)
     if Need.RESOLUTION in plan.need and s.resolution is None:
         if s.probe_error is not None:
             return s.probe_error

@@ -59,7 +59,7 @@ def on_authentication(s: State) -> None:
 def on_error(s: State) -> None:
     """The login has failed. An error right behind a SCRAM message that the relay has spoilt is explained."""
     s.fatal = True
-    if s.unbound:
+    if s.unbound and not s.server.large:
         fields = codec.decode_fields(asides.body(s))
         if dict(fields).get("C") in (b"28000", b"08P01"):
             s.instead(codec.encode_error(auth.explain_binding(fields, s.codec)))

@@ -185,7 +185,11 @@ def read(messages: bytes) -> Answer | None:
         )
         kin = tuple((int(child), int(parent)) for child, parent in answer.get("kin") or ())
         resolution = Resolution(
-            path, frozenset(temp), views=views, functions=tuple(_function(f) for f in answer.get("functions") or ())
+            path,
+            frozenset(temp),
+            views=views,
+            temp_schema=str(own or ""),
+            functions=tuple(_function(f) for f in answer.get("functions") or ()),
         )
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
         altered = frozenset(int(oid) for oid in answer.get("altered") or ())

@@ -9,7 +9,7 @@ from proxy.session import expect, gates, poison
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.wire import codec, encodings, tags
-from rewrite.plan import Plan, Refusal, Verdict
+from rewrite.plan import POISON_STATE, Plan, Refusal, Verdict
 
 _MALFORMED: Final = Refusal("08P01", "invalid message format")
 UNENCODABLE: Final = Refusal(
@@ -72,6 +72,19 @@ def refuse(
     return False
 
 
+def refuse_behind(s: State, entry: Expected, plan: Plan, text: str) -> None:
+    """A statement of a Query is refused behind others that run; the poison is in the text."""
+    entry.behind = len(entry.seqs)
+    refusal = plan.refusal or UNPLANNED
+    entry.replace = poison.error(refusal, s.codec)
+    entry.replace_state = refusal.sqlstate
+    entry.provokes = _POISON_STATE
+    if plan.verdict is not Verdict.REFUSE:
+        plan = Plan(Verdict.REFUSE, "", refusal=refusal)
+    entry.seqs = (*entry.seqs, s.audit.decision(s.sid, "refusal", plan, entry.behind, text, "simple"))
+
+
+_POISON_STATE: Final = POISON_STATE.encode()
 _CANCELED: Final = Refusal("57014", "canceling statement due to user request")
 _KINDS: Final = {
     tags.QUERY: expect.QUERY, tags.PARSE: expect.PARSE, tags.BIND: expect.BIND, tags.DESCRIBE: expect.DESCRIBE_STATEMENT,

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.session import expect, guard, poison, renewal
 from proxy.session import state as st
-from proxy.session.asides import body
+from proxy.session.asides import ServerViolation, body
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.wire import codec
@@ -85,6 +85,8 @@ def _described(s: State, head: Expected, shape: bytes) -> None:
 
 def on_result(s: State, head: Expected) -> None:
     """RowDescription in a simple query."""
+    if head.behind and head.index >= head.behind and not head.failed:
+        raise ServerViolation("a statement that must fail has given a result")
     if head.tripped:
         s.mute()
     elif s.masked and isinstance(trip := look(s, _fresh(head)), guard.Trip):

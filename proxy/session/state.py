@@ -51,7 +51,7 @@ PLAN: Final = 6
 CROWDED: Final = 7
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
-SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsENAGHWcv")
+SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcv", text="EN")
 
 
 _STAMPS_MAX: Final = 64
@@ -115,6 +115,8 @@ class State:
         self.server_mark = 0
         self.unfinished: list[bytes] = []
         """A row or piece of copy data that the server has not finished, and that the client has got nothing of."""
+        self.mute_rest = False
+        """The beginning of the server's current message has not been relayed: the rest must not be either."""
         self.backlog: list[bytes] = []
         self.backlog_size = 0
         self.unread: Unread | None = None
@@ -202,6 +204,8 @@ class State:
         self.judged: dict[bytes, bytes] = {}
         """RowDescriptions that the guard has passed under this view, and the shape of each."""
         self.resolution: Resolution | None = None
+        self.numbered = False
+        """A text has named a temporary schema by its number: plans have to know the session's own."""
         self.temp_oids: set[int] = set()
         self.taint = Taint()
         self.contexts: list[PlanContext | None] = [None, None]
@@ -263,6 +267,7 @@ class State:
         if scan.start > self.server_mark:
             self.to_client.append(scan.buf[self.server_mark : scan.start])
         self.server_mark = scan.end
+        self.mute_rest = scan.inside
 
     def instead(self, data: bytes) -> None:
         """Relay something else in the place of the server's current message."""

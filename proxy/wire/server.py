@@ -145,6 +145,19 @@ def decode_fields(body: bytes) -> Fields:
     return tuple(out)
 
 
+def decode_first_fields(body: bytes) -> Fields:
+    """What comes before the text in the body of an ErrorResponse or NoticeResponse of which only the beginning is at hand."""
+    out = []
+    at = 0
+    while body[at : at + 1] not in (b"", b"\0", b"M"):
+        end = body.find(0, at + 1)
+        if end < 0:
+            break
+        out.append((chr(body[at]), body[at + 1 : end]))
+        at = end + 1
+    return tuple(out)
+
+
 def encode_ready(status: int) -> bytes:
     return message(tags.READY_FOR_QUERY, b"%c" % status)
 
