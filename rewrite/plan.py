@@ -34,7 +34,8 @@ class Resolution:
     temp: frozenset[str] = frozenset()
     """Names of the relations in the session's temporary schema."""
     fresh: frozenset[tuple[str, str]] = frozenset()
-    """Tables, materialized views, sequences and indexes, as (schema, name), that the open transaction has made: nobody else can know them yet."""
+    """Tables, materialized views, sequences and indexes, as (schema, name), that the open transaction has made: nobody else can
+    know them yet."""
     unread: frozenset[tuple[str, str]] = frozenset()
     """The same of views and foreign tables, whose definitions have not been read."""
     renamed: frozenset[tuple[str, str, int]] = frozenset()
