@@ -92,7 +92,7 @@ def check(survey: Survey, names: Names, *, unlisted: bool = False) -> Finding | 
         if finding is not None:
             return finding
     for sample in survey.samples:
-        if sample[-1] not in _SAMPLES:
+        if sample[-1] not in _SAMPLES and sample[-1] in names.catalog.functions_by_name:
             return Finding(forbidden("sampling method", ".".join(sample)))
     for keyword in survey.keywords:
         if keyword in _KEYWORD_FUNCTIONS:

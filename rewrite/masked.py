@@ -178,9 +178,13 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         finding = casts.parameters(rewriter.names.catalog, types, rewriter.names)
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
-    if rewriter.survey.into:
+    if rewriter.survey.into and kind != "ExplainStmt":
         raise Refused(statements.not_supported(kind))
     if kind == "ExplainStmt":
+        for select in rewriter.survey.into:
+            writes.into(rewriter, select["intoClause"]["rel"])
+            no_settings(rewriter, kind)
+            effects |= writes.created(select["intoClause"]["rel"])
         _explained(run, body, rewriter)
     if kind in ("PrepareStmt", "DeclareCursorStmt", "CreateTableAsStmt"):
         no_settings(rewriter, kind)

@@ -158,8 +158,6 @@ def in_own_schema(run: Run, kind: str, parts: tuple[str, ...]) -> None:
     if "schemaname" not in relation and run.resolution is None:
         raise unresolved(run)
     schema = creation_schema(relation, run.resolution)
-    if "schemaname" not in relation and run.resolution is not None and run.resolution.path[:1] == ("pg_temp",):
-        schema = "pg_temp"
     if schema is not None and (schema in _RESERVED_SCHEMAS or schema.startswith("pg_temp")):
         raise refuse(
             "42501",

@@ -46,6 +46,8 @@ class Resolution:
     """Those of them that are views."""
     tainted: frozenset[str] = frozenset()
     """Names of temporary relations that may hold masked values."""
+    creates_temporary: bool = False
+    """The setting itself names pg_temp first: what is made without a schema is temporary. Otherwise pg_temp is only looked in."""
     temp_schema: str | None = None
     """The session's temporary schema by its number, pg_temp_5; empty when there is none. None: not told, because plans are shared
     by sessions as long as no text has such a number in it."""

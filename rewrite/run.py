@@ -182,6 +182,8 @@ def creation_schema(relation: Node, resolution: Resolution | None) -> str | None
         return "pg_temp"
     if "schemaname" in relation or resolution is None:
         return str(relation["schemaname"]) if "schemaname" in relation else None
+    if resolution.creates_temporary:
+        return "pg_temp"
     return next((s for s in resolution.path if s not in ("pg_temp", "pg_catalog")), None)
 
 
@@ -189,7 +191,7 @@ def _created(run: Run, relation: Node, *, certain: bool) -> Resolution:
     """`certain`: what follows runs only if the relation has been made just here."""
     assert run.resolution is not None
     new = run.resolution
-    if writes.is_temporary(relation):
+    if creation_schema(relation, new) == "pg_temp":
         name = relation["relname"]
         path = new.path if "pg_temp" in new.path else ("pg_temp", *new.path)
         new = replace(new, path=path, temp=new.temp | {name})
@@ -276,9 +278,10 @@ def _path(run: Run, names: list[str], temp: frozenset[str] | None) -> Resolution
         # Whether there are temporary relations is not known; without them unqualified names would be read wrongly.
         raise Refused(None, Need.RESOLUTION)
     path = [n for n in names if n == "pg_temp" or n in run.context.catalog.schemas]
+    first = path[:1] == ["pg_temp"]
     if "pg_catalog" not in path:
         path.insert(0, "pg_catalog")
     if temp and "pg_temp" not in path:
         path.insert(0, "pg_temp")
     old = run.resolution or Resolution(())
-    return replace(old, path=tuple(path), temp=temp)
+    return replace(old, path=tuple(path), temp=temp, creates_temporary=first)

@@ -132,13 +132,23 @@ def expected(in_batch: bool) -> list[Expected]:
     return out
 
 
+def _names(setting: str) -> list[str]:
+    names = [n.strip() for n in setting.split(",")]
+    return [n[1:-1] if n[:1] == '"' else n.lower() for n in names]
+
+
+def _creates_temporary(path: tuple[str, ...], setting: str) -> bool:
+    """Whether pg_temp is the first schema that the setting names, of those that are there; pg_catalog may be in front unasked."""
+    names = _names(setting)
+    return "pg_temp" in names and next((s for s in path if s != "pg_catalog" or s in names), None) == "pg_temp"
+
+
 def _path(schemas: list[str], setting: str) -> tuple[str, ...]:
     """The effective schemas; with `pg_temp` at its place in the setting also where there is no temporary schema yet.
 
     The first temporary relation makes the schema, and current_schemas() leaves out what does not exist.
     """
-    names = [n.strip() for n in setting.split(",")]
-    names = [n[1:-1] if n[:1] == '"' else n.lower() for n in names]
+    names = _names(setting)
     if "pg_temp" in names and "pg_temp" not in schemas:
         behind = [schemas.index(n) for n in names[names.index("pg_temp") :] if n in schemas]
         schemas.insert(min(behind, default=len(schemas)), "pg_temp")
@@ -188,6 +198,7 @@ def read(messages: bytes) -> Answer | None:
             path,
             frozenset(temp),
             views=views,
+            creates_temporary=_creates_temporary(path, str(answer.get("setting", ""))),
             temp_schema=str(own or ""),
             functions=tuple(_function(f) for f in answer.get("functions") or ()),
         )
