@@ -35,8 +35,6 @@ _OPTIONS = frozenset({"as", "language", "volatility", "strict", "parallel", "cos
 _LANGUAGES = frozenset({"sql", "plpgsql"})
 _NEW = -1
 """Stands for the OID that the function will have."""
-_BEGINS = frozenset({"begin", "then", "else", "loop", ";", ">>"})
-"""What stands before a statement of PL/pgSQL."""
 _IN_DO = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"})
 
 
@@ -190,7 +188,7 @@ def _statements(text: procedural.Text, source: str) -> list[tuple[int, int, str]
         token = text.tokens[i]
         word = words.get(token.start)
         before = text.tokens[i - 1].text.lower() if i else ";"
-        if word is not None and not word.quoted and word.name in procedural.EFFECTS and before in _BEGINS:
+        if word is not None and not word.quoted and word.name in procedural.EFFECTS and before in procedural.BEGINS:
             first, depth = i, 0
             while i < len(text.tokens) and not (text.tokens[i].text == ";" and depth <= 0):
                 depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(text.tokens[i].text, 0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rewrite import cascade, functions, shadows, spoken, statements, system, writes
+from rewrite import cascade, functions, seal, shadows, spoken, statements, system, writes
 from rewrite.catalog import Relation
-from rewrite.pgtree import Node, ParseError, strip
+from rewrite.pgtree import Node, ParseError, Statement, strip
 from rewrite.plan import Effect, Says, StatementPlan
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import is_temporary
@@ -12,7 +12,7 @@ from rewrite.rewriter import Rewriter
 from rewrite.run import Run, analyse, creation_schema, rewriter_for, temporary_names, unresolved
 from rewrite.spans import SpanError
 from rewrite.touched import touches
-from rewrite.views import analysed
+from rewrite.views import analysed, is_opened
 
 _COPIES_NO_DEFINITION = 1 << 1 | 1 << 5 | 1 << 8
 """CREATE TABLE (LIKE … INCLUDING COMPRESSION, IDENTITY, STORAGE): the bits of TableLikeOption that bring no expression along."""
@@ -117,13 +117,15 @@ def _refreshed(run: Run, relation: Relation, body: Node) -> None:
         )
 
 
-def create_view(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
+def create_view(run: Run, statement: Statement, name: str, effects: Effect) -> tuple[Rewriter | None, StatementPlan, Node]:
     """CREATE VIEW: the query is checked like any other, and its names are pinned, but nothing in it is replaced.
 
     A view is a definition: whoever reads it through pgveil gets it masked by a policy of his own. But a statement of another
     session may have been planned when the name meant something else, and wait: pg_sleep(9), then SELECT from the name. So a
-    permanent view may hold only what its maker sees. A temporary view is read by its own session alone, in order.
+    permanent view may hold only what its maker sees. A temporary view is read by its own session alone, in order; against code
+    that reads it, it is sealed (`rewrite.seal`).
     """
+    body = statement.body
     ((inner_kind, inner),) = body["query"].items()
     if inner_kind != "SelectStmt":
         raise Refused(statements.not_supported("ViewStmt"))
@@ -151,7 +153,10 @@ def create_view(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewri
     elif rewriter.reads_masked():
         _no_reader(run, body["view"]["relname"])
     rewriter.pin_names()
-    tree_ = {"ViewStmt": {**strip(body), "query": rewriter.expected()}}
+    query = rewriter.expected()
+    if writes.is_temporary(body["view"]) and is_opened(rewriter):
+        query = seal.close(run, rewriter, statement, query)
+    tree_ = {"ViewStmt": {**strip(body), "query": query}}
     return rewriter, StatementPlan(name, touches(rewriter), effects, says=spoken.says(rewriter)), tree_
 
 

@@ -44,7 +44,7 @@ class Protection(Protocol):
 
 def refusal(book: Protection, relation: Relation, names: Names) -> Refusal | None:
     """Why the relation may not be written: it sets off something that may read protected data."""
-    todo = [f for r in _written(book, relation) for f in _functions(book.catalog, r)]
+    todo = [f for r in reaches(book, relation) for f in _functions(book.catalog, r)]
     seen: set[int] = set()
     while todo:
         function = todo.pop()
@@ -65,7 +65,7 @@ def refusal(book: Protection, relation: Relation, names: Names) -> Refusal | Non
 
 def sets_off_code(book: Protection, relation: Relation) -> bool:
     """Whether writing to the relation runs a function that does not come with the server or an extension."""
-    return any(not _is_tool(f) for r in _written(book, relation) for f in _functions(book.catalog, r))
+    return any(not _is_tool(f) for r in reaches(book, relation) for f in _functions(book.catalog, r))
 
 
 def _is_tool(function: Function) -> bool:
@@ -74,7 +74,7 @@ def _is_tool(function: Function) -> bool:
     return shipped and (function.oid < system.FIRST_USER_OID or function.types[:1] == (_TRIGGER,))
 
 
-def _written(book: Protection, relation: Relation) -> Iterator[Relation]:
+def reaches(book: Protection, relation: Relation) -> Iterator[Relation]:
     """The relation, what inherits from it or a view leads to, and all partitions."""
     todo, seen = [relation], set()
     while todo:
@@ -116,7 +116,7 @@ def _reaches(book: Protection, function: Function, names: Names) -> list[Functio
     if any(f.oid < system.FIRST_USER_OID and any(fnmatchcase(f.name, p) for p in deny) for f in called):
         return None
     touched = (r for word in everything & catalog.relations_by_word.keys() for r in catalog.relations_by_word[word])
-    called += [f for r in touched for w in _written(book, r) for f in _functions(catalog, w)]
+    called += [f for r in touched for w in reaches(book, r) for f in _functions(catalog, w)]
     return [f for f in called if f.oid >= system.FIRST_USER_OID or not f.oid]
 
 

@@ -118,7 +118,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
             effects |= writes.created(select["intoClause"]["rel"])
         return done(rewriter, name, effects)
     if kind == "ViewStmt":
-        return create_view(run, body, name, effects)
+        return create_view(run, statement, name, effects)
     if kind in _INNER or kind == "CreateTableAsStmt":
         return _wrapper(run, kind, body, name, effects)
     if kind == "CopyStmt":

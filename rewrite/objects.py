@@ -150,6 +150,13 @@ def _no_function(run: Run, kind: str, name: str) -> None:
             f"{statements.kind_name(kind)} is not possible in a session with masked columns: {name} is the name of a function",
             "give the type another name",
         )
+    why = relied.on_type(run.book, name)
+    if why is not None:
+        raise refuse(
+            "42501",
+            f"{statements.kind_name(kind)} is not possible in a session with masked columns: {why}",
+            "give the type another name",
+        )
 
 
 def in_own_schema(run: Run, kind: str, parts: tuple[str, ...]) -> None:

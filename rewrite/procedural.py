@@ -3,8 +3,8 @@
 PostgreSQL's own lexer cuts the body into words, operators, strings and the rest; nobody here knows the grammar, so every word
 counts as everything that it can be. A body is harmless when
 
-* it holds no word that begins a statement which changes something (INSERT, CREATE, SET, …), opens a cursor that outlives the
-  call, or runs a text (EXECUTE): what is in a string is no code then;
+* it holds no word that begins a statement which changes something (INSERT, CREATE, SET, …), reads a cursor of the session, opens
+  one that outlives the call, or runs a text (EXECUTE): what is in a string is no code then;
 * none of its words names a protected relation, in whatever schema, or a catalog that withholds something;
 * whatever it may call, as `f(…)` or in attribute notation, only computes, or is harmless in turn; so are the operators in it,
   and the checks and casts of the types that its words, arguments and relations bring along.
@@ -36,6 +36,12 @@ EFFECTS = frozenset(
 
 _IMPLIED = frozenset("= <> < > <= >= ~~ !~~ ~~* !~~* ~ !~".split())
 """Operators that IN, BETWEEN, LIKE, SIMILAR TO, CASE, NULLIF and the like look up by name without showing it."""
+
+BEGINS = frozenset({"begin", "then", "else", "loop", ";", ">>"})
+"""What stands before a statement of PL/pgSQL."""
+
+_ELSEWHERE = frozenset({"fetch", "move"})
+"""Statements that read a cursor of the session by its name: with it, whatever its query shows."""
 
 _OF_STORAGE = frozenset({"pg_column_size", "pg_column_compression", "pg_column_toast_chunk_id"})
 
@@ -78,7 +84,7 @@ def read(body: str, catalog: Catalog) -> Text | None:
     words = []
     for i, token in enumerate(found):
         first = token.text[0]
-        if not (first == '"' or first == "_" or first.isalpha() or first > "\x7f") or "'" in token.text:
+        if not (first == '"' or first == "_" or first.isalpha() or first > "\x7f") or (first != '"' and "'" in token.text):
             continue
         called = (i + 1 < len(found) and found[i + 1].text == "(") or (i > 0 and found[i - 1].text == ".")
         words.append(Word(_folded(token.text), first == '"', token.start, called))
@@ -104,7 +110,7 @@ def only_computes(
 ) -> bool:
     """Whether these words of the text have no effect, and none of all its words brings anything protected along."""
     catalog = book.catalog
-    if any(not w.quoted and w.name in EFFECTS for w in words):
+    if any(not w.quoted and w.name in EFFECTS for w in words) or _uses_cursors(text):
         return False
 
     def usable(function: Function | None) -> bool:
@@ -138,6 +144,17 @@ def only_computes(
         casts.plays(c.source, play) and casts.plays(c.target, play) and not usable(catalog.functions.get(c.function))
         for c in catalog.casts
     )
+
+
+def _uses_cursors(text: Text) -> bool:
+    """FETCH and MOVE; the FETCH of FETCH FIRST 3 ROWS ONLY stands behind something else."""
+    before = ";"
+    for token in text.tokens:
+        word = token.text.lower()
+        if word in _ELSEWHERE and before in BEGINS:
+            return True
+        before = word
+    return False
 
 
 def _folded(word: str) -> str:

@@ -22,7 +22,42 @@ from rewrite.source import SourceBook
 
 
 def on(book: SourceBook, name: str) -> str | None:
-    """Why a function of the name may not be made, replaced or dropped; None when nothing relies on the name."""
+    """Why a function of the name may not be made, replaced or dropped; None when nothing relies on the name.
+
+    A function that can be seen through may call it, as long as nothing relies on that one in turn.
+    """
+    todo, seen = [name], {name}
+    while todo:
+        why = _directly_on(book, todo[-1])
+        if why is not None:
+            return why
+        one = todo.pop()
+        for function in _callers(book, one):
+            if not book.pure.harmless(function):
+                return f"function {function.schema}.{function.name} may call {one}"
+            if any(allowed.rpartition(".")[2] == function.name for allowed in book.profile.functions):
+                return f"the policy allows function {function.schema}.{function.name}, which may call {one}"
+            if function.name not in seen:
+                seen.add(function.name)
+                todo.append(function.name)
+    return None
+
+
+def on_type(book: SourceBook, name: str) -> str | None:
+    """Why a type of the name may not be made: code may mean another one that is there."""
+    if name in book.catalog.types_by_name:
+        for function in _callers(book, name):
+            return f"function {function.schema}.{function.name} may use another type {name}"
+    return None
+
+
+def _callers(book: SourceBook, name: str) -> list[Function]:
+    """The functions whose bodies may use the name."""
+    there = name in book.catalog.functions_by_name
+    return [f for f in book.catalog.functions.values() if f.name != name and _calls(f, name, there)]
+
+
+def _directly_on(book: SourceBook, name: str) -> str | None:
     catalog = book.catalog
     there = catalog.functions_by_name.get(name, ())
     if any(f.oid < system.FIRST_USER_OID or f.extension is not None for f in there):
@@ -32,9 +67,6 @@ def on(book: SourceBook, name: str) -> str | None:
     oids = {f.oid for f in there}
     if _is_part(book, oids):
         return f"something in the catalog uses a function {name}"
-    for function in catalog.functions.values():
-        if function.name != name and _calls(function, name) and not book.pure.harmless(function):
-            return f"function {function.schema}.{function.name} may call {name}"
     word = _word(name)
     for relation in catalog.relations.values() if there else ():  # a view is bound to the functions it was made with
         if relation.view_sql is None or system.is_system(relation) or not word.search(relation.view_sql):
@@ -63,9 +95,14 @@ def _is_part(book: SourceBook, oids: set[int]) -> bool:
     return not oids.isdisjoint(used)
 
 
-def _calls(function: Function, name: str) -> bool:
-    """By the words of the body; of code that cannot be read nothing is known, nor does it look names up as SQL does."""
-    if function.oid < system.FIRST_USER_OID or function.extension is not None or function.standard_body or function.body is None:
+def _calls(function: Function, name: str, there: bool) -> bool:
+    """By the words of the body; of code that cannot be read nothing is known, nor does it look names up as SQL does.
+
+    A SQL-standard body is bound to the functions that were `there` when it was made.
+    """
+    if function.oid < system.FIRST_USER_OID or function.extension is not None or function.body is None:
+        return False
+    if function.standard_body and not there:
         return False
     return function.language != "internal" and _word(name).search(function.body) is not None
 

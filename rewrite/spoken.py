@@ -20,9 +20,10 @@ from rewrite.rewriter import Rewriter
 from rewrite.source import SourceBook
 
 
-def _reached(book: SourceBook, written: list[Relation]) -> Iterable[Relation]:
-    """What is written, what it refers to, and what refers to it, and so on: ON DELETE CASCADE and the like."""
+def _reached(book: SourceBook, named: list[Relation]) -> Iterable[Relation]:
+    """What is written, also through views, what it refers to, what refers to it, and so on: ON DELETE CASCADE and the like."""
     catalog = book.catalog
+    written = [one for r in named for one in fired.reaches(book, r)]
     found = {r.oid for r in written}
     ahead = {ref.target for r in written for ref in r.references}
     while found:

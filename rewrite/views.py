@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from policies.model import Decision
-from rewrite import system
+from rewrite import seal, system
 from rewrite.catalog import Relation
 from rewrite.outputs import Outputs, makes_rows, outputs
 from rewrite.pgtree import ParseError, parse, quote_ident
@@ -55,11 +55,12 @@ class ViewTexts:
         return _open(relation, rewriter, found, own, book)
 
     def temporary(self, relation: Relation, resolution: Resolution, book: SourceBook) -> Source | None:
+        inside = seal.query(relation.view_sql or "")
         try:
-            rewriter = analysed(relation, book, resolution)
+            rewriter = analysed(relation if inside is None else replace(relation, view_sql=inside), book, resolution)
         except (Refused, ParseError, SpanError) as e:
             return book.refused(relation, _why(e))
-        if rewriter.sources and (rewriter.reads_masked() or opened(rewriter)):
+        if inside is not None or is_opened(rewriter):
             found = outputs(relation, rewriter)
             source = _open(relation, rewriter, found, book.table(relation, {}), book)
             return replace(source, decides=True) if rewriter.tainted() else source
@@ -145,6 +146,11 @@ def _open(relation: Relation, rewriter: Rewriter, found: Outputs, own: Source, b
         deciding=columns,
         decides=found.decides,
     )
+
+
+def is_opened(rewriter: Rewriter) -> bool:
+    """Whether a temporary view of that definition is read through it."""
+    return bool(rewriter.sources) and (rewriter.reads_masked() or opened(rewriter))
 
 
 def opened(rewriter: Rewriter) -> bool:
