@@ -96,6 +96,8 @@ class Bodies:
         settings = dict(s.partition("=")[::2] for s in function.settings)
         if settings.keys() & (system.rules().settings | {"role"}) or self._takes_guarded_rows(function):
             return False
+        if not self._defaults_are_plain(function):
+            return False
         if function.language == "plpgsql":
             return procedural.is_harmless(text, function.types, self._book, self._extensions, self._book.pure.harmless)
         if dialect.refusal(Spans(text).tokens, self._book.catalog) is not None:
@@ -112,6 +114,13 @@ class Bodies:
         if system.is_allowed(function, self._allowed, self._extensions):
             return True
         return self.harmless(function)
+
+    def _defaults_are_plain(self, function: Function) -> bool:
+        """The defaults of arguments run in the caller's place, whatever the body is."""
+        if not function.given:
+            return True
+        (statement,) = parse(f"SELECT {function.given}")
+        return self._reads_nothing(function, statement.kind, statement.body, self.names(Resolution(("pg_catalog",))))
 
     def _takes_guarded_rows(self, function: Function) -> bool:
         """A row of a protected relation is among its arguments: the masked row that a session has is of another type."""

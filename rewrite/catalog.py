@@ -140,6 +140,8 @@ class Function:
     defaults: int = 0
     """How many of its arguments may be left out."""
     variadic: bool = False
+    given: str | None = None
+    """The defaults of its arguments, for functions of our users, read with an empty search_path: they run where it is called."""
 
 
 @dataclass(frozen=True, slots=True)

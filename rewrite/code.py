@@ -203,7 +203,9 @@ def _no_masked_values(run: Run, text: procedural.Text) -> None:
     """A variable could carry a masked value from a temporary table into a permanent one; raises Refused."""
     if run.resolution is None:
         raise unresolved(run)
-    if any(w.name in run.resolution.tainted for w in text.words):
+    names = {w.name for w in text.words}
+    calls = any(f.oid >= system.FIRST_USER_OID for n in names for f in run.context.catalog.functions_by_name.get(n, ()))
+    if any(t in names or (calls and run.book.reader(t) is not None) for t in run.resolution.tainted):
         raise _hidden()
 
 

@@ -9,7 +9,7 @@ from rewrite.plan import Effect, Says, StatementPlan
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import is_temporary
 from rewrite.rewriter import Rewriter
-from rewrite.run import Run, analyse, creation_schema, rewriter_for, temporary_names, unresolved
+from rewrite.run import Run, analyse, creation_schema, resolving, rewriter_for, temporary_names, unresolved
 from rewrite.spans import SpanError
 from rewrite.touched import touches
 from rewrite.views import analysed, is_opened
@@ -41,6 +41,9 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
         rewriter.creates = (schema, body["relation"]["relname"])
     analyse(run, rewriter)
     no_definitions(rewriter, kind)
+    if kind in ("AlterTableStmt", "RefreshMatViewStmt"):
+        with resolving(run):
+            writes.no_code_between(rewriter)
     gone = dropped(run, body) if kind in ("DropStmt", "CommentStmt") else ()
     permanent = [r for r in rewriter.relations.values() if not is_temporary(r)]
     copied = {id(c["relation"]) for c in _likes(body)} if kind == "CreateStmt" else frozenset()

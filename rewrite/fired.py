@@ -68,6 +68,11 @@ def sets_off_code(book: Protection, relation: Relation) -> bool:
     return any(not _is_tool(f) for r in reaches(book, relation) for f in _functions(book.catalog, r))
 
 
+def defaults(book: Protection, relation: Relation) -> list[Function]:
+    """The functions behind its defaults, generated columns, checks and index expressions: all that it sets off but triggers."""
+    return [f for r in reaches(book, relation) for f in _functions(book.catalog, r) if f.types[:1] != (_TRIGGER,)]
+
+
 def _is_tool(function: Function) -> bool:
     """Trigger functions that come with the server or an extension work on the written row."""
     shipped = function.oid < system.FIRST_USER_OID or function.extension is not None

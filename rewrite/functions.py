@@ -340,11 +340,16 @@ def may_write(survey: Survey, names: Names) -> bool:
     return any(names.harmless is None or not names.harmless(f) for f in volatile)
 
 
+def called(survey: Survey, names: Names) -> list[Function]:
+    """The functions that the statement may call by name, also in attribute notation."""
+    found = {c.names[-1] for c in survey.calls} | set(survey.fields) | {r.fields[-1] for r in survey.refs if len(r.fields) > 1}
+    return [f for name in sorted(found) for f in names.catalog.functions_by_name.get(name, ())]
+
+
 def users_code(survey: Survey, names: Names) -> list[Function]:
     """The functions of our users that the statement may call, by whatever notation; by name, on the safe side."""
     catalog = names.catalog
-    called = {c.names[-1] for c in survey.calls} | set(survey.fields) | {r.fields[-1] for r in survey.refs if len(r.fields) > 1}
-    found = [f for name in called for f in catalog.functions_by_name.get(name, ())]
+    found = called(survey, names)
     behind = [o.function for name in survey.operators for o in catalog.operators_by_name.get(name[-1], ())]
     named = [t for name in survey.types for t in catalog.types_by_name.get(name[-1], ())]
     behind += [oid for t in named for oid in t.functions]

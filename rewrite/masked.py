@@ -12,7 +12,7 @@ from rewrite.plan import POISON, Effect, Explain, Need, Plan, PlanContext, Says,
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
-from rewrite.run import Run, creates, done, follow, fresh, query, rewriter_for
+from rewrite.run import Run, creates, done, follow, fresh, query, resolving, rewriter_for
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
 from rewrite.verify import nothing_bare, same
@@ -113,7 +113,8 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
     if kind in statements.QUERIES:
         rewriter = query(run, kind, body)
         for select in rewriter.survey.into:
-            writes.into(rewriter, select["intoClause"]["rel"])
+            with resolving(run):
+                writes.into(rewriter, select["intoClause"]["rel"])
             no_settings(rewriter, kind)
             effects |= writes.created(select["intoClause"]["rel"])
         return done(rewriter, name, effects)
@@ -191,7 +192,8 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
     into = None
     if kind == "CreateTableAsStmt":
         into = body["into"]["rel"]["relname"]
-        writes.into(rewriter, body["into"]["rel"])
+        with resolving(run):
+            writes.into(rewriter, body["into"]["rel"])
         effects = effects & ~Effect.DDL | writes.created(body["into"]["rel"])
         if body.get("objtype") == "OBJECT_MATVIEW" and any(
             rewriter.source(rewriter.relations[s]) is not None for s in rewriter.sources

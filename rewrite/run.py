@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from rewrite import spoken, writes
@@ -48,8 +50,15 @@ def rewriter_for(run: Run, kind: str, body: Node) -> Rewriter:
 
 
 def analyse(run: Run, rewriter: Rewriter) -> None:
-    try:
+    with resolving(run):
         rewriter.analyse()
+
+
+@contextmanager
+def resolving(run: Run) -> Iterator[None]:
+    """Where a check that has no Run may find that it does not know how names resolve."""
+    try:
+        yield
     except Refused as e:
         if Need.RESOLUTION in e.need:
             raise unresolved(run) from None
@@ -70,7 +79,8 @@ def unresolved(run: Run) -> Refused:
 def query(run: Run, kind: str, body: Node) -> Rewriter:
     rewriter = rewriter_for(run, kind, body)
     analyse(run, rewriter)
-    writes.check(rewriter)
+    with resolving(run):
+        writes.check(rewriter)
     _no_storage(rewriter)
     rewriter.substitute()
     return rewriter

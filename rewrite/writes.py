@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from rewrite import fired, resolve, system, telling
+from rewrite import fired, functions, resolve, system, telling
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node
-from rewrite.plan import Effect, Refusal
+from rewrite.plan import Effect, Need, Refusal
 from rewrite.refused import Refused
 from rewrite.rewriter import Rewriter
 from rewrite.source import Source
@@ -24,6 +24,7 @@ def check(rewriter: Rewriter) -> None:
         site = next(s for s in rewriter.survey.sites if s.node is body["relation"])
         if site in rewriter.temporary:
             continue
+        no_code_between(rewriter)
         if site not in rewriter.fresh:
             _target(rewriter, kind, body, site)
         source = rewriter.sources.get(site)
@@ -66,8 +67,29 @@ def _depends_on_masked(rewriter: Rewriter, place: tuple[str, int], seen: set[tup
     return False
 
 
+def no_code_between(rewriter: Rewriter) -> None:
+    """Code may not carry masked values from a temporary table into a permanent one: its body names the table. Raises Refused."""
+    book, resolution = rewriter.book, rewriter.names.resolution
+    called = functions.called(rewriter.survey, rewriter.names)
+    called += [f for r in rewriter.relations.values() for f in fired.defaults(book, r)]
+    if not any(f.oid >= system.FIRST_USER_OID and f.extension is None for f in called):
+        return
+    if resolution is None:
+        raise Refused(None, Need.RESOLUTION)
+    for name in sorted(resolution.tainted):
+        function = book.reader(name)
+        if function is not None:
+            raise _refuse(
+                f"temporary table {name} holds masked values, and function {function.schema}.{function.name} may read it: in a "
+                "permanent table they would be stored as if they were real",
+                "DROP the temporary table first, or give it another name",
+            )
+
+
 def into(rewriter: Rewriter, relation: Node) -> None:
     """CREATE TABLE AS and SELECT INTO: masked values may go into temporary tables only."""
+    if not is_temporary(relation):
+        no_code_between(rewriter)
     if not is_temporary(relation) and rewriter.reads_masked():
         _from_tainted(rewriter)
         raise _refuse(

@@ -283,7 +283,8 @@ SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.provolatile::
          SELECT ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn,
                       a.aggmfinalfn]::oid[]
          FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid) END,
-       p.pronargs, p.pronargdefaults, p.provariadic <> 0
+       p.pronargs, p.pronargdefaults, p.provariadic <> 0,
+       CASE WHEN p.oid >= 16384 AND p.pronargdefaults > 0 THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE {_LASTING} AND p.oid"""
