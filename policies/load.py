@@ -215,7 +215,7 @@ class _Reader:
         if entry.is_scalar and not entry.is_null:
             if entry.node.value in ("clear", "mask", "deny"):
                 return Show(entry.node.value), None
-            if entry.node.value not in (*MASK_NAMES, "token", "fpe", "shift"):
+            if entry.node.value not in MASK_NAMES:
                 entry.choice(("clear", "mask", "deny", *MASK_NAMES))
         return Show.MASK, self._mask(entry)
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+COMPANION = "pgveil"
+"""The schema that `pgveil install` makes: functions of keyed masks and their keys. Masked sessions may use nothing of it."""
+
 
 class Show(enum.Enum):
     CLEAR = "clear"
@@ -48,6 +51,10 @@ class Mask(Protocol):
 
     @property
     def is_expression(self) -> bool: ...
+
+    @property
+    def companions(self) -> frozenset[str]:
+        """Names of the functions in `COMPANION` that the SQL face calls."""
 
     def apply(self, value: object) -> object:
         """The Python face, on the value as Python has it (str, int, Decimal, date, datetime, dict/list for json, bytes)."""

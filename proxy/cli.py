@@ -1,4 +1,4 @@
-"""The command line: `pgveil serve | check | explain | audit | demo`.
+"""The command line: `pgveil serve | check | explain | audit | install | keygen | demo`.
 
 Errors are one line for a person; `--debug` shows where they come from.
 Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from proxy.audit.commands import audit
+from proxy.companion.command import install, keygen
 from proxy.config import Config, load_config
 from proxy.demo.command import demo
 from proxy.diagnose import check_live, explain_live
-from proxy.errors import PgveilError
 from proxy.logs import name_process, set_up_logging
+from proxy.people import for_people
 from proxy.supervise import Place
 from proxy.supervise import serve as run_server
 from proxy.workers import run_workers, worker_config, worker_name
@@ -51,13 +50,13 @@ def cli(context: click.Context, debug: bool, log_format: str) -> None:
 def serve(context: click.Context, path: Path) -> None:
     """Run the proxy in the foreground until SIGTERM."""
     debug: bool = context.obj
-    config = _for_people(debug, lambda: _read(path))
+    config = for_people(debug, lambda: _read(path))
     if config.workers == 1:
-        _for_people(debug, lambda: run_server(config))
+        for_people(debug, lambda: run_server(config))
     else:
         given = context.parent.params if context.parent is not None else {}
         options = ["--log-format", str(given.get("log_format", "text")), *(["--debug"] if debug else [])]
-        sys.exit(_for_people(debug, lambda: run_workers(config, options)))
+        sys.exit(for_people(debug, lambda: run_workers(config, options)))
 
 
 @cli.command(hidden=True)
@@ -71,7 +70,7 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int) -
     name = worker_name(number)
     name_process(name)
     place = Place(name, socket.socket(fileno=parent))
-    _for_people(debug, lambda: run_server(worker_config(_read(path), number, port), place))
+    for_people(debug, lambda: run_server(worker_config(_read(path), number, port), place))
 
 
 @cli.command()
@@ -79,7 +78,7 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int) -
 @click.pass_obj
 def check(debug: bool, path: Path) -> None:
     """Check configuration and policy against the live catalog. Changes nothing; exits with 1 on errors."""
-    report = _for_people(debug, lambda: check_live(_read(path)))
+    report = for_people(debug, lambda: check_live(_read(path)))
     for line in report.lines:
         click.echo(line)
     sys.exit(0 if report.ok else 1)
@@ -98,7 +97,7 @@ def explain(debug: bool, path: Path, user: str, database: str | None, applicatio
 
     The statement is not executed.
     """
-    report = _for_people(debug, lambda: explain_live(_read(path), user, database, application_name, address, sql))
+    report = for_people(debug, lambda: explain_live(_read(path), user, database, application_name, address, sql))
     for line in report.lines:
         click.echo(line)
     sys.exit(0 if report.ok else 1)
@@ -106,25 +105,12 @@ def explain(debug: bool, path: Path, user: str, database: str | None, applicatio
 
 cli.add_command(audit)
 cli.add_command(demo)
+cli.add_command(install)
+cli.add_command(keygen)
 
 
 def _read(path: Path) -> Config:
     return load_config(path)
-
-
-def _for_people(debug: bool, work: Callable[[], Any]) -> Any:
-    """Run a command; what goes wrong becomes one line on standard error."""
-    try:
-        return work()
-    except PgveilError as error:
-        if debug:
-            raise
-        hint = f"\nHint: {error.hint}" if error.hint else ""
-        raise click.ClickException(f"{error.message}{hint}") from None
-    except OSError as error:
-        if debug:
-            raise
-        raise click.ClickException(error.strerror or str(error)) from None
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
+from policies.model import COMPANION
 from rewrite import casts, dialect, functions, procedural, system
 from rewrite.catalog import Catalog, Function, Relation
 from rewrite.functions import Names
@@ -88,7 +89,12 @@ class Bodies:
             return function.body in _RANGE_CONSTRUCTORS
         if function.kind not in "fwp" or function.language not in ("sql", "plpgsql"):
             return False
-        if function.definer or function.extension is not None or (function.kind == "p" and function.language == "sql"):
+        if (
+            function.schema == COMPANION
+            or function.definer
+            or function.extension is not None
+            or (function.kind == "p" and function.language == "sql")
+        ):
             return False
         text = function.body
         if text is None or len(text) > _MAX_BODY or "\\" in text:  # what a backslash means depends on a setting

@@ -23,6 +23,7 @@ class _Computed:
     text: str
     name: str = "generated"
     is_expression: bool = True
+    companions: frozenset[str] = frozenset()
 
     def accepts(self, column: ColumnType) -> str | None:
         return None

@@ -16,6 +16,7 @@ class _Withheld:
 
     name: str = "withheld"
     is_expression: bool = False
+    companions: frozenset[str] = frozenset()
 
     def accepts(self, column: ColumnType) -> str | None:
         return None

@@ -7,12 +7,12 @@ shows what it would show over masked tables.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from policies.model import ColumnType, Decision, Profile
+from policies.model import COMPANION, ColumnType, Decision, Profile
 from rewrite import shadows, system
 from rewrite.bodies import Bodies
 from rewrite.catalog import Catalog, Column, Function, Literal, Relation
@@ -321,6 +321,8 @@ class SourceBook:
         stored: frozenset[str] = frozenset(),
     ) -> Source:
         """A relation that is read as it is, its sensitive columns through their decisions."""
+        if not self._has_companions(origins.values()):
+            return self._refuse(relation, "its masks need keys, and pgveil install has not been run in this database")
         items: dict[str, str] = {}
         masked, denied = set(), set()
         for name in (c.name for c in relation.columns):
@@ -389,6 +391,13 @@ class SourceBook:
 
     def refused(self, relation: Relation, why: str) -> Source:
         return self._refuse(relation, why)
+
+    def _has_companions(self, origins: Iterable[Origin]) -> bool:
+        """Whether the functions that keyed masks call are there."""
+        masks = (b.mask for o in origins for b in o.decision.branches if b.mask is not None)
+        wanted = frozenset().union(*(m.companions for m in masks))
+        there = (f.name for name in wanted for f in self.catalog.functions_by_name.get(name, ()) if f.schema == COMPANION)
+        return wanted <= set(there)
 
     def _refuse(self, relation: Relation, why: str) -> Source:
         refusal = Refusal(

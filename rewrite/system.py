@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from policies.model import Branch, Decision, Show
+from policies.model import COMPANION, Branch, Decision, Show
 from rewrite.catalog import Catalog, Function, Relation
 from rewrite.masks import WITHHELD
 from rewrite.pgtree import quote_ident, quote_literal
@@ -68,6 +68,8 @@ def unreadable(relation: Relation) -> str | None:
     name = f"{relation.schema}.{relation.name}"
     if name in rules().refuse or relation.schema.startswith(("pg_toast", "pg_temp")):
         return "it shows data of all tables"
+    if relation.schema == COMPANION:
+        return "it belongs to pgveil"
     if is_system(relation) and name not in rules().readable and name not in rules().withhold:
         return "pgveil does not know this system relation"
     return None
@@ -79,6 +81,8 @@ def is_allowed(function: Function, allowed: frozenset[str], extensions: frozense
     `allowed` (functions, as schema.name) and `extensions` (trusted beyond the built-in list) come from the policy.
     """
     r = rules()
+    if function.schema == COMPANION:
+        return False
     if function.schema == "pg_catalog" and function.extension is None and function.oid < FIRST_USER_OID:
         return is_harmless(function.name, function.volatility)
     if function.schema == "information_schema" and function.oid < FIRST_USER_OID:

@@ -37,6 +37,11 @@ class BaseMask:
     def is_expression(self) -> bool:
         return False
 
+    @property
+    def companions(self) -> frozenset[str]:
+        """Functions of the companion schema that the SQL face calls."""
+        return frozenset()
+
     def accepts(self, column: ColumnType) -> str | None:
         raise NotImplementedError
 

@@ -41,6 +41,10 @@ class Each(BaseMask):
             return f"each masks arrays of text, numbers, dates and addresses, not {column.base_type}"
         return self.mask.accepts(element)
 
+    @property
+    def companions(self) -> frozenset[str]:
+        return self.mask.companions
+
     def sql(self, column: str, column_type: ColumnType) -> str:
         element = element_type(column_type)
         if element is None:
@@ -102,6 +106,10 @@ class Json(BaseMask):
 
     nodes: tuple[Node, ...]
 
+    @property
+    def companions(self) -> frozenset[str]:
+        return _companions(self.nodes)
+
     def accepts(self, column: ColumnType) -> str | None:
         return None if column.base_type in ("json", "jsonb") else f"json masks json and jsonb, not {column.base_type}"
 
@@ -131,6 +139,11 @@ def build_nodes(paths: list[tuple[tuple[str, ...], BaseMask]]) -> tuple[Node, ..
             return below
         out.append(Node(key, None, below))
     return tuple(out)
+
+
+def _companions(nodes: tuple[Node, ...]) -> frozenset[str]:
+    here = (n.mask.companions for n in nodes if n.mask is not None)
+    return frozenset().union(*here, *(_companions(n.children) for n in nodes))
 
 
 def inner_type(mask: BaseMask) -> ColumnType | None:

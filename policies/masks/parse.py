@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from policies.document import Entry
+from policies.document import Entry, Section
+from policies.keys import KeyRef, parse_reference
 from policies.masks.base import TEXT, BaseMask
 from policies.masks.basic import Constant, Null, Redact, Sql
 from policies.masks.containers import Each, Json, Remove, build_nodes, inner_type
 from policies.masks.dates import UNITS, Truncate
 from policies.masks.keep import Keep
+from policies.masks.keyed import SEPARATORS, Fpe, Shift, Token
 from policies.masks.numbers import Bucket, Round
 from policies.masks.personal import Address, Email, Ip, Name
 from policies.masks.scrub import Scrub
@@ -27,10 +29,24 @@ _PLAIN: dict[str, BaseMask] = {
     "address": Address(),
     "ip": Ip(),
     "scrub": Scrub(),
+    "token": Token(),
+    "fpe": Fpe(),
+    "shift": Shift(),
 }
-KEYED = ("token", "fpe", "shift")
+ALPHABETS = {
+    "digits": "0123456789",
+    "lower": "abcdefghijklmnopqrstuvwxyz",
+    "upper": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "hex": "0123456789abcdef",
+    "alnum": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "upper_alnum": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+}
+"""Of fpe, by name."""
+TOKEN_KEYS = ("key", "length", "prefix")
+FPE_KEYS = ("key", "alphabet", "keep", "tweak")
+SHIFT_KEYS = ("key", "days")
 KEEP_KEYS = ("first", "last", "fill", "fill_length")
-_WITH_ARGUMENT = ("keep", "redact", "constant", "round", "bucket", "truncate", "json", "each", "sql")
+_WITH_ARGUMENT = ("keep", "redact", "constant", "round", "bucket", "truncate", "json", "each", "sql", "token", "fpe", "shift")
 MASK_NAMES = tuple(dict.fromkeys([*_PLAIN, *_WITH_ARGUMENT]))
 _PATH_KEY = re.compile(r'\.(?:"([^"]+)"|([^.\s"\[\]*]+))')
 
@@ -52,7 +68,6 @@ def parse_mask(entry: Entry, classes: Lookup | None = None) -> BaseMask:
             return Remove()
     if word in _PLAIN:
         return _PLAIN[word]
-    _refuse_keyed(entry, word)
     if word in _WITH_ARGUMENT:
         raise entry.error(f"found {word!r} alone", f"{{ {word}: … }}")
     return _PLAIN[entry.choice(MASK_NAMES)]
@@ -63,7 +78,6 @@ def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
     if len(section) != 1:
         raise entry.error(f"found {len(section)} keys", "one mask: { name: … }")
     ((word, argument),) = section
-    _refuse_keyed(entry, word)
     section.only(MASK_NAMES)
     match word:
         case "keep":
@@ -84,13 +98,53 @@ def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
             return _each(argument, classes)
         case "sql":
             return Sql(_sql(argument))
+        case "token":
+            return _token(argument.mapping(allowed=TOKEN_KEYS))
+        case "fpe":
+            return _fpe(argument.mapping(allowed=FPE_KEYS))
+        case "shift":
+            return _shift(argument)
         case _:
             raise argument.error(f"found an argument for {word!r}", f"the bare word {word}")
 
 
-def _refuse_keyed(entry: Entry, word: str) -> None:
-    if word in KEYED:
-        raise entry.error(f"found {word!r}, which comes with keyed masks, not available yet", "an unkeyed mask")
+def _token(section: Section) -> Token:
+    prefix = section.string("prefix", "")
+    if len(prefix) > 20 or not prefix.isprintable():
+        raise section.entries["prefix"].wrong("at most 20 printable characters")
+    return Token(_key(section), section.int("length", 32, 16, 64), prefix)
+
+
+def _fpe(section: Section) -> Fpe:
+    alphabet = ALPHABETS["digits"]
+    if (entry := section.get("alphabet")) is not None:
+        alphabet = ALPHABETS.get(entry.text(), entry.text())
+        odd = [c for c in alphabet if c in SEPARATORS or not c.isprintable()]
+        if len(alphabet) < 2 or len(set(alphabet)) < len(alphabet) or len(alphabet) > 1000 or odd:
+            raise entry.wrong(f"one of {', '.join(ALPHABETS)}, or two and more different characters without separators")
+    keep = section.section("keep", ("first", "last"))
+    first, last = (keep.int(k, 0, 0, 10_000) if keep is not None else 0 for k in ("first", "last"))
+    tweak = section.string("tweak", "")
+    if len(tweak.encode()) > 64:
+        raise section.entries["tweak"].wrong("at most 64 bytes")
+    return Fpe(_key(section), alphabet, first, last, tweak)
+
+
+def _shift(entry: Entry) -> Shift:
+    if not entry.is_mapping:
+        return Shift(days=entry.int(1, 36_500))
+    section = entry.mapping(allowed=SHIFT_KEYS)
+    return Shift(_key(section), section.int("days", 30, 1, 36_500))
+
+
+def _key(section: Section) -> KeyRef:
+    entry = section.get("key")
+    if entry is None:
+        return KeyRef()
+    found = parse_reference(entry.text())
+    if found is None:
+        raise entry.wrong("the name of a key such as customers, or customers@2 for its second version")
+    return found
 
 
 def _keep(entry: Entry) -> Keep:

@@ -23,11 +23,15 @@ from hypothesis import strategies as st
 from psycopg.types.json import set_json_loads
 
 from policies.document import parse_document
+from policies.keys import Keyring
 from policies.masks.base import BaseMask
+from policies.masks.keyed import use_keys
 from policies.masks.parse import parse_mask
 from policies.model import ColumnType
+from tests.support.keys import install
 from tests.support.postgres import TestServer
 
+RING = Keyring({"default": {1: b"a secret for the tests, 32 bytes."[:32], 2: bytes(range(32))}, "other": {1: bytes(32)}})
 CATEGORY = {
     **dict.fromkeys(("text", "varchar", "bpchar", "name"), "S"),
     **dict.fromkeys(("int2", "int4", "int8", "numeric", "float4", "float8"), "N"),
@@ -35,6 +39,7 @@ CATEGORY = {
     **dict.fromkeys(("inet", "cidr"), "I"),
     **dict.fromkeys(("json", "jsonb"), "U"),
     "bool": "B",
+    "uuid": "U",
 }
 
 
@@ -179,6 +184,35 @@ CASES = [
             ("{ round: 1000 }", "int4[]", st.integers(-(2**31), 2**31 - 1)),
             ("{ truncate: year }", "date[]", dates),
             ("ip", "inet[]", v4 | v6),
+            ("token", "text[]", texts),
+            ("{ fpe: { keep: { first: 3 } } }", "text[]", texts),
+        )
+    ],
+    *[
+        Case(m, t, written(texts if t == "text" else bounded))
+        for m in (
+            "token",
+            "{ token: { key: other, length: 20 } }",
+            "fpe",
+            "{ fpe: { key: default@1, alphabet: alnum, tweak: 客户 } }",
+            "{ fpe: { alphabet: 零一二三四五六七八九张丰欧阳, keep: { first: 1, last: 2 } } }",
+        )
+        for t in ("text", "varchar(18)", "bpchar(18)")
+    ],
+    Case("{ token: { prefix: 'c-', length: 18 } }", "text", written(texts)),
+    Case("token", "int8", written(integers)),
+    Case("token", "numeric(20,0)", written(integers)),
+    Case("token", "uuid", written(st.uuids())),
+    Case("fpe", "int4", written(st.integers(-(2**31) + 1, 2**31 - 1) | st.integers(-(10**6), 10**6))),
+    Case("{ fpe: { tweak: a } }", "int8", written(st.integers(-(2**63) + 1, 2**63 - 1))),
+    Case("fpe", "numeric(30,0)", written(st.integers(-(10**30) + 1, 10**30 - 1) | st.just("NaN"))),
+    *[
+        Case(m, t, written(v))
+        for m in ("shift", "{ shift: { days: 3650, key: other } }", "{ shift: 1 }")
+        for t, v in (
+            ("date", st.dates(date(12, 1, 1), date(9980, 1, 1))),
+            ("timestamp", st.datetimes(datetime(12, 1, 1), datetime(9980, 1, 1))),
+            ("timestamptz", st.datetimes(datetime(12, 1, 1), datetime(9980, 1, 1))),
         )
     ],
 ]
@@ -190,6 +224,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def connection(postgres: TestServer, module_database: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(postgres.dsn("postgres", module_database), autocommit=True) as conn:
+        install(postgres, module_database, RING)
         set_json_loads(functools.partial(json.loads, parse_float=Decimal), conn)
         conn.execute("SET TimeZone TO 'Asia/Shanghai'")
         yield conn
@@ -208,7 +243,8 @@ def both(conn: psycopg.Connection[Any], case: Case, values: list[str | None]) ->
     rows = conn.execute(query, [values]).fetchall()
     raw = [r[0] for r in rows]
     single = kind.base_type == "float4"
-    by_python = [comparable(masking.apply_as(v, kind), single) for v in raw]
+    with use_keys(RING):
+        by_python = [comparable(masking.apply_as(v, kind), single) for v in raw]
     return raw, [comparable(r[1], single) for r in rows], by_python
 
 

@@ -24,6 +24,7 @@ class SqlMask:
     text: str
     name: str = "sql"
     is_expression: bool = True
+    companions: frozenset[str] = frozenset()
 
     def accepts(self, column: ColumnType) -> str | None:
         return None

@@ -119,9 +119,15 @@ REFUSED = [
     (MASK % "{keep: {firts: 1}}", "did you mean 'first'?"),
     (MASK % "{keep: {first: -1}}", "expected a whole number from 0"),
     (MASK % "{keep: {first: 1}, redact: x}", "found 2 keys, expected one mask"),
-    (MASK % "token", "found 'token', which comes with keyed masks, not available yet"),
-    (MASK % "{fpe: {}}", "found 'fpe', which comes with keyed masks, not available yet"),
-    (MASK % "{shift: 30}", "found 'shift', which comes with keyed masks, not available yet"),
+    (MASK % "{token: {key: a b}}", "expected the name of a key such as customers, or customers@2"),
+    (MASK % "{token: {key: a@0}}", "expected the name of a key such as customers, or customers@2"),
+    (MASK % "{token: {length: 8}}", "expected a whole number from 16 to 64"),
+    (MASK % "{token: x}", "expected a mapping"),
+    (MASK % "{fpe: {alphabet: aab}}", "expected one of digits, lower, upper"),
+    (MASK % "{fpe: {alphabet: '0123456789-'}}", "different characters without separators"),
+    (MASK % "{fpe: {keep: {middle: 1}}}", "expected one of first, last"),
+    (MASK % "{shift: 0}", "expected a whole number from 1 to 36500"),
+    (MASK % "{shift: {days: 99999}}", "expected a whole number from 1 to 36500"),
     (MASK % "{email: 1}", "found an argument for 'email', expected the bare word email"),
     (MASK % "{round: 0}", "expected a number above 0"),
     (MASK % "{truncate: second}", "expected one of year"),
@@ -189,7 +195,7 @@ def test_every_key_is_in_the_manual() -> None:
     words = {
         *loading.TOP_KEYS, *loading.LATER_KEYS, *loading.CLASS_KEYS, *loading.COLUMN_KEYS, *loading.UNCLASSIFIED_KEYS,
         *loading.RULE_KEYS, *loading.WHEN_KEYS, *loading.FUNCTION_KEYS, *loading.LATER_IN_RULE, *masks.MASK_NAMES,
-        *masks.KEYED, *masks.KEEP_KEYS, *UNITS, "filters", "public", "unclassified", "remove", "clear", "deny",
+        *masks.KEEP_KEYS, *masks.TOKEN_KEYS, *masks.FPE_KEYS, *masks.SHIFT_KEYS, *masks.ALPHABETS, *UNITS, "filters", "public", "unclassified", "remove", "clear", "deny",
     }  # fmt: skip
     missing = {w for w in words if not re.search(rf"`[^`\n]*\b{re.escape(w)}\b[^`\n]*`", manual)}
     assert missing == set()
