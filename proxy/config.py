@@ -16,10 +16,25 @@ from pathlib import Path
 from policies.document import DocumentError, Entry, Section, read_document
 from proxy.admission import Ceilings, Rate
 from proxy.errors import ConfigError
+from proxy.session.effects import Pooling
 from proxy.sockets import TcpSettings
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
 SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "tcp", "databases", "workers")
+UPSTREAM = ("host", "port", "connect_timeout", "tls", "pooling")
+SERVER_TLS = ("mode", "ca", "cert", "key")
+CONTROL = (
+    "user",
+    "password",
+    "password_file",
+    "password_env",
+    "database",
+    "host",
+    "port",
+    "tls",
+    "interval",
+    "max_stale",
+)
 MAX_WORKERS = 256
 LIMITS = (
     "connections",
@@ -53,6 +68,7 @@ class UpstreamSettings:
     port: int = 5432
     connect_timeout: float = 10.0
     tls: ServerTls = field(default_factory=ServerTls)
+    pooling: Pooling = Pooling.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,11 @@ class ControlSettings:
     user: str
     password: str | None = field(default=None, repr=False)
     database: str = "postgres"
+    host: str | None = None
+    """Where the server itself is, when `upstream` is a pooler."""
+    port: int = 5432
+    tls: ServerTls | None = None
+    """As `upstream.tls` when there is none."""
     interval: float = 1.0
     max_stale: float = 30.0
 
@@ -142,8 +163,8 @@ class _Reader:
         return Config(
             path=self.path,
             listen=self.listen(top, Listen()),
-            upstream=self.upstream(top.require("upstream").mapping(("host", "port", "connect_timeout", "tls"))),
-            control=self.control(top.require("control")),
+            upstream=(upstream := self.upstream(top.require("upstream").mapping(UPSTREAM))),
+            control=self.control(top.require("control"), upstream.pooling),
             policy=tuple(self.file(e, "a policy file") for e in top.require("policy").items_or_one()),
             workers=workers,
             audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
@@ -184,7 +205,8 @@ class _Reader:
             host=section.require("host").string(),
             port=section.int("port", defaults.port, 1, 65535),
             connect_timeout=_positive(section, "connect_timeout", defaults.connect_timeout),
-            tls=self.server_tls(section.section("tls", ("mode", "ca", "cert", "key"))),
+            tls=self.server_tls(section.section("tls", SERVER_TLS)),
+            pooling=Pooling(section.choice("pooling", [p.value for p in Pooling], Pooling.AUTO.value)),
         )
 
     def server_tls(self, section: Section | None) -> ServerTls:
@@ -196,9 +218,16 @@ class _Reader:
             raise section.key_error("key", "found a key without a certificate", "'cert' next to it")
         return ServerTls(mode, ca, cert, key)
 
-    def control(self, entry: Entry) -> ControlSettings:
-        section = entry.mapping(("user", "password", "password_file", "password_env", "database", "interval", "max_stale"))
+    def control(self, entry: Entry, pooling: Pooling) -> ControlSettings:
+        section = entry.mapping(CONTROL)
         user = section.require("user").string()
+        if pooling is Pooling.AUTO and "host" in section:
+            raise section.key_error(
+                "host", "found an address of the control connection's own", "upstream.pooling: none, session or transaction"
+            )
+        for key in ("port", "tls"):
+            if key in section and "host" not in section:
+                raise section.key_error(key, f"found control.{key} alone", "'host' next to it")
         given = [k for k in ("password", "password_file", "password_env") if k in section]
         if len(given) > 1:
             raise section.key_error(given[1], "found a second way to give the password", f"only '{given[0]}'")
@@ -212,6 +241,9 @@ class _Reader:
             user=user,
             password=self.password(section),
             database=section.string("database", defaults.database),
+            host=section.require("host").string() if "host" in section else None,
+            port=section.int("port", defaults.port, 1, 65535),
+            tls=self.server_tls(section.section("tls", SERVER_TLS)) if "tls" in section else None,
             interval=interval,
             max_stale=stale,
         )

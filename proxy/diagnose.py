@@ -19,12 +19,13 @@ from policies.load import load_policy
 from policies.model import Branch, Decision, Profile, Show
 from proxy.config import Config
 from proxy.control.catalog import CatalogRead, CatalogReader
-from proxy.control.connection import FAILURES, connect
+from proxy.control.connection import FAILURES, connect, is_pooled
+from proxy.control.plane import POOLER_HINT
 from proxy.control.roles import Roles
 from proxy.engine import context_of
 from proxy.errors import ConfigError, UpstreamUnavailable
 from proxy.expressions import expression_problems
-from proxy.session.effects import Identity
+from proxy.session.effects import Identity, Pooling
 from proxy.supervise import control_target, watched_databases
 from proxy.tls import client_context
 from rewrite.catalog import Catalog
@@ -48,21 +49,25 @@ def check_live(config: Config) -> Report:
     lines: list[str] = []
     ok = True
     for database in watched_databases(config):
-        relations, sensitive, found = asyncio.run(_check(config, policy, database))
+        relations, sensitive, found, pooler = asyncio.run(_check(config, policy, database))
+        if pooler and config.upstream.pooling in (Pooling.AUTO, Pooling.NONE):
+            ok = ok and config.upstream.pooling is Pooling.AUTO
+            lines.append(f"database {database}: a connection pooler is in between, {POOLER_HINT}")
         ok = ok and not any(p.severity == "error" for p in found)
         lines += [str(p) for p in found]
         lines.append(f"database {database}: {relations} relations, {sensitive} sensitive columns, {len(found)} findings")
     return Report(tuple(lines), ok)
 
 
-async def _check(config: Config, policy: Policy, database: str) -> tuple[int, int, list[Problem]]:
-    """(relations, sensitive columns, findings) of one database."""
+async def _check(config: Config, policy: Policy, database: str) -> tuple[int, int, list[Problem], bool]:
+    """(relations, sensitive columns, findings) of one database; whether a pooler is in between."""
     async with _connected(config, database) as connection:
+        pooler = await is_pooled(connection)
         read = await CatalogReader().read(connection)
         classification = classify(policy, read.catalog.relations)
         found = problems(policy, classification, read.catalog.relations, read.roles.names)
         found += await expression_problems(policy, classification, read.catalog, connection)
-        return len(read.catalog.relations), len(classification), found
+        return len(read.catalog.relations), len(classification), found, pooler
 
 
 def explain_live(config: Config, user: str, database: str | None, application_name: str, address: str, sql: str) -> Report:
@@ -195,8 +200,9 @@ async def _read(config: Config, database: str) -> CatalogRead:
 @asynccontextmanager
 async def _connected(config: Config, database: str) -> AsyncIterator[asyncpg.Connection]:
     """A control connection of our own. What goes wrong with it is told as UpstreamUnavailable."""
+    target = control_target(config)
     try:
-        connection = await connect(control_target(config), database)
+        connection = await connect(target, database)
         try:
             yield connection
         finally:
@@ -204,6 +210,5 @@ async def _connected(config: Config, database: str) -> AsyncIterator[asyncpg.Con
     except FAILURES as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UpstreamUnavailable(
-            f"cannot read the catalog of database {database} on {config.upstream.host}:{config.upstream.port} "
-            f"as {config.control.user}: {reason}"
+            f"cannot read the catalog of database {database} on {target.host}:{target.port} as {config.control.user}: {reason}"
         ) from None

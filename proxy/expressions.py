@@ -139,7 +139,8 @@ def _query(relation: Relation, expression: str) -> str:
 async def _complaint(connection: asyncpg.Connection, query: str) -> str | None:
     """What PostgreSQL has against it. What our login may not look up (a type, a function) cannot be judged here."""
     try:
-        await connection.prepare(query)
+        async with connection.transaction(readonly=True):  # behind a pooler only this stays on one server connection
+            await connection.prepare(query, name="")
     except asyncpg.InsufficientPrivilegeError:
         return None
     except (asyncpg.SyntaxOrAccessError, asyncpg.DataError, asyncpg.FeatureNotSupportedError) as error:

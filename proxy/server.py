@@ -133,7 +133,7 @@ class Server:
         except TurnedAway as error:
             audit.turned_away(error.sqlstate, error.message)
             raise
-        session = Session(identity, self.control, audit, SessionOptions(sid=sid))
+        session = Session(identity, self.control, audit, SessionOptions(sid=sid, pooling=self.config.upstream.pooling))
         session.version, session.withheld = arrival.version, arrival.withheld
         link = Link(session, self, audit)
         try:

@@ -33,6 +33,7 @@ from proxy.http import HttpSide
 from proxy.logs import event
 from proxy.metrics import Metrics, Readings
 from proxy.server import Server
+from proxy.session.effects import Pooling
 from proxy.tls import ClientMode, certificate_bytes, client_context, server_context
 from proxy.upstream import Upstream
 from proxy.workers import BEAT
@@ -52,10 +53,12 @@ def control_plane(
 
 def control_target(config: Config) -> Target:
     """Where the control connections go, and as whom."""
-    tls = config.upstream.tls
+    control, upstream = config.control, config.upstream
+    tls = control.tls or upstream.tls
     return Target(
-        host=config.upstream.host,
-        port=config.upstream.port,
+        host=control.host or upstream.host,
+        port=control.port if control.host else upstream.port,
+        identify=upstream.pooling in (Pooling.SESSION, Pooling.TRANSACTION),
         user=config.control.user,
         password=config.control.password,
         mode=tls.mode,
@@ -237,7 +240,7 @@ class Supervisor:
 
     def _on_control(self, name: str, fields: Mapping[str, str | int | bool]) -> None:
         """What the control plane has to say goes to the log, and into the trail where it is about the policy."""
-        bad = name.endswith(("refused", "failed", "unavailable", "stale"))
+        bad = name.endswith(("refused", "failed", "unavailable", "stale", "not_named"))
         event(log, name, logging.WARNING if bad else logging.INFO, **fields)
         if not name.startswith("policy_"):
             return

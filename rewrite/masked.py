@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import casts, code, dialect, explained, objects, spoken, statements, writes
+from rewrite import casts, code, dialect, explained, objects, pooled, spoken, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
@@ -104,6 +104,8 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
     name = statements.kind_name(kind)
     effects = statements.effects(kind, body)
     unchanged = {kind: strip(body)}
+    if run.context.transient and (refusal := pooled.left_behind(kind, body)) is not None:
+        raise Refused(refusal)
     if kind in statements.PLAIN:
         refusal = statements.plain_refusal(kind, body)
         if refusal is not None:

@@ -53,6 +53,8 @@ class Resolution:
     by sessions as long as no text has such a number in it."""
     functions: tuple[Function, ...] = ()
     """Functions that the open transaction has made or changed: the catalog does not have them yet."""
+    strange: frozenset[str] = frozenset()
+    """Names of temporary relations that somebody else has left on a pooled server connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class PlanContext:
     """The text came in a Parse message."""
     parameters: tuple[int, ...] = ()
     """OIDs of types outside pg_catalog that the client gave to parameters."""
+    transient: bool = False
+    """The server connection is another client's after the transaction: nothing may be left on it, nothing is found again."""
 
 
 POISON = "SELECT 'refused by pgveil'::pg_catalog.int4"

@@ -155,7 +155,14 @@ class Planner:
 
     def _space(self, context: PlanContext) -> _Space:
         self._see(context.catalog.version)
-        key = (context.profile.key, context.catalog.version, context.resolution, context.standard_strings, context.parameters)
+        key = (
+            context.profile.key,
+            context.catalog.version,
+            context.resolution,
+            context.standard_strings,
+            context.parameters,
+            context.transient,
+        )
         space = self._spaces.get(key)
         if space is None:
             space = _Space()

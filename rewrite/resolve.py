@@ -98,6 +98,9 @@ def is_temporary(relation: Relation) -> bool:
 
 
 def _temporary(name: str, resolution: Resolution) -> Target:
+    if name in resolution.strange:
+        message = f'a temporary relation "{name}" that another client has left is in the way on the pooled server connection'
+        return Unresolved(Refusal("0A000", message, "Write the name with its schema."))
     for view in resolution.views:
         if view.name == name:
             return temporary_view(view)

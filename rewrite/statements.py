@@ -323,8 +323,13 @@ def with_cursor(plan: StatementPlan, kind: str, body: Node) -> StatementPlan:
     """The plan of DECLARE CURSOR, FETCH, MOVE and CLOSE with the cursor's name."""
     if kind not in ("DeclareCursorStmt", "FetchStmt", "ClosePortalStmt"):
         return plan
-    holds = kind == "DeclareCursorStmt" and bool(body.get("options", 0) & _CURSOR_OPT_HOLD)
-    return replace(plan, cursor=body.get("portalname") or None, holds=holds)
+    held = kind == "DeclareCursorStmt" and holds(body)
+    return replace(plan, cursor=body.get("portalname") or None, holds=held)
+
+
+def holds(body: Node) -> bool:
+    """Of DECLARE CURSOR: WITH HOLD."""
+    return bool(body.get("options", 0) & _CURSOR_OPT_HOLD)
 
 
 def prepared_name(kind: str, body: Node) -> str | None:

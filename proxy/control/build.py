@@ -34,13 +34,15 @@ class Stamp:
     snapshot: str
     catalog: str
     roles: str
+    origin: tuple[str, int] | None = None
+    """System identifier and database OID; asked for behind a pooler, where one name may come to stand for another database."""
 
     def parts(self) -> dict[str, str]:
         """The digest of each system catalog, by `queries.STAMP_PARTS`."""
         return dict(zip(STAMP_PARTS, self.catalog.split(","), strict=True))
 
     def same_content(self, other: Stamp) -> bool:
-        return self.catalog == other.catalog and self.roles == other.roles
+        return self.catalog == other.catalog and self.roles == other.roles and self.origin == other.origin
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
@@ -26,13 +26,24 @@ from rewrite.catalog import Catalog, Relation
 _TABLES = frozenset("rpfm")
 
 
-async def read_stamp(connection: asyncpg.Connection, last: Stamp | None = None) -> Stamp:
-    """The change stamp of now; `last` itself when no transaction has ended since it was taken."""
-    if last is not None and await connection.fetchval(queries.SNAPSHOT) == last.snapshot:
-        return last
+async def read_stamp(connection: asyncpg.Connection, last: Stamp | None = None, identify: bool = False) -> Stamp:
+    """The change stamp of now; `last` itself when no transaction has ended since it was taken.
+
+    `identify`: a pooler is in between. Then everything is in a transaction: asyncpg takes two round trips for a query, and only a
+    transaction keeps them on one server connection.
+    """
+    if not identify:
+        if last is not None and await connection.fetchval(queries.SNAPSHOT) == last.snapshot:
+            return last
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.fetch(queries.SESSION)
+            return Stamp(*await connection.fetchrow(queries.STAMP))
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.fetch(queries.SESSION)
-        return Stamp(*await connection.fetchrow(queries.STAMP))
+        origin = tuple(await connection.fetchrow(queries.ORIGIN))
+        if last is not None and last.origin == origin and await connection.fetchval(queries.SNAPSHOT) == last.snapshot:
+            return last
+        return replace(Stamp(*await connection.fetchrow(queries.STAMP)), origin=origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +68,12 @@ class CatalogReader:
         self._rows: dict[str, tuple[tuple[str, ...], Rows]] = {}
         self._memo = Memo()
 
-    async def read(self, connection: asyncpg.Connection) -> CatalogRead:
+    async def read(self, connection: asyncpg.Connection, identify: bool = False) -> CatalogRead:
         """Raises what asyncpg raises when the connection or the server fails."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             raw = await self._fetch(connection)
+            if identify:
+                raw.stamp = replace(raw.stamp, origin=tuple(await connection.fetchrow(queries.ORIGIN)))
         catalog, roles = await asyncio.to_thread(build, raw, self._memo)
         self._views, self._last = raw.views, catalog
         return CatalogRead(catalog, roles, raw.stamp, raw.incomplete)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from proxy.control import queries
 from proxy.tls import ServerMode
 
 
@@ -20,6 +21,8 @@ class Target:
     password: str | None = field(default=None, repr=False)
     mode: ServerMode = ServerMode.DISABLE
     context: ssl.SSLContext | None = field(default=None, repr=False)
+    identify: bool = False
+    """Sessions come by way of a pooler, which may lead elsewhere: ask which database it is."""
     connect_timeout: float = 10.0
     command_timeout: float = 30.0
     """Seconds a single catalog query may take before the connection is given up."""
@@ -50,3 +53,10 @@ async def connect(target: Target, database: str) -> asyncpg.Connection:
         statement_cache_size=0,
         server_settings={"application_name": "pgveil control"},
     )
+
+
+async def is_pooled(connection: asyncpg.Connection) -> bool:
+    """Whether a pooler is in between: it gives its clients process numbers of its own. Raises one of FAILURES."""
+    async with connection.transaction(readonly=True):
+        await connection.fetch(queries.SESSION)
+        return bool(await connection.fetchval(queries.BACKEND) != connection.get_server_pid())

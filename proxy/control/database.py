@@ -25,7 +25,7 @@ from dataclasses import replace
 import asyncpg
 
 from proxy.control.catalog import CatalogRead, CatalogReader, read_stamp
-from proxy.control.connection import FAILURES, Target, connect
+from proxy.control.connection import FAILURES, Target, connect, is_pooled
 from proxy.control.errors import ControlUnavailable, UnknownDatabase
 
 MIN_DELAY = 0.1
@@ -56,6 +56,11 @@ class DatabaseWatch:
     ) -> None:
         self.name = name
         self.read: CatalogRead | None = None
+        self.origin: tuple[str, int] | None = None
+        """System identifier and database OID, where sessions come by way of a pooler."""
+        self._identify = target.identify
+        self.pooler = False
+        """The connection goes by way of a pooler, which may run each transaction on another server connection."""
         self.checked = float("-inf")
         """When (on `clock`) the last successful pass began: the picture was right then."""
         self._doubted = float("-inf")
@@ -157,6 +162,8 @@ class DatabaseWatch:
             except FAILURES:
                 await self._disconnect()
         self._connection = await connect(self._target, self.name)
+        self.pooler = await is_pooled(self._connection)
+        self._identify = self.pooler or self._target.identify
         self._connection.add_termination_listener(self._on_termination)
         await self._pass()
 
@@ -164,17 +171,18 @@ class DatabaseWatch:
         connection = self._connection
         assert connection is not None
         began = self._clock()
-        stamp = await read_stamp(connection, self.read.stamp if self.read else None)
+        stamp = await read_stamp(connection, self.read.stamp if self.read else None, self._identify)
         self._pause = max(self._interval, (self._clock() - began) * SPARE)
         if self.read is None or self.read.incomplete or not stamp.same_content(self.read.stamp):
             for _ in range(MAX_REREADS):
                 began = self._clock()
                 read = await self._read(connection)
-                stamp = await read_stamp(connection, read.stamp)
+                stamp = await read_stamp(connection, read.stamp, self._identify)
                 if stamp.same_content(read.stamp):
                     break
             await self._publish(read)
             self.read = read
+            self.origin = read.stamp.origin
         self.read = replace(self.read, stamp=stamp if stamp.same_content(self.read.stamp) else self.read.stamp)
         self.checked = began
 
@@ -182,8 +190,8 @@ class DatabaseWatch:
         """Definitions are printed from the newest state: one that is dropped meanwhile is an internal error of the server's."""
         for _ in range(MAX_VANISHED):
             with contextlib.suppress(asyncpg.InternalServerError):
-                return await self._reader.read(connection)
-        return await self._reader.read(connection)
+                return await self._reader.read(connection, self._identify)
+        return await self._reader.read(connection, self._identify)
 
     async def _leave(self) -> None:
         """Disconnect in good order, so that the server's log has nothing to say about it."""

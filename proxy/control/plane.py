@@ -36,6 +36,7 @@ Event = Callable[[str, Mapping[str, str | int | bool]], None]
 
 FRESH = 0.25
 """A session that starts is content with a picture confirmed this many seconds ago."""
+POOLER_HINT = "set upstream.pooling to session or transaction; until then every connection counts as shared (transaction)"
 PROFILES_KEPT = 4096
 """Profiles kept per database; application_name is the client's choice, so there must be a bound."""
 
@@ -85,6 +86,14 @@ class View:
     watch: DatabaseWatch
     roles: frozenset[str]
 
+    @property
+    def pooler(self) -> bool:
+        return self.watch.pooler
+
+    @property
+    def origin(self) -> tuple[str, int] | None:
+        return self.watch.origin
+
     def is_confirmed(self, max_age: float) -> bool:
         """Whether the catalog was found right by a look at most `max_age` seconds ago, after the last DDL we saw."""
         return self.watch.is_confirmed(max_age)
@@ -129,6 +138,8 @@ class _Served:
     """What the sessions were last told, by way of the epoch."""
     reported: str = ""
     """The failure that was last told to `on_event`."""
+    pooler: bool = False
+    """A pooler that the configuration does not name has been told to `on_event`."""
 
 
 class ControlPlane:
@@ -219,7 +230,8 @@ class ControlPlane:
         try:
             connection = await connect(self._target, identity.database)
             try:
-                names = await connection.fetch(queries.DATABASES)
+                async with connection.transaction(readonly=True):
+                    names = await connection.fetch(queries.DATABASES)
             finally:
                 await connection.close(timeout=1.0)
         except FAILURES as problem:
@@ -319,6 +331,9 @@ class ControlPlane:
             served = self._served.get(database)
             if served is None:
                 return
+            if served.watch.pooler and not self._target.identify and not served.pooler:
+                served.pooler = True
+                self._on_event("pooler_not_named", {"database": database, "hint": POOLER_HINT})
             old = served.picture
             catalog_same = old is not None and old.catalog.version == read.catalog.version
             if old is not None and catalog_same and old.roles.version == read.roles.version:

@@ -21,6 +21,16 @@ SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.curren
        pg_catalog.getdatabaseencoding()::text
 """
 
+BACKEND = """
+SELECT pg_catalog.pg_backend_pid()
+"""
+
+ORIGIN = """
+SELECT (SELECT p.system_identifier::text FROM pg_catalog.pg_control_system() p), d.oid::int8
+FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+"""
+"""Which database this is: asked where a pooler may lead elsewhere."""
+
 SCHEMAS = f"""
 SELECT n.nspname::text, n.nspowner, n.nspacl::text FROM pg_catalog.pg_namespace n WHERE {_LASTING} ORDER BY 1
 """

@@ -54,7 +54,7 @@ def on_notification(s: State) -> None:
     """The payload may carry a row: another session's, or one that a trigger saw. What a client itself says comes back to it."""
     if s.masked:
         n = codec.decode_notification(body(s))
-        if n.payload and (s.fires or n.pid != s.backend):
+        if n.payload and (s.fires or s.transient or n.pid != s.backend):
             s.instead(codec.encode_notification(codec.Notification(n.pid, n.channel, b"")))
 
 

@@ -51,7 +51,7 @@ def on_closed(s: State, head: Expected) -> None:
     if head.swallow:
         s.mute()
         if head.last:
-            s.wait = st.NOTHING
+            s.wait = st.CATALOG if s.wants_catalog else st.NOTHING
     if head.slot is not None:
         if head.renews:
             head.slot.lose()
@@ -189,7 +189,8 @@ def on_ready(s: State, head: Expected) -> None:
     if head.swallow:
         s.mute()
         if head.last:
-            s.wait = st.NOTHING
+            s.wait = st.CATALOG if s.wants_catalog else st.NOTHING
+            s.arriving = False
     elif head.tripped and status == tags.IN_TRANSACTION and not queue and not s.batch_open:
         s.mute()
         if not s.between:
@@ -210,6 +211,9 @@ def on_ready(s: State, head: Expected) -> None:
                 s.held_cursors = None
             if s.statements.portals:
                 s.statements.transaction_over()
+            s.renames = False
+            if s.transient:
+                s.leave_link()
 
 
 def _on_spare_ready(s: State) -> None:
@@ -217,6 +221,8 @@ def _on_spare_ready(s: State) -> None:
     s.spare -= 1
     s.tx = codec.decode_ready(body(s))
     s.gate &= ~st.SKIPPING
+    if s.transient and s.tx == tags.IDLE:
+        s.leave_link()
 
 
 def _tag(s: State) -> str:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from proxy.session import expect, plans, probe
+from proxy.session import expect, plans, pooling, probe
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.session.statements import MIXED, Portal, Record
 from rewrite.plan import Effect, Plan, Refusal, Resolution, StatementPlan
 
+_RESETS: Final = ("RESET", "DISCARD", "TRANSACTION")
+"""They bring back what the server connection began with, which behind a pooler somebody else has said."""
 _ALONE: Final = -1
 """In no batch: what had the name before a DECLARE counts until it has succeeded."""
 
@@ -66,6 +68,8 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
         s.dirty = True
         s.batch_dirty = entry.kind == expect.EXECUTE
     if bits & plans.SETTINGS:
+        if s.pooled and any(x.kind.partition(" ")[0] not in _RESETS for x in plan.statements):
+            s.renames = True
         s.gate |= st.UNSETTLED
         s.dirty = True
         s.batch_dirty = entry.kind == expect.EXECUTE
@@ -88,6 +92,7 @@ def _record(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreada
     """What SQL's PREPARE or DECLARE has made of its text."""
     record = Record(text, plan.text if s.masked else text, plan, s.stamp, entry.kind == expect.EXECUTE, bits & ~plans.PREPARES)
     record.from_sql = True
+    record.link = s.link
     if len(plan.statements) > 1 and bits & plans.RESOLUTION:
         record.tangled = True
         record.stamp = MIXED
@@ -153,13 +158,16 @@ def answered(s: State) -> bool:
     s.on_parameter(b"client_encoding", answer.encoding.encode("ascii", "replace"))
     if answer.standard_strings != s.standard_strings:
         s.on_parameter(b"standard_conforming_strings", b"on" if answer.standard_strings else b"off")
-    s.temp_oids |= set(answer.temporary.values())
-    s.taint.probed(answer.temporary, answer.kin)
+    strange = pooling.answered(s, answer)
+    s.temp_oids |= set(answer.temporary.values()) - strange
+    s.taint.probed({n: o for n, o in answer.temporary.items() if o not in strange}, answer.kin)
     s.held_cursors = answer.held
     if not s.numbered:
         answer = replace(answer, resolution=replace(answer.resolution, temp_schema=None))
     # What has changed since the question was sent may have changed the answer.
     resolution = s.taint.mark(_with_fresh(s, answer))
+    if strange:
+        resolution = replace(resolution, strange=frozenset(n for n, o in answer.temporary.items() if o in strange))
     s.set_resolution(resolution if s.probe_epoch == s.authority.epoch else None)
     s.gate &= ~st.UNSETTLED
     return True

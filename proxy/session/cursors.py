@@ -26,6 +26,13 @@ _CHANGED: Final = Refusal(
 )
 
 
+_NOT_OURS: Final = Refusal(
+    "0A000",
+    "behind a pooler that shares server connections, only cursors that the same transaction has declared can be read",
+    "DECLARE the cursor in the same transaction.",
+)
+
+
 def check(s: State, portal: Portal) -> bool | Refusal:
     """Before a message reads from it. False: it may. True: the message is held. Otherwise why it may not."""
     if portal.before is not None and portal.batch != s.batch and s.queue:
@@ -92,6 +99,8 @@ def unknown_cursor(s: State, name: str) -> bool | Refusal:
     """Before a cursor is read that no DECLARE has opened: a function may have."""
     if not s.masked or not s.era:
         return False
+    if s.transient:
+        return _NOT_OURS
     if s.era_in_tx:
         return _CHANGED
     if s.held_cursors is None:

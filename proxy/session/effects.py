@@ -6,6 +6,7 @@ goes), a clock and its limits; it leaves bytes in `to_server` and `to_client` fo
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class PlanRequest:
             self.text == other.text
             and a.catalog.version == b.catalog.version
             and a.profile.key == b.profile.key
-            and (a.resolution, a.standard_strings, a.extended, a.parameters)
-            == (b.resolution, b.standard_strings, b.extended, b.parameters)
+            and (a.resolution, a.standard_strings, a.extended, a.parameters, a.transient)
+            == (b.resolution, b.standard_strings, b.extended, b.parameters, b.transient)
         )
 
 
@@ -77,6 +78,14 @@ class View(Protocol):
     @property
     def epoch(self) -> int:
         """The authority's epoch at which the view was made."""
+
+    @property
+    def pooler(self) -> bool:
+        """The control connection goes by way of a pooler."""
+
+    @property
+    def origin(self) -> tuple[str, int] | None:
+        """System identifier and database OID of the catalog; None where nobody asked for them (no pooling)."""
 
     @property
     def roles(self) -> frozenset[str]:
@@ -134,6 +143,18 @@ class AuditSink(Protocol):
         """Something that is not a statement: guard, protocol_error, replication. `fields` holds `sid` and no data."""
 
 
+class Pooling(enum.Enum):
+    """Whether the server connection is the session's own (docs/pooling.md)."""
+
+    AUTO = "auto"
+    """TRANSACTION if the control connection has met a pooler, otherwise NONE."""
+    NONE = "none"
+    SESSION = "session"
+    """A pooler's, for as long as the session lasts; others have used it before."""
+    TRANSACTION = "transaction"
+    """Another client's after every transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     sid: str = ""
@@ -149,5 +170,6 @@ class SessionOptions:
     catalog must also have been looked at since: somebody else may have changed it before."""
     clock: Callable[[], float] = time.time
     """Wall clock, for rules that depend on the time."""
+    pooling: Pooling = Pooling.NONE
     timer: Callable[[], float] = time.perf_counter
     """Monotonic clock, for durations."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import changes, cursors, expect, gates, plans, poison, renewal, unread
+from proxy.session import changes, cursors, expect, gates, plans, poison, pooling, probe, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
-from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, read, refuse
+from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, poison_for, read, refuse
 from proxy.session.state import State
 from proxy.session.statements import NO_TYPES, Record
 from proxy.wire import codec, encodings, tags
@@ -47,7 +47,7 @@ def on_parse(s: State) -> bool:
     if s.masked:
         if not isinstance(text, str):
             return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
-        if name.startswith(poison.RESERVED):
+        if name.startswith(poison.RESERVED) and not probe.is_question(name, text):
             return refuse(s, expect.PARSE, _RESERVED, None, text, name)
         if not name.isascii() and s.name(name)[:1] == b"\0":
             return refuse(s, expect.PARSE, _UNREADABLE_NAME, None, text, name)
@@ -58,15 +58,23 @@ def on_parse(s: State) -> bool:
             return True if refusal is None else refuse(s, expect.PARSE, refusal, plan, text, name)
         if verdict is Verdict.REFUSE:
             return refuse(s, expect.PARSE, plan.refusal or UNPLANNED, plan, text, name)
+        if s.pooled and (met := pooling.before(s, plan, text)) is not False:
+            return met if isinstance(met, bool) else refuse(s, expect.PARSE, met, plan, text, name)
     else:
         if not isinstance(text, str):
             unreadable, text = text, lenient(s, data)
         plan = s.plan(text, True)
         verdict = Verdict.PASS
+    out = None
     if verdict is Verdict.REWRITE and plan.text != text:
         out = encodings.encode(plan.text, s.codec)
         if out is None:
             return refuse(s, expect.PARSE, UNENCODABLE, plan, text, name)
+    if s.transient and name:
+        if pooling.is_taken(s, name):
+            return refuse(s, expect.PARSE, _duplicate(s, name), None, text, poisoned=poison_for(s, expect.BIND))
+        pooling.take_name(s, name)
+    if out is not None:
         s.drop()
         s.to_server.append(codec.message(tags.PARSE, b"%b\0%b%b" % (name, out, buf[text_end:end])))
     entry = Expected(expect.PARSE)
@@ -79,6 +87,7 @@ def on_parse(s: State) -> bool:
     if not s.standard_strings:
         record.standard_strings = False
     slot = s.statements.slot(s.name(name))
+    record.link = s.link
     slot.add(record)
     slot.batch = s.batch
     entry.slot = slot
@@ -121,8 +130,10 @@ def on_bind(s: State) -> bool:
     if s.masked:
         if record is None:
             return refuse(s, expect.BIND, _missing(s, name), None, "")
-        if portal.startswith(poison.RESERVED):
+        if portal.startswith(poison.RESERVED) and not portal == name == probe.NAME:
             return refuse(s, expect.BIND, _RESERVED, None, record.text)
+        if s.pooled and (met := pooling.before(s, record.plan, record.text)) is not False:
+            return met if isinstance(met, bool) else refuse(s, expect.BIND, met, None, record.text)
     if slot is not None and slot.stamp != s.stamp:
         answer = renewal.renew(s, slot, expect.BIND, name)
         if answer is True:
@@ -139,6 +150,11 @@ def on_bind(s: State) -> bool:
     if s.tried_catalog or s.probe_error is not None:
         gates.decided(s)
     return False
+
+
+def _duplicate(s: State, name: bytes) -> Refusal:
+    """On this server connection it may not be there; for the client it is."""
+    return Refusal("42P05", f'prepared statement "{name.decode(s.codec or "ascii", "replace")}" already exists')
 
 
 def _missing(s: State, name: bytes) -> Refusal:
@@ -182,6 +198,8 @@ def _describe_statement(s: State, name: bytes) -> bool:
         if s.masked:
             return refuse(s, expect.DESCRIBE_STATEMENT, _missing(s, name), None, "")
     elif slot.stamp != s.stamp:
+        if s.pooled and s.masked and (met := pooling.before(s, record.plan, record.text)) is not False:
+            return met if isinstance(met, bool) else refuse(s, expect.DESCRIBE_STATEMENT, met, None, record.text)
         answer = renewal.renew(s, slot, expect.DESCRIBE_STATEMENT, name)
         if answer is True:
             return True

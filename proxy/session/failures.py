@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import expect, gates, poison, scrub
+from proxy.session import expect, gates, poison, pooling, scrub
 from proxy.session import state as st
 from proxy.session.asides import fields as fields_of
 from proxy.session.asides import is_rest
@@ -48,6 +48,8 @@ def on_error(s: State, head: Expected | None) -> None:
             s.instead(head.replace)
     elif head.alone:
         s.mute()
+        if s.arriving:
+            raise st.Unavailable(pooling.MUTE)
         message = scrub.field(scrub.clean_error(fields, None), "M").decode(s.codec or "ascii", "replace")
         s.probe_error = Refusal(state, message)
     elif head.tripped:
@@ -64,6 +66,14 @@ def on_error(s: State, head: Expected | None) -> None:
             _spare_syncs(s, 1)
         return
     _skip_to_sync(s, head, state)
+    if head.alone and s.own_batch:  # nobody else is going to send a Sync
+        s.gate &= ~st.SKIPPING
+        s.batch_open = s.own_batch = False
+        entry = Expected(expect.SYNC)
+        entry.swallow = entry.last = True
+        s.wait = st.PROBE
+        s.to_server.append(codec.SYNC)
+        s.queue.append(entry)
 
 
 def _is_turned_out(s: State, head: Expected | None, violation: Refusal, fields: codec.Fields) -> bool:

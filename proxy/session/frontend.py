@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import changes, cursors, expect, extended, gates, plans, renewal, unread
+from proxy.session import changes, cursors, expect, extended, gates, plans, pooling, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
@@ -61,6 +61,8 @@ def on_query(s: State) -> bool:
             refused = plan
             plan = plan.before
             verdict = plan.verdict
+        if s.pooled and (met := pooling.before(s, plan, text)) is not False:
+            return met if isinstance(met, bool) else refuse(s, expect.QUERY, met, plan, text)
     else:
         if not isinstance(text, str):
             unreadable, text = text, lenient(s, data)

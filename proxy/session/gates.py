@@ -40,8 +40,11 @@ def wait(s: State, reason: int) -> bool:
 
 def ask_server(s: State) -> bool:
     """Hold the current message and put the probe before it."""
-    s.inject(probe.IN_BATCH if s.batch_open else probe.ALONE)
-    s.queue.extend(probe.expected(s.batch_open))
+    alone = not s.batch_open
+    s.own_batch = alone and s.transient and s.tx == tags.IDLE  # question and statement have to meet the same server connection
+    in_batch = s.batch_open = s.own_batch or s.batch_open
+    s.inject(probe.question(in_batch, s.pooled))
+    s.queue.extend(probe.expected(in_batch, alone))
     s.probe_epoch = s.authority.epoch
     s.wait = st.PROBE
     return True

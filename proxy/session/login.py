@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import asides, auth, gates
+from proxy.session import asides, auth, gates, pooling
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
 from proxy.session.state import State
@@ -79,10 +79,11 @@ def on_first_ready(s: State) -> None:
         s.evidence = True
         s.phase = st.RAW
         return
-    s.refresh_view()
+    view = s.refresh_view()
     s.phase = st.READY
     if s.wait == st.AUTHENTICATION:
         s.wait = st.NOTHING
+    pooling.begin(s, view)
 
 
 def on_backend_key(s: State) -> None:

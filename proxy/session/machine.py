@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import backend, frontend, gates, login, poison, refusing
+from proxy.session import backend, frontend, gates, login, poison, pooling, refusing
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
 from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions
@@ -64,6 +64,11 @@ _OURS: Final = (st.CATALOG, st.DDL_DONE, st.PLAN)
 _OWED_MAX = 8192
 """Replies that the server may owe. A client that sends and sends without reading would otherwise have us remember every message
 that the system's buffers take."""
+_NEW_LINK: Final = frozenset(
+    {tags.QUERY, tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, tags.CLOSE, tags.FUNCTION_CALL, tags.SYNC, tags.FLUSH}
+)
+"""Behind a Sync or Query these may meet another server connection, unless its answer says that a transaction is open."""
+_OTHERWISE: Final = st.COPY_IN | st.SKIPPING
 _BACKLOG = Refusal("53200", "too much input is waiting")
 
 
@@ -190,7 +195,7 @@ class Session(State):
             self.gate &= ~st.DDL
         try:
             if self.view is not None:
-                self.renew_view()
+                pooling.check_origin(self, self.renew_view())
             if self.held:
                 self._resume()
         except Exception as error:
@@ -277,6 +282,19 @@ class Session(State):
                     gates.wait(self, st.CROWDED)
                     scan.rewind()
                     self.flush_client()
+                    self.held = True
+                    return
+                if (
+                    self.transient
+                    and self.queue
+                    and tag in _NEW_LINK
+                    and scan.count
+                    and not self.gate & _OTHERWISE
+                    and pooling.must_wait(self)
+                ):
+                    scan.rewind()
+                    self.flush_client()
+                    self.wait = st.DRAIN
                     self.held = True
                     return
                 try:

@@ -69,5 +69,7 @@ _ROUTINES: Final = {"0A000": b"RevalidateCachedQuery", "26000": b"FetchPreparedS
 NONSENSE: Final = b"\xff\0\0\0\4"
 """A message of a type that there never was: the server says so behind what it owes, and hangs up."""
 
-_SERVER_STATES: Final = frozenset("08P01 08006 22025 22P06 25P02 26000 3D000 3F000 42601 42P01 57014 57P01 57P03 57P05".split())
+_SERVER_STATES: Final = frozenset(
+    "08P01 08006 22025 22P06 25P02 26000 42P05 3D000 3F000 42601 42P01 57014 57P01 57P03 57P05".split()
+)
 """States under which we speak in the server's stead, in its words."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from proxy.session.expect import BIND, CLOSE, EXECUTE, PARSE, SYNC, Expected
@@ -80,24 +80,55 @@ TEXT: Final = (
     "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
     "'held', (SELECT pg_catalog.json_agg(k.name) FROM pg_catalog.pg_cursors k "
     "WHERE k.creation_time OPERATOR(pg_catalog.<) pg_catalog.transaction_timestamp()), "
+    "'process', pg_catalog.pg_backend_pid(), "
     "'encoding', pg_catalog.current_setting('client_encoding'), "
     "'strings', pg_catalog.current_setting('standard_conforming_strings')"
     ")::pg_catalog.text, 'UTF8'), 'hex')"
 )
 MAX_ANSWER: Final = 2 * 1024 * 1024
 
-_QUESTION: Final = b"".join(
-    (
-        codec.encode_close(codec.Target(ord("S"), NAME)),
-        codec.encode_parse(codec.Parse(NAME, TEXT.encode())),
-        codec.encode_bind(codec.Bind(NAME, NAME)),
-        codec.encode_execute(codec.Execute(NAME)),
-        codec.encode_close(codec.Target(ord("P"), NAME)),
-        codec.encode_close(codec.Target(ord("S"), NAME)),
-    )
+_ORIGIN: Final = (
+    "'origin', pg_catalog.json_build_array("
+    "(SELECT p.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() p), "
+    "(SELECT d.oid::pg_catalog.text FROM pg_catalog.pg_database d "
+    "WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())), "
+    "'user', pg_catalog.json_build_array(SESSION_USER, CURRENT_USER), "
+    "'nulls', pg_catalog.current_setting('transform_null_equals'), "
+    "'types', EXISTS (SELECT 1 FROM pg_catalog.pg_type y "
+    "WHERE y.typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
+    "AND y.typrelid OPERATOR(pg_catalog.=) 0::pg_catalog.oid AND y.typelem OPERATOR(pg_catalog.=) 0::pg_catalog.oid) "
+    "OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+    "'creates', pg_catalog.current_schema(), "
 )
-IN_BATCH: Final = _QUESTION + codec.FLUSH
-ALONE: Final = _QUESTION + codec.SYNC
+"""Behind a pooler the question is also whether this is the server whose catalog we read, and what others have left."""
+POOLED_TEXT: Final = TEXT.replace("'encoding', ", _ORIGIN + "'encoding', ")
+
+
+def _question(text: str) -> bytes:
+    return b"".join(
+        (
+            codec.encode_close(codec.Target(ord("S"), NAME)),
+            codec.encode_parse(codec.Parse(NAME, text.encode())),
+            codec.encode_bind(codec.Bind(NAME, NAME)),
+            codec.encode_execute(codec.Execute(NAME)),
+            codec.encode_close(codec.Target(ord("P"), NAME)),
+            codec.encode_close(codec.Target(ord("S"), NAME)),
+        )
+    )
+
+
+_PLAIN: Final = _question(TEXT)
+_POOLED: Final = _question(POOLED_TEXT)
+
+
+def is_question(name: bytes, text: str) -> bool:
+    """Another pgveil in front of this one asks."""
+    return name == NAME and text in (TEXT, POOLED_TEXT)
+
+
+def question(in_batch: bool, pooled: bool) -> bytes:
+    """In an open batch it is followed by Flush, otherwise by a Sync of its own."""
+    return (_POOLED if pooled else _PLAIN) + (codec.FLUSH if in_batch else codec.SYNC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +144,24 @@ class Answer:
     """OIDs of the relations whose columns the open transaction has added, changed or dropped."""
     held: frozenset[str]
     """Cursors that are older than the open transaction."""
+    process: int
+    """The server's process number."""
     encoding: str
     standard_strings: bool
+    origin: tuple[str, int] | None = None
+    """System identifier and database OID. This and what follows is asked for behind a pooler only."""
+    user: tuple[str, str] = ("", "")
+    """SESSION_USER and CURRENT_USER."""
+    nulls: bool = False
+    """transform_null_equals is on."""
+    types: bool = False
+    """There are types or functions in the temporary schema."""
+    creates: bool = False
+    """A relation would be made in the temporary schema if its name says nothing."""
 
 
-def expected(in_batch: bool) -> list[Expected]:
-    """Entries for the replies of the question."""
+def expected(in_batch: bool, alone: bool) -> list[Expected]:
+    """Entries for the replies of the question. `alone`: its error is nobody else's."""
     kinds = [CLOSE, PARSE, BIND, EXECUTE, CLOSE, CLOSE]
     if not in_batch:
         kinds.append(SYNC)
@@ -126,7 +169,7 @@ def expected(in_batch: bool) -> list[Expected]:
     for kind in kinds:
         e = Expected(kind)
         e.swallow = e.probe = True
-        e.alone = not in_batch
+        e.alone = alone
         out.append(e)
     out[-1].last = True
     return out
@@ -205,6 +248,18 @@ def read(messages: bytes) -> Answer | None:
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
         altered = frozenset(int(oid) for oid in answer.get("altered") or ())
         held = frozenset(str(name) for name in answer.get("held") or ())
-        return Answer(resolution, temp, kin, fresh, altered, held, str(answer["encoding"]), strings)
+        process = int(answer.get("process") or 0)
+        found = Answer(resolution, temp, kin, fresh, altered, held, process, str(answer["encoding"]), strings)
+        if "origin" not in answer:
+            return found
+        (system, database), (user, role) = answer["origin"], answer["user"]
+        return replace(
+            found,
+            origin=(str(system), int(database)),
+            user=(str(user), str(role)),
+            nulls=answer["nulls"] != "off",
+            types=bool(answer["types"]),
+            creates=own is not None and answer["creates"] == own,
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

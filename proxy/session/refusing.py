@@ -48,7 +48,7 @@ def refuse(
     if looked_at_last and s.tx == tags.FAILED and not s.queue:
         refusal = gates.ABORTED
     whole = kind in (expect.QUERY, expect.FUNCTION)
-    data, provokes = poisoned or poison.poison(kind, name)
+    data, provokes = poisoned or poison_for(s, kind, name)
     entry = Expected(expect.REFUSED_QUERY if whole else expect.REFUSED)
     entry.replace = poison.error(refusal, s.codec)
     entry.replace_state = refusal.sqlstate
@@ -98,6 +98,20 @@ def cancel(s: State, tag: int) -> None:
     kind = _KINDS.get(tag, expect.BIND)
     name = scan.buf[scan.body : scan.end].split(b"\0", 1)[0] if kind == expect.PARSE else b""
     refuse(s, kind, _CANCELED, None, "", name)
+
+
+def poison_for(s: State, kind: int, name: bytes = b"") -> poison.Poison:
+    """What must fail in the message's place.
+
+    A pooler that keeps account of prepared statements ends the connection over a name it does not know. There a text that cannot
+    be parsed takes the place; it costs the unnamed statement, which is prepared again when it is used.
+    """
+    if not s.transient or kind not in (expect.BIND, expect.DESCRIBE_STATEMENT):
+        return poison.poison(kind, name)
+    slot = s.statements.find(b"")
+    if slot is not None:
+        slot.lose()
+    return poison.poison(expect.PARSE)
 
 
 def malformed(s: State, kind: int) -> bool:

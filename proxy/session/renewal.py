@@ -29,7 +29,7 @@ from proxy.session.state import State
 from proxy.session.statements import MIXED, Record, Slot
 from proxy.wire import codec, encodings, tags
 from proxy.wire.codec import Field
-from rewrite.plan import Explain, Plan, Refusal, Verdict
+from rewrite.plan import Explain, Plan, Refusal, Resolution, Verdict
 
 STALE: Final = Refusal("0A000", poison.CACHED_PLAN, "What you may see has changed; prepare the statement again.")
 STALE_SQL: Final = Refusal(
@@ -39,6 +39,11 @@ STALE_SQL: Final = Refusal(
 )
 _MOVED: Final = Refusal(
     "0A000", "an earlier statement of the same query string changes what names mean", "Send the statements one by one."
+)
+_NOT_HERE: Final = Refusal(
+    "0A000",
+    "behind a pooler that shares server connections, EXECUTE finds only what the same transaction has prepared",
+    "PREPARE and EXECUTE in one transaction, or let the driver prepare the statement (Parse, Bind).",
 )
 _UNEXPLAINED: Final = Refusal(
     "0A000", "EXPLAIN EXECUTE is possible of statements made by SQL's PREPARE only", "Explain the query itself."
@@ -63,7 +68,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     if record.stamp == s.stamp:
         return False
     if record.unread:
-        if s.masked:
+        if s.masked or record.link != s.link:
             return record.unreadable or STALE
         record.stamp = s.stamp
         return False
@@ -74,7 +79,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
             return False
     if s.gate & st.UNSETTLED and gates.before_text(s):
         return True
-    if s.masked and record.unreadable is not None:
+    if record.unreadable is not None and (s.masked or record.link != s.link):
         return record.unreadable
     if s.masked and record.tangled:
         return STALE
@@ -89,7 +94,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
         if plan.verdict is Verdict.REFUSE:
             return plan.refusal or STALE
         sent = plan.text
-    if sent != record.sent:
+    if sent != record.sent or record.link != s.link:
         return plan
     if record.misfit:
         return STALE
@@ -137,6 +142,7 @@ def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int, 
     if text is None:
         return UNENCODABLE
     record = old.successor(sent, plan, s.stamp)
+    record.link = s.link
     target = codec.Target(_STATEMENT, name)
     close = Expected(expect.CLOSE)
     parse = Expected(expect.PARSE)
@@ -152,7 +158,7 @@ def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int, 
     slot.batch = s.batch
     s.batch_open = True
     known = old.shape is not None or old.inputs is not None
-    if message == expect.DESCRIBE_STATEMENT or not known:
+    if message == expect.DESCRIBE_STATEMENT or not known or (sent == old.sent and known_under(s) == old.known_under):
         s.inject(data)
         return False
     describe = Expected(expect.DESCRIBE_STATEMENT)
@@ -164,6 +170,11 @@ def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int, 
     s.inject(data + codec.encode_describe(target) + codec.FLUSH)
     s.wait = st.PROBE
     return True
+
+
+def known_under(s: State) -> tuple[str, Resolution | None]:
+    """What the types of a text depend on. The policy is in the text itself."""
+    return (s.view or s.refresh_view()).catalog.version, s.resolution
 
 
 def compare_inputs(head: Expected, body: bytes) -> None:
@@ -206,6 +217,8 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
                     return _MOVED
             else:
                 slot = s.statements.find(s.sql_name(name))
+                if s.transient and s.masked and (slot is None or slot.latest is None or slot.latest.link != s.link):
+                    return _NOT_HERE
                 if slot is not None:
                     answer = _runs_anywhere(s, slot) if moved else _runs_now(s, slot)
                     if answer is not False:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import expect, guard, poison, renewal
+from proxy.session import expect, guard, poison, refusing, renewal
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation, body
 from proxy.session.expect import Expected
@@ -50,6 +50,7 @@ def on_parameters(s: State, head: Expected) -> None:
             renewal.compare_inputs(head, body(s))
     elif head.record is not None:
         head.record.inputs = body(s)
+        head.record.known_under = renewal.known_under(s)
 
 
 def on_no_rows(s: State, head: Expected) -> None:
@@ -78,6 +79,8 @@ def _described(s: State, head: Expected, shape: bytes) -> None:
             renewal.compare(s, head, shape)
     elif record is not None:
         record.shape = shape
+        if s.transient:
+            record.known_under = renewal.known_under(s)
     if record is not None:
         record.judged = True
     s.pop()
@@ -124,7 +127,7 @@ def _stop_batch(s: State, trip: guard.Trip) -> None:
         return
     s.gate |= st.SKIPPING
     s.tripped_batch = True
-    data, provokes = poison.BY_KIND[expect.BIND]
+    data, provokes = refusing.poison_for(s, expect.BIND)
     s.to_server.append(data)
     entry = Expected(expect.REFUSED)
     entry.swallow = True

@@ -97,6 +97,31 @@ class State:
         self.sid = options.sid
         self.timer = options.timer
 
+        self.pooled = False
+        """The server connection was somebody else's before: what is on it nobody has looked at."""
+        self.transient = False
+        """It is somebody else's again after every transaction."""
+        self.arriving = False
+        """The server has been asked who it is; nothing of the client's goes on before the answer."""
+        self.origin: tuple[str, int] | None = None
+        """Which database the server has said it is; None without a pooler."""
+        self.strange: frozenset[int] | None = None
+        """Temporary relations that were there before this session (or transaction) had made any; None: not asked yet."""
+        self.odd: Refusal | None = None
+        """What else others had left there, and why nothing runs there before it has gone."""
+        self.own_batch = False
+        """The open batch holds nothing but a question of ours."""
+        self.link = 0
+        """Counts transactions where each may be on another server connection; 0 otherwise."""
+        self.met = -1
+        """The `link` that the server has last been asked about."""
+        self.server_user = ""
+        """SESSION_USER when the session began: a pooler may log in as another than its client."""
+        self.claimed = identity.application_name
+        """The application name that the client itself has given; behind a pooler the server may tell another's."""
+        self.renames = False
+        """A statement of this transaction may have given another."""
+
         # What the transport reads.
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
@@ -191,7 +216,7 @@ class State:
         self.view_stamp = 0
         """Names one profile and catalog."""
         self.era = 0
-        """How often what the policy says has changed since the session began."""
+        """How often what the policy says has changed since the session began; who had the connection before counts."""
         self.era_in_tx = False
         """It has changed in the open transaction."""
         self.held_cursors: frozenset[str] | None = None
@@ -372,11 +397,15 @@ class State:
         """
         view = self.view or self.renew_view()
         if types is not NO_TYPES and (given := _user_types(types)):
-            context = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended, given)
+            context = PlanContext(
+                view.catalog, view.profile, self.resolution, self.standard_strings, extended, given, self.transient
+            )
         else:
             kept = self.contexts[extended]
             if kept is None:
-                kept = PlanContext(view.catalog, view.profile, self.resolution, self.standard_strings, extended)
+                kept = PlanContext(
+                    view.catalog, view.profile, self.resolution, self.standard_strings, extended, (), self.transient
+                )
                 self.contexts[extended] = kept
             context = kept
         return view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
@@ -385,14 +414,17 @@ class State:
         """A plan that holds however names resolve; NEED when there is none. Raises Elsewhere."""
         view = self.view or self.renew_view()
         if types is not NO_TYPES and (given := _user_types(types)):
-            context = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended, given)
+            context = self._context(view, None, extended, given)
         else:
             kept = self.contexts_anywhere[extended]
             if kept is None:
-                kept = PlanContext(view.catalog, view.profile, None, self.standard_strings, extended)
+                kept = self._context(view, None, extended)
                 self.contexts_anywhere[extended] = kept
             context = kept
         return view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
+
+    def _context(self, view: View, resolution: Resolution | None, extended: bool, given: tuple[int, ...] = ()) -> PlanContext:
+        return PlanContext(view.catalog, view.profile, resolution, self.standard_strings, extended, given, self.transient)
 
     def _plan_long(self, view: View, text: str, context: PlanContext) -> Plan:
         asked = PlanRequest(view.planner, text, context)
@@ -412,6 +444,18 @@ class State:
             self.contexts = [None, None]
             self._restamp()
 
+    def leave_link(self) -> None:
+        """A transaction is over and its server connection is somebody else's: nothing that was on it is known any more."""
+        self.link += 1
+        self.strange = None
+        self.statements.portals.clear()
+        self.temp_oids.clear()
+        self.taint = Taint()
+        self.stamps.clear()
+        self.resolution = None
+        self.contexts = [None, None]
+        self._restamp()
+
     def on_parameter(self, name: bytes, value: bytes) -> None:
         """A ParameterStatus of the server, in any phase."""
         if name == b"client_encoding":
@@ -429,10 +473,16 @@ class State:
             self.set_resolution(None)
         elif name == b"application_name":
             application = value.decode(self.codec or "ascii", "replace")
-            if application != self.identity.application_name:
-                self.identity = replace(self.identity, application_name=application)
-                self.audit.identity(self.identity)
-                self.view = None if self.view is None else self.renew_view()
+            if not self.pooled or self.renames:
+                self.rename(application)
+                self.claimed = application if self.pooled else self.claimed
+
+    def rename(self, application: str) -> None:
+        """The application name has changed."""
+        if application != self.identity.application_name:
+            self.identity = replace(self.identity, application_name=application)
+            self.audit.identity(self.identity)
+            self.view = None if self.view is None else self.renew_view()
 
     # Names of prepared statements and portals.
 

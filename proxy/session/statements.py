@@ -45,6 +45,10 @@ class Record:
     """Digest of the column types that the client has been told; None: it has not asked."""
     inputs: bytes | None = None
     """The ParameterDescription that the client has been given."""
+    link: int = 0
+    """The transaction in which the server has got it, where each may be on another server connection (`State.link`)."""
+    known_under: object = None
+    """Catalog and name resolution under which shape and inputs were told."""
     misfit: bool = False
     """Prepared again under another policy, and its result no longer has the shape that the client knows."""
 
@@ -69,6 +73,8 @@ class Record:
         record.standard_strings = self.standard_strings
         record.shape = self.shape
         record.inputs = self.inputs
+        record.link = self.link
+        record.known_under = self.known_under
         return record
 
 

@@ -85,6 +85,7 @@ def _pass(s: State, kind: int, text: Unread) -> None:
         record = Record(text.note, text.note, plan, s.stamp, True)
         record.unreadable = TOO_LONG
         record.unread = True
+        record.link = s.link
         slot = s.statements.slot(s.name(text.name))
         slot.add(record)
         slot.batch = s.batch

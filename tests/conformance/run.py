@@ -1,11 +1,12 @@
 """The conformance run, in one command: PostgreSQL, the bank, pgveil in front of it, the harness, a verdict.
 
     python -m tests.conformance.run [--conformance DIR] [--keep] [-v] [--only attacks|utility] [--id REGEX]
+                                       [--pooler session|transaction]
 
 Ends with status 0 only when no attack leaked, no everyday statement got a wrong answer, and at least MIN_UTILITY of
 them got exactly the masked copy's answer. `--keep` then stays until Ctrl-C, with PostgreSQL and the proxy running, and
-prints how to reach them; `--no-harness` starts everything and goes straight there. Options not known here go to the
-harness.
+prints how to reach them; `--no-harness` starts everything and goes straight there. `--pooler` puts PgBouncer between the
+proxy and PostgreSQL. Options not known here go to the harness.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from proxy.demo.embedded import ServerError, free_port
 from proxy.demo.launch import LaunchError, ProxyProcess
 from tests.conformance import cluster
 from tests.conformance.policy import DEFAULT_CONFORMANCE, POLICY, generate
+from tests.support.bouncer import Bouncer
 
 MIN_UTILITY = 0.70
 HERE = Path(__file__).parent
@@ -55,6 +57,7 @@ def _options() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--no-harness", action="store_true", help="only start everything, until Ctrl-C")
     parser.add_argument("--port", type=int, help="port of the proxy [a free one]")
     parser.add_argument("--server-port", type=int, help="port of PostgreSQL [a free one]")
+    parser.add_argument("--pooler", choices=["session", "transaction"], help="put PgBouncer between the proxy and PostgreSQL")
     parser.add_argument("--min-utility", type=float, default=MIN_UTILITY)
     parser.add_argument("--out", type=Path, help="where to write the harness's results.json")
     return parser.parse_known_args()
@@ -74,8 +77,13 @@ def _run(home: Path, conformance: Path, options: argparse.Namespace, passed_on: 
     with cluster.server(home, options.server_port) as server:
         cluster.load(server, conformance)
         port, http_port = options.port or free_port(), free_port()
-        config = _write_config(home, conformance, server.port, port, http_port)
-        with ProxyProcess(config, http_port, home / "proxy.log") as proxy:
+        with ExitStack() as stack:
+            upstream, pooling = server.port, "auto"
+            if options.pooler:
+                upstream = stack.enter_context(Bouncer(server.port, options.pooler)).port
+                pooling = options.pooler
+            config = _write_config(home, conformance, upstream, port, http_port, pooling)
+            proxy = stack.enter_context(ProxyProcess(config, http_port, home / "proxy.log"))
             code = 0
             if not options.no_harness:
                 code = _harness(home, conformance, server.port, port, options, passed_on)
@@ -87,7 +95,7 @@ def _run(home: Path, conformance: Path, options: argparse.Namespace, passed_on: 
             return code
 
 
-def _write_config(home: Path, conformance: Path, server_port: int, port: int, http_port: int) -> Path:
+def _write_config(home: Path, conformance: Path, server_port: int, port: int, http_port: int, pooling: str) -> Path:
     """Configuration and policy: the committed policy, unless the set at hand has another intent."""
     text = generate(conformance)
     if text != POLICY.read_text(encoding="utf-8"):
@@ -97,6 +105,7 @@ def _write_config(home: Path, conformance: Path, server_port: int, port: int, ht
     values = {
         "PORT": port,
         "SERVER_PORT": server_port,
+        "POOLING": pooling,
         "HTTP_PORT": http_port,
         "USER": cluster.CONTROL_USER,
         "PASSWORD": cluster.CONTROL_PASSWORD,

@@ -54,19 +54,21 @@ class ProxyProcess:
         server_tls: str = "{ mode: disable }",
         audit: str = "{ directory: audit }",
         file_limit: int | None = None,
+        pooling: str = "auto",
     ) -> None:
-        """`file_limit`: no file may grow beyond it (bytes), as on a full disk."""
+        """`file_limit`: no file may grow beyond it (bytes), as on a full disk. `pooling`: `server_port` is a pooler's."""
         self.home = home
         self._file_limit = file_limit
         home.mkdir(exist_ok=True)
         self.policy = home / "policy.yaml"
         self.policy.write_text(policy, encoding="utf-8")
         self.config = home / "pgveil.yaml"
+        direct = f", host: localhost, port: {upstream.port}" if pooling != "auto" else ""
         self.config.write_text(
             f"""\
 listen: {{ host: 127.0.0.1, port: 0 }}
-upstream: {{ host: localhost, port: {server_port or upstream.port}, tls: {server_tls}, connect_timeout: 5s }}
-control: {{ user: {CONTROL}, password: control, database: {database}, interval: 1s, max_stale: 30s }}
+upstream: {{ host: localhost, port: {server_port or upstream.port}, tls: {server_tls}, connect_timeout: 5s, pooling: {pooling} }}
+control: {{ user: {CONTROL}, password: control, database: {database}, interval: 1s, max_stale: 30s{direct} }}
 policy: policy.yaml
 audit: {audit}
 http: {{ port: 0 }}

@@ -9,7 +9,9 @@ import pytest
 from proxy.admission import Ceilings, Rate
 from proxy.config import Listen, available_cpus, load_config
 from proxy.errors import ConfigError
+from proxy.session.effects import Pooling
 from proxy.sockets import TcpSettings
+from proxy.supervise import control_target
 from proxy.tls import ClientMode, ServerMode
 
 MINIMAL = """\
@@ -97,6 +99,20 @@ def test_passwords_are_not_shown(home: Path) -> None:
     assert "hunter2" not in repr(load_config(write(home, text), {}))
 
 
+def test_a_pooler(home: Path) -> None:
+    text = MINIMAL.replace("host: db.example", "host: pooler, pooling: transaction").replace(
+        "user: pgveil_control", "user: c, host: db.example, port: 5433, tls: { mode: require }"
+    )
+    config = load_config(write(home, text), {})
+    assert config.upstream.pooling is Pooling.TRANSACTION
+    assert (config.control.host, config.control.port) == ("db.example", 5433)
+    assert config.control.tls is not None
+    target = control_target(config)
+    assert (target.host, target.port, target.mode, target.identify) == ("db.example", 5433, ServerMode.REQUIRE, True)
+    plain = control_target(load_config(write(home, MINIMAL), {}))
+    assert (plain.host, plain.identify) == ("db.example", False)
+
+
 MISTAKES = {
     "unknown section": (
         MINIMAL + "lissen: { port: 1 }\n",
@@ -110,7 +126,20 @@ MISTAKES = {
     "unknown key": (
         MINIMAL.replace("host: db.example", "host: db.example, prot: 1"),
         "1:31: key 'upstream.prot': found an unknown key (did you mean 'port'?), expected one of "
-        "host, port, connect_timeout, tls",
+        "host, port, connect_timeout, tls, pooling",
+    ),
+    "pooling": (
+        MINIMAL.replace("host: db.example", "host: db.example, pooling: statement"),
+        "1:40: key 'upstream.pooling': found 'statement', expected one of auto, none, session, transaction",
+    ),
+    "control host alone": (
+        MINIMAL.replace("user: pgveil_control", "user: c, host: h"),
+        "2:21: key 'control.host': found an address of the control connection's own, expected upstream.pooling: none, session or "
+        "transaction",
+    ),
+    "control port alone": (
+        MINIMAL.replace("user: pgveil_control", "user: c, port: 1"),
+        "2:21: key 'control.port': found control.port alone, expected 'host' next to it",
     ),
     "port": (
         MINIMAL + "listen: { port: 70000 }\n",

@@ -14,7 +14,7 @@ TOP = Path(__file__).parent.parent.parent.parent
 SOURCES = sorted([*(TOP / "rewrite").glob("*.py"), *(TOP / "proxy" / "session").glob("*.py")])
 
 OF_THE_SERVER = frozenset(
-    "08006 08P01 25P02 26000 3F000 42601 42809 42883 42P01 53200 54000 57014 57P01 57P03 57P05 XX000".split()
+    "08006 08P01 25P02 26000 3F000 42601 42809 42883 42P01 42P05 53200 54000 57014 57P01 57P03 57P05 XX000".split()
 )
 """What the server itself would say, in its words, or what ends the session: there is nothing to advise."""
 

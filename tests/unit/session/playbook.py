@@ -1,6 +1,6 @@
 """Reads and plays playbooks: conversations in the codec's text form, with what each side must see.
 
-    # title: …            # profile: masked | clear | …            # login: no (the playbook does it itself)
+    # title: …        # profile: masked | clear | …        # pooling: session | transaction        # login: no (it does it itself)
     C> message            from the client          >S message     the server must get it
     S> message            from the server          >C message     the client must get it
     AU line               evidence, in order (checked in playbooks that have any)
@@ -26,6 +26,7 @@ from pathlib import Path
 import scripted
 
 from proxy.session import probe
+from proxy.session.effects import Pooling
 from proxy.session.machine import Session
 from proxy.wire import codec, tags, trace
 
@@ -39,6 +40,7 @@ class Playbook:
     path: Path
     title: str = ""
     profile: str = "masked"
+    pooling: Pooling = Pooling.NONE
     login: bool = True
     parts: list[tuple[int, str, str]] = field(default_factory=list)
     """Line number, direction, text."""
@@ -54,6 +56,8 @@ def load(path: Path) -> Playbook:
                 book.title = value.strip()
             elif key.strip() == "profile":
                 book.profile = value.strip()
+            elif key.strip() == "pooling":
+                book.pooling = Pooling(value.strip())
             elif key.strip() == "login":
                 book.login = value.strip() != "no"
         elif line:
@@ -94,13 +98,12 @@ LOGIN = b"".join(
     )
 )
 _SHORT = ("ErrorResponse", "NoticeResponse")
-_PROBE = probe.ALONE[: -len(codec.SYNC)]
 
 
 def encode(text: str, from_client: bool) -> bytes:
     """A message in text form, short forms included."""
     if text == "Probe":
-        return _PROBE
+        return probe.question(False, False)[: -len(codec.SYNC)]
     if text.startswith("ProbeAnswer"):
         return _probe_answer(text)
     short = re.match(r'(ErrorResponse|NoticeResponse) (\w{5}) ("(?:[^"\\]|\\.)*")(.*)', text)
@@ -122,6 +125,11 @@ def _probe_answer(text: str) -> bytes:
         "held": held,
         "encoding": "UTF8",
         "strings": "on",
+        "origin": ["7", "5"],
+        "user": ["ana", "ana"],
+        "nulls": "off",
+        "types": False,
+        "creates": "bank",
     }
     return b"".join(
         (
@@ -157,7 +165,7 @@ class Player:
     def __init__(self, book: Playbook, cut: Cut) -> None:
         self.book = book
         self.cut = cut
-        self.session, self.authority, self.audit = scripted.make_session(book.profile)
+        self.session, self.authority, self.audit = scripted.make_session(book.profile, pooling=book.pooling)
         self.got: dict[str, list[bytes]] = {">S": [], ">C": []}
         self.audited = any(direction == "AU" for _, direction, _ in book.parts)
 
@@ -231,7 +239,8 @@ class Player:
             lines = []
             for number, text in expected[direction]:
                 if text == "Probe":
-                    lines += [(number, trace.show(m, True)) for m in trace.split(_PROBE)]
+                    question = probe.question(False, self.book.pooling is not Pooling.NONE)[: -len(codec.SYNC)]
+                    lines += [(number, trace.show(m, True)) for m in trace.split(question)]
                 else:
                     lines.append((number, text))
             shown = [trace.show(m, from_client) for m in messages]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from policies.model import Branch, Decision, Profile, Show
 from proxy.session.effects import Identity, SessionOptions
@@ -109,9 +110,10 @@ class ScriptedPlanner:
                 cursor = None
                 if words[0] in ("DECLARE", "FETCH", "MOVE", "CLOSE"):
                     cursor = words[1 if words[0] == "DECLARE" else -1].lower()
+                kind = {"DECLARE": "DECLARE CURSOR", "BEGIN": "TRANSACTION", "COMMIT": "TRANSACTION"}.get(words[0], words[0])
                 statements.append(
                     StatementPlan(
-                        "DECLARE CURSOR" if words[0] == "DECLARE" else words[0], touches if "phone" in part else (), effects,
+                        kind, touches if "phone" in part else (), effects,
                         prepared, cursor=None if cursor == "all" else cursor, holds="HOLD" in words,
                     )
                 )  # fmt: skip
@@ -126,6 +128,8 @@ class FixedView:
     epoch: int
     planner: ScriptedPlanner = field(default_factory=ScriptedPlanner)
     authority: ScriptedAuthority | None = None
+    origin: tuple[str, int] | None = ("7", 5)
+    pooler: bool = False
     roles: frozenset[str] = frozenset()
 
     def is_confirmed(self, max_age: float) -> bool:
@@ -203,6 +207,6 @@ IDENTITY = Identity("ana", "bank", startup=(("user", "ana"), ("database", "bank"
 OPTIONS = SessionOptions(sid="s1", clock=lambda: 1000.0, timer=lambda: 0.0)
 
 
-def make_session(profile: str = "masked", **options: int) -> tuple[Session, ScriptedAuthority, ListedAudit]:
+def make_session(profile: str = "masked", **options: Any) -> tuple[Session, ScriptedAuthority, ListedAudit]:
     authority, audit = ScriptedAuthority(profile), ListedAudit()
     return Session(IDENTITY, authority, audit, replace(OPTIONS, **options)), authority, audit
