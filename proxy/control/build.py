@@ -6,7 +6,7 @@ could not be had counts as embedding data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -38,8 +38,8 @@ class Stamp:
     """System identifier and database OID; asked for behind a pooler, where one name may come to stand for another database."""
 
     def parts(self) -> dict[str, str]:
-        """The digest of each system catalog, by `queries.STAMP_PARTS`."""
-        return dict(zip(STAMP_PARTS, self.catalog.split(","), strict=True))
+        """The digest of each system catalog, by `queries.STAMP_PARTS`, and that of the roles."""
+        return dict(zip(STAMP_PARTS, self.catalog.split(","), strict=True)) | {"roles": self.roles}
 
     def same_content(self, other: Stamp) -> bool:
         return self.catalog == other.catalog and self.roles == other.roles and self.origin == other.origin
@@ -61,7 +61,9 @@ class Raw:
     server: asyncpg.Record
     schemas: Rows = field(default_factory=list)
     extensions: Rows = field(default_factory=list)
+    builtin_relations: Rows = field(default_factory=list)
     relations: Rows = field(default_factory=list)
+    """All: the builtin ones first."""
     builtin_attributes: Rows = field(default_factory=list)
     attributes: Rows = field(default_factory=list)
     """Those of other relations."""
@@ -73,15 +75,20 @@ class Raw:
     triggers: Rows = field(default_factory=list)
     sets_off: Rows = field(default_factory=list)
     trees: Rows = field(default_factory=list)
+    builtin_indexes: Rows = field(default_factory=list)
     indexes: Rows = field(default_factory=list)
+    """Those of other relations."""
     partitioned: Rows = field(default_factory=list)
     rules: Rows = field(default_factory=list)
+    view_rules: Rows = field(default_factory=list)
     views: dict[int, ViewText] = field(default_factory=dict)
     definitions: Rows = field(default_factory=list)
     unread: frozenset[int] = frozenset()
     domain_checks: Rows = field(default_factory=list)
     comments: Rows = field(default_factory=list)
+    builtin_types: Rows = field(default_factory=list)
     types: Rows = field(default_factory=list)
+    """All: the builtin ones first."""
     formatted: Rows = field(default_factory=list)
     builtin_functions: Rows = field(default_factory=list)
     functions: Rows = field(default_factory=list)
@@ -100,25 +107,26 @@ class Memo:
     """What has been made of rows that the next read may bring again: the very same list, then."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Rows, Any]] = {}
+        self._known: dict[str, tuple[Rows, object, Any]] = {}
 
-    def once(self, kind: str, rows: Rows, make: Callable[[], _T]) -> _T:
+    def once(self, kind: str, rows: Rows, make: Callable[[], _T], beside: object = None) -> _T:
+        """`beside`: what else it is made of, compared by value; of lists that another entry keeps, the id will do."""
         known = self._known.get(kind)
-        if known is None or known[0] is not rows:
-            known = self._known[kind] = rows, make()
-        made: _T = known[1]
+        if known is None or known[0] is not rows or known[1] != beside:
+            known = self._known[kind] = rows, beside, make()
+        made: _T = known[2]
         return made
 
 
 def build(raw: Raw, memo: Memo) -> tuple[Catalog, Roles]:
     """Everything that costs time and needs no connection; runs in a thread."""
-    types = type_rows(raw)
+    types = type_rows(raw, memo)
     names = TypeNames(types, {(f[0], f[1]): f[2] for f in raw.formatted})
     columns = memo.once("columns", raw.builtin_attributes, lambda: _columns(raw.builtin_attributes, types, names))
     columns = columns | _columns(raw.attributes, types, names)
     found = tuple(literals(raw))
     about = frozenset(o for x in found if x.data and x.catalog in _OF_TABLES for o in x.relations)
-    relations = _relations(raw, columns, about | raw.unread)
+    relations = _relations(raw, columns, about | raw.unread, memo)
     storage: dict[int, set[int]] = {}
     for table, part in raw.storage:
         storage.setdefault(table, set()).add(part)
@@ -132,7 +140,7 @@ def build(raw: Raw, memo: Memo) -> tuple[Catalog, Roles]:
         relations=relations,
         functions=functions,
         operators=tuple(Operator(o[0], o[1], o[2], tuple(o[3])) for o in raw.operators),
-        types=_type_names(raw, types, columns),
+        types=_type_names(raw, types, columns, memo),
         schemas=frozenset(s[0] for s in raw.schemas),
         extensions=frozenset(e[0] for e in raw.extensions),
         literals=found,
@@ -142,12 +150,18 @@ def build(raw: Raw, memo: Memo) -> tuple[Catalog, Roles]:
     return catalog, build_roles(raw.roles, raw.memberships, raw.search_paths)
 
 
-def type_rows(raw: Raw) -> dict[int, TypeRow]:
-    checked = {c[1] for c in raw.domain_checks}
-    return {
-        t[0]: TypeRow(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10] or t[0] in checked, t[11])
-        for t in raw.types
-    }
+def type_rows(raw: Raw, memo: Memo) -> dict[int, TypeRow]:
+    checked = frozenset(c[1] for c in raw.domain_checks)
+
+    def made(rows: Rows) -> dict[int, TypeRow]:
+        return {
+            t[0]: TypeRow(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10] or t[0] in checked, t[11])
+            for t in rows
+        }
+
+    beside = frozenset(oid for oid in checked if oid < FIRST_USER_OID)
+    builtin = memo.once("types", raw.builtin_types, lambda: made(raw.builtin_types), beside)
+    return builtin | made(raw.types[len(raw.builtin_types) :])
 
 
 def _columns(rows: Rows, types: Mapping[int, TypeRow], names: TypeNames) -> dict[int, tuple[Column, ...]]:
@@ -174,7 +188,9 @@ def _columns(rows: Rows, types: Mapping[int, TypeRow], names: TypeNames) -> dict
     return {oid: tuple(cs) for oid, cs in out.items()}
 
 
-def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_relations: frozenset[int]) -> dict[int, Relation]:
+def _relations(
+    raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_relations: frozenset[int], memo: Memo
+) -> dict[int, Relation]:
     parents: dict[int, list[int]] = {}
     for child, parent in raw.inherits:
         parents.setdefault(child, []).append(parent)
@@ -201,41 +217,53 @@ def _relations(raw: Raw, columns: Mapping[int, tuple[Column, ...]], literal_rela
         sets_off.setdefault(table, []).append(function)
     conditional = {t[1] for t in raw.triggers if t[4]}
     unique: dict[int, set[int]] = {}
-    for _, table, is_primary, _, keys, attnums in raw.indexes:
+    for _, table, is_primary, _, keys, attnums in (*raw.builtin_indexes, *raw.indexes):
         if is_primary:
             primary[table] = tuple(attnums[:keys])
         unique.setdefault(table, set()).update(attnums[:keys])
     partition_key = {p[0]: frozenset(p[1]) for p in raw.partitioned}
     rules = {r[0] for r in raw.rules}
-    out = {}
-    for oid, schema, name, kind, owner, options, row_security, partition, readers in raw.relations:
-        view = raw.views.get(oid)
-        out[oid] = Relation(
-            oid=oid,
-            schema=schema,
-            name=name,
-            kind=kind,
-            owner=owner,
-            columns=columns.get(oid, ()),
-            parents=tuple(parents.get(oid, ())),
-            primary_key=primary.get(oid, ()),
-            unique=frozenset(unique.get(oid, ())),
-            references=tuple(references.get(oid, ())),
-            checked_together=frozenset(together.get(oid, ())),
-            conditional_triggers=oid in conditional,
-            partition=partition,
-            generated_as=tuple(generated.get(oid, {}).items()),
-            sets_off=tuple(sets_off.get(oid, ())),
-            partition_key=partition_key.get(oid, frozenset()),
-            view_sql=view.sql if view else None,
-            security_invoker=_is_on(options, "security_invoker"),
-            security_barrier=_is_on(options, "security_barrier"),
-            row_security=row_security,
-            rules=oid in rules,
-            readers=frozenset((*(readers or ()), owner)),
-            literals=oid in literal_relations,
-        )
-    return out
+
+    def made(rows: Rows) -> dict[int, Relation]:
+        out = {}
+        for oid, schema, name, kind, owner, options, row_security, partition, readers in rows:
+            view = raw.views.get(oid)
+            out[oid] = Relation(
+                oid=oid,
+                schema=schema,
+                name=name,
+                kind=kind,
+                owner=owner,
+                columns=columns.get(oid, ()),
+                parents=tuple(parents.get(oid, ())),
+                primary_key=primary.get(oid, ()),
+                unique=frozenset(unique.get(oid, ())),
+                references=tuple(references.get(oid, ())),
+                checked_together=frozenset(together.get(oid, ())),
+                conditional_triggers=oid in conditional,
+                partition=partition,
+                generated_as=tuple(generated.get(oid, {}).items()),
+                sets_off=tuple(sets_off.get(oid, ())),
+                partition_key=partition_key.get(oid, frozenset()),
+                view_sql=view.sql if view else None,
+                security_invoker=_is_on(options, "security_invoker"),
+                security_barrier=_is_on(options, "security_barrier"),
+                row_security=row_security,
+                rules=oid in rules,
+                readers=frozenset((*(readers or ()), owner)),
+                literals=oid in literal_relations,
+            )
+        return out
+
+    said: tuple[Iterable[int], ...] = (
+        parents, references, together, conditional, generated, sets_off, partition_key, literal_relations
+    )  # fmt: skip
+    unusual = any(oid < FIRST_USER_OID for oids in said for oid in oids)
+    texts = tuple(view for r in raw.builtin_relations if (view := raw.views.get(r[0])) is not None)
+    ruled = frozenset(oid for oid in rules if oid < FIRST_USER_OID)
+    beside = (unusual and object(), id(raw.builtin_attributes), id(raw.builtin_indexes), texts, ruled)
+    builtin = memo.once("relations", raw.builtin_relations, lambda: made(raw.builtin_relations), beside)
+    return builtin | made(raw.relations[len(raw.builtin_relations) :])
 
 
 def _is_on(options: list[str], name: str) -> bool:
@@ -269,9 +297,17 @@ def _function(row: asyncpg.Record, standard_bodies: Mapping[int, str | None]) ->
     )
 
 
-def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]) -> tuple[TypeName, ...]:
+def _type_names(
+    raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]], memo: Memo
+) -> tuple[TypeName, ...]:
     """Types with what they are made of, and the functions that check values of them or of their parts."""
-    parts = {row.oid: _parts(row, types, columns) for row in types.values()}
+
+    def all_made_of(rows: Rows) -> dict[int, tuple[int, ...]]:
+        return {t[0]: _parts(types[t[0]], types, columns) for t in rows}
+
+    others = raw.types[len(raw.builtin_types) :]
+    builtin = memo.once("parts", raw.builtin_types, lambda: all_made_of(raw.builtin_types), id(raw.builtin_attributes))
+    parts = builtin | all_made_of(others)
     own: dict[int, set[int]] = {}
     for _, domain, _, functions, *_ in raw.domain_checks:
         own.setdefault(domain, set()).update(f for f in functions if f is not None and f >= FIRST_USER_OID)
@@ -288,7 +324,13 @@ def _type_names(raw: Raw, types: Mapping[int, TypeRow], columns: Mapping[int, tu
                 if not own[part] <= known:
                     known |= own[part]
                     todo.append(user)
-    return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(own.get(t[0], ()))), parts[t[0]]) for t in raw.types if t[12])
+
+    def named(rows: Rows) -> tuple[TypeName, ...]:
+        return tuple(TypeName(t[0], t[1], t[2], tuple(sorted(own.get(t[0], ()))), parts[t[0]]) for t in rows if t[12])
+
+    checked = tuple((oid, tuple(sorted(found))) for oid, found in sorted(own.items()) if oid < FIRST_USER_OID)
+    beside = (id(builtin), checked)
+    return memo.once("type names", raw.builtin_types, lambda: named(raw.builtin_types), beside) + named(others)
 
 
 def _parts(row: TypeRow, types: Mapping[int, TypeRow], columns: Mapping[int, tuple[Column, ...]]) -> tuple[int, ...]:
@@ -305,7 +347,7 @@ def _digest(raw: Raw, memo: Memo) -> str:
         [raw.server],
         raw.schemas,
         raw.extensions,
-        raw.relations,
+        raw.relations[len(raw.builtin_relations) :],
         raw.attributes,
         raw.inherits,
         raw.foreign_keys,
@@ -321,13 +363,19 @@ def _digest(raw: Raw, memo: Memo) -> str:
         raw.definitions,
         raw.domain_checks,
         raw.comments,
-        [t for t in raw.types if t[12]],
+        [t for t in raw.types[len(raw.builtin_types) :] if t[12]],
         raw.formatted,
         raw.functions,
         raw.operators,
         raw.casts,
     )
-    for kind, rows in (("digest of columns", raw.builtin_attributes), ("digest of functions", raw.builtin_functions)):
+    for kind, rows in (
+        ("digest of relations", raw.builtin_relations),
+        ("digest of columns", raw.builtin_attributes),
+        ("digest of indexes", raw.builtin_indexes),
+        ("digest of types", raw.builtin_types),
+        ("digest of functions", raw.builtin_functions),
+    ):
         digest.update(memo.once(kind, rows, partial(_digest_of, rows)))
     for rows in parts:
         digest.update(_digest_of(rows))

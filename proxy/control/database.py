@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import asyncpg
 
-from proxy.control.catalog import CatalogRead, CatalogReader, read_stamp
+from proxy.control.catalog import CatalogRead, CatalogReader, is_current, read_stamp
 from proxy.control.connection import FAILURES, Target, connect, is_pooled
 from proxy.control.errors import ControlUnavailable, UnknownDatabase
 
@@ -171,27 +171,30 @@ class DatabaseWatch:
         connection = self._connection
         assert connection is not None
         began = self._clock()
-        stamp = await read_stamp(connection, self.read.stamp if self.read else None, self._identify)
-        self._pause = max(self._interval, (self._clock() - began) * SPARE)
-        if self.read is None or self.read.incomplete or not stamp.same_content(self.read.stamp):
-            for _ in range(MAX_REREADS):
-                began = self._clock()
-                read = await self._read(connection)
-                stamp = await read_stamp(connection, read.stamp, self._identify)
-                if stamp.same_content(read.stamp):
-                    break
-            await self._publish(read)
+        last = self.read
+        if last is None or last.incomplete or not await is_current(connection, last.stamp, self._identify):
+            read = await self._read(connection, last)
+            if last is not None and read.catalog is last.catalog and read.roles is last.roles:
+                self._pause = max(self._interval, (self._clock() - began) * SPARE)
+            else:
+                for _ in range(MAX_REREADS):
+                    stamp = await read_stamp(connection, read.stamp, self._identify)
+                    if stamp.same_content(read.stamp):
+                        read = replace(read, stamp=stamp)
+                        break
+                    began = self._clock()
+                    read = await self._read(connection, read)
+                await self._publish(read)
             self.read = read
             self.origin = read.stamp.origin
-        self.read = replace(self.read, stamp=stamp if stamp.same_content(self.read.stamp) else self.read.stamp)
         self.checked = began
 
-    async def _read(self, connection: asyncpg.Connection) -> CatalogRead:
+    async def _read(self, connection: asyncpg.Connection, last: CatalogRead | None) -> CatalogRead:
         """Definitions are printed from the newest state: one that is dropped meanwhile is an internal error of the server's."""
         for _ in range(MAX_VANISHED):
             with contextlib.suppress(asyncpg.InternalServerError):
-                return await self._reader.read(connection, self._identify)
-        return await self._reader.read(connection, self._identify)
+                return await self._reader.read(connection, last, self._identify)
+        return await self._reader.read(connection, last, self._identify)
 
     async def _leave(self) -> None:
         """Disconnect in good order, so that the server's log has nothing to say about it."""

@@ -40,16 +40,19 @@ EXTENSIONS = """
 SELECT e.extname::text FROM pg_catalog.pg_extension e ORDER BY 1
 """
 
-RELATIONS = f"""
+_RELATIONS = f"""
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, pg_catalog.pg_get_userbyid(c.relowner)::text,
        coalesce(c.reloptions, '{{}}')::text[], c.relrowsecurity, c.relispartition,
        CASE WHEN c.relacl IS NOT NULL AND c.relkind <> 'i' THEN ARRAY(
          SELECT CASE a.grantee WHEN 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END
          FROM pg_catalog.aclexplode(c.relacl) a WHERE a.privilege_type = 'SELECT' ORDER BY 1) END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind <> 't' AND {_LASTING}
-ORDER BY c.oid
-"""
+WHERE c.relkind <> 't' AND {_LASTING} AND c.oid"""
+
+SYSTEM_RELATIONS = f"{_RELATIONS} < 16384 ORDER BY c.oid"
+
+RELATIONS = f"{_RELATIONS} >= 16384 ORDER BY c.oid"
+"""All others; the same of INDEXES and TYPES."""
 
 ATTRIBUTES = """
 SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> ''
@@ -62,12 +65,14 @@ INHERITS = """
 SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits h ORDER BY h.inhrelid, h.inhseqno
 """
 
-INDEXES = f"""
+_INDEXES = f"""
 SELECT i.indexrelid, i.indrelid, i.indisprimary, i.indisunique OR i.indisexclusion, i.indnkeyatts, i.indkey::int2[]
 FROM pg_catalog.pg_index i
-WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid NOT IN {_TEMPORARY}
-ORDER BY i.indexrelid
-"""
+WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid NOT IN {_TEMPORARY} AND i.indrelid"""
+
+SYSTEM_INDEXES = f"{_INDEXES} < 16384 ORDER BY i.indexrelid"
+
+INDEXES = f"{_INDEXES} >= 16384 ORDER BY i.indexrelid"
 
 FOREIGN_KEYS = f"""
 SELECT c.conrelid, c.conkey::int2[], c.confrelid, c.confkey::int2[] FROM pg_catalog.pg_constraint c
@@ -267,14 +272,17 @@ SELECT d.objoid, d.classoid = 'pg_catalog.pg_class'::regclass, d.description
 FROM pg_catalog.pg_description d WHERE d.objoid >= 16384 ORDER BY d.objoid, d.classoid, d.objsubid
 """
 
-TYPES = f"""
+_TYPES = f"""
 SELECT t.oid, n.nspname::text, t.typname::text,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
        t.typtype::text, t.typcategory::text, t.typelem, t.typarray, t.typbasetype,
        t.typtypmod, t.typnotnull, t.typrelid, {_LASTING}
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-ORDER BY t.oid
-"""
+WHERE t.oid"""
+
+SYSTEM_TYPES = f"{_TYPES} < 16384 ORDER BY t.oid"
+
+TYPES = f"{_TYPES} >= 16384 ORDER BY t.oid"
 
 FORMATTED_TYPES = """
 SELECT p.t, p.m, pg_catalog.format_type(p.t, p.m)
@@ -345,7 +353,8 @@ ORDER BY 1, 2, 3
 
 _STAMPED = (
     ("pg_namespace", "oid", ""),
-    ("pg_class", "oid", "x.relpersistence <> 't' AND x.relkind <> 't'"),
+    ("pg_class", "oid", "x.relpersistence <> 't' AND x.relkind <> 't' AND x.oid < 16384"),
+    ("pg_class", "oid", "x.relpersistence <> 't' AND x.relkind <> 't' AND x.oid >= 16384"),
     ("pg_attribute", "attrelid, attnum", "x.attnum > 0 AND x.attrelid < 16384"),
     ("pg_attribute", "attrelid, attnum", f"x.attnum > 0 AND x.attrelid >= 16384 AND x.attrelid NOT IN {_TEMPORARY}"),
     ("pg_type", "oid", "x.oid < 16384"),
@@ -358,7 +367,8 @@ _STAMPED = (
     ("pg_rewrite", "oid", f"x.ev_class NOT IN {_TEMPORARY}"),
     ("pg_constraint", "oid", f"x.connamespace NOT IN {_TEMP_SCHEMAS}"),
     ("pg_attrdef", "oid", f"x.adrelid NOT IN {_TEMPORARY}"),
-    ("pg_index", "indexrelid", f"x.indrelid NOT IN {_TEMPORARY}"),
+    ("pg_index", "indexrelid", "x.indrelid < 16384"),
+    ("pg_index", "indexrelid", f"x.indrelid >= 16384 AND x.indrelid NOT IN {_TEMPORARY}"),
     ("pg_statistic_ext", "oid", ""),
     ("pg_policy", "oid", ""),
     ("pg_publication_rel", "oid", ""),
