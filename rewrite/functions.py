@@ -200,10 +200,13 @@ def _candidates(called: tuple[str, ...], names: Names, *, must_exist: bool, coun
             return Finding(forbidden("function", f"{f.schema}.{f.name}"))
     if found or not must_exist:
         return None
+    schemas = called[-2:-1]
     if name in _BUILTIN_CASTS or name in names.catalog.column_names:
         return None  # a cast written as a call, or a column written as one: phone(c)
     if name in names.catalog.types_by_name:
         return _type(called, names)
+    if names.resolution is not None and any(t[1] == name and t[0] in (schemas or (t[0],)) for t in names.resolution.types):
+        return None  # a cast to a type of the open transaction
     if names.resolution is None:  # the open transaction may have made it
         return Finding(need=Need.RESOLUTION)
     return Finding(Refusal("42883", f"function {'.'.join(called)} does not exist"), Need.CATALOG)

@@ -51,6 +51,8 @@ class Resolution:
     temp_schema: str | None = None
     """The session's temporary schema by its number, pg_temp_5; empty when there is none. None: not told, because plans are shared
     by sessions as long as no text has such a number in it."""
+    types: frozenset[tuple[str, str]] = frozenset()
+    """Types, as (schema, name), that the open transaction has made, row types of tables among them."""
     functions: tuple[Function, ...] = ()
     """Functions that the open transaction has made or changed: the catalog does not have them yet."""
     strange: frozenset[str] = frozenset()

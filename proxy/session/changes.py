@@ -75,6 +75,10 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
         s.batch_dirty = entry.kind == expect.EXECUTE
     if bits & plans.DDL:
         s.tx_ddl = True
+        if not bits & plans.RESOLUTION:  # types and functions of the open transaction are part of how names resolve
+            s.set_resolution(None)
+            s.dirty = True
+            s.batch_dirty = entry.kind == expect.EXECUTE
         s.ddl_pending += 1
         s.gate |= st.DDL
     entry.changes = bits
