@@ -73,13 +73,14 @@ class Names:
     """Tells a function that needs nobody's leave, because all it does can be seen (rewrite.bodies)."""
 
 
-def check(survey: Survey, names: Names, *, unlisted: bool = False) -> Finding | None:
+def check(survey: Survey, names: Names, *, unlisted: bool = False, guarded: bool = False) -> Finding | None:
     """The first function, operator or type of the statement that a masked session may not use; None when all are fine.
 
     `unlisted`: the statement reads relations whose columns are not known (temporary ones, those of the open transaction).
+    `guarded`: parameters that set_config() takes from an expression are looked at when it runs (`setting_guard`).
     """
     for call in survey.calls:
-        finding = _call(call, names, unlisted)
+        finding = _call(call, names, unlisted, guarded)
         if finding is None and call.names == ("pg_catalog", "json_object") and names.catalog.server_version < 160000:
             finding = _candidates(("json_object",), names, must_exist=False)  # a word of the grammar since 16 only
         if finding is not None:
@@ -121,10 +122,10 @@ def forbidden(what: str, name: str) -> Refusal:
     )
 
 
-def _call(call: Call, names: Names, unlisted: bool) -> Finding | None:
+def _call(call: Call, names: Names, unlisted: bool, guarded: bool) -> Finding | None:
     name = call.names[-1]
-    if name == "set_config" and call.names[-2:] in (("set_config",), ("pg_catalog", "set_config")):
-        finding = _set_config(call)
+    if _is_set_config(call):
+        finding = None if guarded and sets_computed(call) else _set_config(call)
         if finding is not None:
             return finding
     called = call.names
@@ -255,6 +256,28 @@ def _type(type_name: tuple[str, ...], names: Names) -> Finding | None:
             if not is_usable(oid, names):
                 return Finding(forbidden("type", f"{t.schema}.{t.name} (a cast or check of it calls a function)"))
     return None
+
+
+def _is_set_config(call: Call) -> bool:
+    return call.names[-2:] in (("set_config",), ("pg_catalog", "set_config"))
+
+
+def sets_computed(call: Call) -> bool:
+    """A set_config() whose parameter is known only when it runs."""
+    args = call.node.get("args", [])
+    plain = len(args) == 3 and not any("NamedArgExpr" in a for a in args) and "func_variadic" not in call.node
+    return _is_set_config(call) and plain and _parameter(call) is None
+
+
+def setting_guard() -> tuple[str, str]:
+    """What stands before and behind the first argument of such a call: NULL in the place of a parameter that may not be changed,
+    which set_config() does not take. Names of parameters are ASCII to the server."""
+    refused = ",".join(sorted(system.rules().settings))
+    return (
+        f'(SELECT CASE WHEN pg_catalog.lower(pgveil.a COLLATE pg_catalog."C") OPERATOR(pg_catalog.=) '
+        f"ANY ('{{{refused}}}'::pg_catalog.text[]) THEN NULL::pg_catalog.text ELSE pgveil.a END FROM (SELECT (",
+        ")::pg_catalog.text AS a OFFSET 0) AS pgveil)",
+    )
 
 
 def _set_config(call: Call) -> Finding | None:

@@ -23,7 +23,7 @@ from rewrite.rowtypes import drop_casts
 from rewrite.source import Source, SourceBook
 from rewrite.spans import Spans
 from rewrite.statements import DDL_NODES
-from rewrite.survey import Site, Survey, Use
+from rewrite.survey import Call, Site, Survey, Use
 from rewrite.verify import VerificationError
 
 
@@ -69,6 +69,8 @@ class Rewriter:
     """OIDs of types outside pg_catalog that the client gave to parameters."""
     definition: bool = False
     """The text is a view's definition: denied columns are looked at by what reads the view."""
+    guarded: bool = False
+    """The statement is going to be rewritten (`substitute`)."""
     reads_constants: bool = False
     """The value of a constant decided something: GROUP BY 2, set_config('search_path', ...)."""
 
@@ -109,7 +111,7 @@ class Rewriter:
                 raise Refused(in_the_way)
         returned.choose(self)
         self.reads_constants = bool(functions.set_config_names(survey))
-        finding = functions.check(survey, self.names, unlisted=bool(self.temporary or self.fresh))
+        finding = functions.check(survey, self.names, unlisted=bool(self.temporary or self.fresh), guarded=self.guarded)
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
         self.columns = Columns(survey, self.relations)
@@ -325,11 +327,17 @@ class Rewriter:
                 f"THEN NULL::pg_catalog.{guard.type} ELSE pgveil.a END FROM (SELECT ("
             )
             after = f")::pg_catalog.{guard.type} AS a OFFSET 0) AS pgveil)"
-            start, end = self.spans.first_argument(call.node["location"], len(call.names))
-            self.edit(start, start, before)
-            self.edit(end, end, after)
-            template = strip(parse(f"SELECT {before}$4711{after}")[0].body)["targetList"][0]["ResTarget"]["val"]
-            self.replacements[id(call.node["args"][0])] = _argument(template)
+            self._around_first_argument(call, before, after)
+        for call in self.survey.calls if self.guarded else ():
+            if functions.sets_computed(call):
+                self._around_first_argument(call, *functions.setting_guard())
+
+    def _around_first_argument(self, call: Call, before: str, after: str) -> None:
+        start, end = self.spans.first_argument(call.node["location"], len(call.names))
+        self.edit(start, start, before)
+        self.edit(end, end, after)
+        template = strip(parse(f"SELECT {before}$4711{after}")[0].body)["targetList"][0]["ResTarget"]["val"]
+        self.replacements[id(call.node["args"][0])] = _argument(template)
 
     # -- result ---------------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ def unresolved(run: Run) -> Refused:
 
 def query(run: Run, kind: str, body: Node) -> Rewriter:
     rewriter = rewriter_for(run, kind, body)
+    rewriter.guarded = run.context.profile.masked
     analyse(run, rewriter)
     with resolving(run):
         writes.check(rewriter)

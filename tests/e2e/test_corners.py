@@ -158,3 +158,55 @@ def test_a_long_user_name_is_cut_as_the_server_cuts_it(proxy: ProxyProcess) -> N
         assert session.execute("SELECT session_user::text").fetchall() == [(LONG,)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("SELECT * FROM shop.people")
+
+
+@pytest.mark.parametrize(
+    ("definition", "use", "expected"),
+    [
+        ("CREATE TYPE span AS RANGE (subtype = float8)", "SELECT span(1, 2) = public.span(1, 2, '[)')", True),
+        ("CREATE DOMAIN small AS int CHECK (VALUE < 10)", "SELECT small(3) + 1", 4),
+        ("CREATE TYPE mood AS ENUM ('low', 'high')", "SELECT mood('low') < 'high'", True),
+        ("CREATE TYPE pair AS (a int, b int)", "SELECT (ROW(1, 2)::pair).b", 2),
+    ],
+)
+def test_a_type_is_used_in_the_transaction_that_makes_it(masked: Session, definition: str, use: str, expected: object) -> None:
+    with masked.transaction(force_rollback=True):
+        masked.execute("SELECT 1 FROM shop.sizes")
+        masked.execute(definition)
+        assert masked.execute(use.encode()).fetchall() == [(expected,)]
+        with pytest.raises(psycopg.errors.UndefinedFunction), masked.transaction():
+            masked.execute("SELECT nothing_of_the_kind(1)")
+    with pytest.raises((psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedObject)):
+        masked.execute(use.encode())
+
+
+def test_settings_by_parameter(masked: Session) -> None:
+    query = "SELECT set_config(%s, %s, false)"
+    assert masked.execute(query, ["work_mem", "8MB"]).fetchall() == [("8MB",)]
+    assert masked.execute(query, ["shop.branch", "north"]).fetchall() == [("north",)]
+    assert masked.execute("SELECT current_setting('work_mem'), current_setting('shop.branch')").fetchall() == [("8MB", "north")]
+    masked.execute(query, ["search_path", "shop"])
+    assert masked.execute("SELECT phone FROM people").fetchall() == [("138****5678",)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "set_config(%s, 'off', false)",
+        "pg_catalog.set_config(%s || '', 'off', true)",
+        "set_config((SELECT max(n) FROM (VALUES (%s), ('')) v (n)), 'off', false)",
+        "set_config(setting_name => %s, new_value => 'off', is_local => false)",
+        "set_config(new_value => 'off', setting_name => %s, is_local => false)",
+    ],
+)
+def test_settings_that_decide_how_texts_are_read_stay(masked: Session, call: str) -> None:
+    for name in ("standard_conforming_strings", "STANDARD_Conforming_Strings"):
+        with pytest.raises((psycopg.errors.NullValueNotAllowed, psycopg.errors.InsufficientPrivilege)):
+            masked.execute(f"SELECT {call}", [name])
+    assert masked.execute("SHOW standard_conforming_strings").fetchall() == [("on",)]
+
+
+def test_explain_of_select_into(masked: Session) -> None:
+    masked.execute("EXPLAIN (COSTS OFF) SELECT id INTO shop.copied FROM shop.sizes")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        masked.execute("EXPLAIN (ANALYZE) SELECT phone INTO shop.copied FROM shop.people")

@@ -145,8 +145,6 @@ def test_implicit_operators() -> None:
         "SELECT set_config('session_authorization', 'x', false)",
         "SELECT pg_catalog.set_config('standard_conforming_strings', 'off', false)",
         "SELECT minibank.pg_catalog.set_config('standard_conforming_strings', 'off', false)",
-        "SELECT set_config('standard_' || 'conforming_strings', 'off', false)",
-        "SELECT set_config(name, 'off', false) FROM (VALUES ('x')) v(name)",
         "SELECT set_config(setting_name => 'x', new_value => 'y', is_local => false)",
         "SET standard_conforming_strings = off",
         "SET standard_conforming_strings = DEFAULT",
@@ -174,12 +172,27 @@ def test_settings_that_stay(text: str) -> None:
         "PREPARE p AS SELECT set_config('search_path', 'bank', false)",
         "EXECUTE p(set_config('search_path', 'bank', false))",
         "COPY bank.branches FROM STDIN WHERE set_config('search_path', 'bank', false) <> ''",
-        "SELECT (SELECT 1 FROM set_config(name, 'bank', true) f, (SELECT 'x'::text AS name) g WHERE name = 'x') "
-        "FROM (VALUES ('search_path')) o(name)",
     ],
 )
 def test_settings_do_not_change_unseen(text: str) -> None:
     assert verdict(text) == "42501"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT set_config('standard_' || 'conforming_strings', 'off', false)",
+        "SELECT set_config(name, 'off', false) FROM (VALUES ('x')) v(name)",
+        "SELECT (SELECT 1 FROM set_config(name, 'bank', true) f, (SELECT 'x'::text AS name) g WHERE name = 'x') "
+        "FROM (VALUES ('search_path')) o(name)",
+        "SELECT minibank.pg_catalog.set_config($1, $2, $3)",
+    ],
+)
+def test_settings_that_are_known_only_later_are_looked_at_then(text: str) -> None:
+    got = plan(text, context(path=("pg_catalog", "public")))
+    assert got.verdict is Verdict.REWRITE
+    assert "standard_conforming_strings" in got.text
+    assert got.effects & Effect.RESOLUTION
 
 
 def test_names_of_a_view_s_definition_are_looked_up_in_the_session_s_path() -> None:
