@@ -67,7 +67,7 @@ TEXT: Final = (
     f"FROM {_TRANSACTION}, pg_catalog.pg_proc p, pg_catalog.pg_namespace n, pg_catalog.pg_language l WHERE t.id IS NOT NULL "
     "AND n.oid OPERATOR(pg_catalog.=) p.pronamespace AND l.oid OPERATOR(pg_catalog.=) p.prolang "
     f"AND {_written('p')}), "
-    "'types', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, y.typname)) "
+    "'made', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, y.typname)) "
     f"FROM {_TRANSACTION}, pg_catalog.pg_type y, pg_catalog.pg_namespace n WHERE t.id IS NOT NULL "
     "AND n.oid OPERATOR(pg_catalog.=) y.typnamespace "
     "AND y.typtype OPERATOR(pg_catalog.=) ANY (ARRAY['c','d','e','r','m']::pg_catalog.\"char\"[]) "
@@ -248,7 +248,7 @@ def read(messages: bytes) -> Answer | None:
             views=views,
             creates_temporary=_creates_temporary(path, str(answer.get("setting", ""))),
             temp_schema=str(own or ""),
-            types=frozenset((str(s), str(n)) for s, n in answer.get("types") or ()),
+            types=frozenset((str(s), str(n)) for s, n in answer.get("made") or ()),
             functions=tuple(_function(f) for f in answer.get("functions") or ()),
         )
         fresh = tuple((str(s), str(n), int(oid), str(kind)) for s, n, oid, kind in answer.get("fresh") or ())
