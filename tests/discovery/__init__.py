@@ -1,0 +1,1 @@
+"""Labelled synthetic schemas, and how well discovery does on them: `python -m tests.discovery`."""
