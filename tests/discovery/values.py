@@ -127,13 +127,25 @@ words("religion", "无 无 佛教 道教 伊斯兰教 基督教 天主教")
 words("religion_en", "Catholic Muslim Buddhist Jewish Hindu Protestant None")
 words("political", "群众 中共党员 共青团员 民主党派 群众 群众")
 words("blood", "A B O AB")
-choice("diagnosis", "2型糖尿病", "高血压3级", "急性上呼吸道感染", "慢性胃炎", "冠状动脉粥样硬化性心脏病", "肺部感染", "腰椎间盘突出症", "乙型病毒性肝炎")
+choice(
+    "diagnosis",
+    "2型糖尿病",
+    "高血压3级",
+    "急性上呼吸道感染",
+    "慢性胃炎",
+    "冠状动脉粥样硬化性心脏病",
+    "肺部感染",
+    "腰椎间盘突出症",
+    "乙型病毒性肝炎",
+)
 choice("icd10", "E11.9", "I10", "J06.9", "K29.5", "I25.1", "J18.9", "M51.2", "B18.1")
 words("marital", "已婚 未婚 离异 丧偶")
 words("education", "本科 大专 硕士 博士 高中")
 
 # -- documents ----------------------------------------------------------------------------------------------------------
-_REGIONS = "110101 110105 310104 310115 440106 440305 330106 320102 510104 420106 610113 370202 350203 210102 500103 430102".split()
+_REGIONS = (
+    "110101 110105 310104 310115 440106 440305 330106 320102 510104 420106 610113 370202 350203 210102 500103 430102".split()
+)
 
 
 @generator
@@ -243,7 +255,9 @@ def ssn_us(r: R) -> str:
 def uscc(r: R) -> str:
     alphabet = "0123456789ABCDEFGHJKLMNPQRTUWXY"
     body = r.choice(["91", "91", "91", "12", "52", "93"]) + r.choice(_REGIONS) + "".join(r.choices(alphabet, k=9))
-    total = sum(alphabet.index(c) * w for c, w in zip(body, (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28), strict=True))
+    total = sum(
+        alphabet.index(c) * w for c, w in zip(body, (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28), strict=True)
+    )
     return body + alphabet[-total % 31]
 
 
@@ -337,7 +351,9 @@ def phone_intl(r: R) -> str:
 
 @generator
 def phone_us(r: R) -> str:
-    return r.choice(["({}) {}-{}", "{}-{}-{}", "{}.{}.{}"]).format(r.choice([212, 415, 650, 312, 206]), r.randrange(200, 999), digits(r, 4))
+    return r.choice(["({}) {}-{}", "{}-{}-{}", "{}.{}.{}"]).format(
+        r.choice([212, 415, 650, 312, 206]), r.randrange(200, 999), digits(r, 4)
+    )
 
 
 @generator
@@ -413,7 +429,9 @@ def longitude(r: R) -> Decimal:
 # -- money and cards ----------------------------------------------------------------------------------------------------
 @generator
 def card(r: R) -> str:
-    prefix, length = r.choice([("621700", 19), ("622848", 19), ("622202", 19), ("625800", 16), ("439225", 16), ("518710", 16), ("356833", 16)])
+    prefix, length = r.choice(
+        [("621700", 19), ("622848", 19), ("622202", 19), ("625800", 16), ("439225", 16), ("518710", 16), ("356833", 16)]
+    )
     return luhn(prefix + digits(r, length - len(prefix) - 1))
 
 
@@ -653,7 +671,9 @@ def number11(r: R) -> str:
 
 @generator
 def model_no(r: R) -> str:
-    return r.choice(["iPhone 15", "Mate 60", "Galaxy S24", "Redmi K70", "GT-I9500", "SM-G9910", "TD-LTE 8"]) + r.choice(["", " Pro", " Max", "+"])
+    return r.choice(["iPhone 15", "Mate 60", "Galaxy S24", "Redmi K70", "GT-I9500", "SM-G9910", "TD-LTE 8"]) + r.choice(
+        ["", " Pro", " Max", "+"]
+    )
 
 
 @generator
@@ -662,11 +682,31 @@ def ean13(r: R) -> str:
     return body + str(-sum(int(c) * (3 if i % 2 else 1) for i, c in enumerate(body)) % 10)
 
 
-words("product_zh", "黄金积存 白酒礼盒 金葵花卡 方便面 毛巾 安心存款 龙井茶 马克杯 高清摄像头 江小白 温度计 汤圆 石英表 余额宝 万能充 鲁花油 雷达表 任天堂 平板电脑 华为手机")
-choice("product_en", "Golden Saver Account", "Blue Pen", "Desk Lamp", "Travel Mug", "Wool Scarf", "Office Chair", "Phone Case", "Water Bottle")
+words(
+    "product_zh",
+    "黄金积存 白酒礼盒 金葵花卡 方便面 毛巾 安心存款 龙井茶 马克杯 高清摄像头 江小白 温度计 汤圆 石英表 余额宝 万能充 鲁花油 雷达表 任天堂 平板电脑 华为手机",
+)
+choice(
+    "product_en",
+    "Golden Saver Account",
+    "Blue Pen",
+    "Desk Lamp",
+    "Travel Mug",
+    "Wool Scarf",
+    "Office Chair",
+    "Phone Case",
+    "Water Bottle",
+)
 choice("branch_zh", "中山路支行", "高新区支行", "王府井支行", "金融街支行", "营业部", "陆家嘴支行", "徐家汇分理处", "黄埔支行")
 words("dept_zh", "财务部 人力资源部 信息科技部 零售业务部 风险管理部 办公室 审计部 安保部")
-choice("company_zh", "深圳市腾云科技有限公司", "北京华信贸易有限责任公司", "上海浦江物流股份有限公司", "杭州西子电子厂", "广州白云食品集团")
+choice(
+    "company_zh",
+    "深圳市腾云科技有限公司",
+    "北京华信贸易有限责任公司",
+    "上海浦江物流股份有限公司",
+    "杭州西子电子厂",
+    "广州白云食品集团",
+)
 choice("company_en", "Acme Ltd", "Globex Corporation", "Initech GmbH", "Umbrella Inc.", "Stark Industries")
 words("status", "NEW PAID SHIPPED CLOSED")
 words("status_zh", "正常 冻结 注销 挂失")
@@ -683,8 +723,24 @@ choice("country", "China", "Germany", "France", "Japan", "Brazil", "Chad", "Jord
 choice("url", "https://www.example.com/a/1", "https://shop.example.cn/item?id=9", "http://intranet/x")
 choice("file_name", "report_2024.pdf", "photo_001.jpg", "contract-77.docx", "scan.tiff")
 choice("title_en", "The Grey Harbour", "Winter in Prague", "Charlotte Road", "A Room for Henry")
-choice("note_zh", "客户来电咨询理财产品", "已回访，无异议", "资料齐全", "待补充材料", "无", "同意办理", "建议下次联系时推荐新产品，客户态度良好")
-choice("note_en", "called back, no answer", "all documents complete", "wants a new card", "n/a", "please follow up next week about the mortgage")
+choice(
+    "note_zh",
+    "客户来电咨询理财产品",
+    "已回访，无异议",
+    "资料齐全",
+    "待补充材料",
+    "无",
+    "同意办理",
+    "建议下次联系时推荐新产品，客户态度良好",
+)
+choice(
+    "note_en",
+    "called back, no answer",
+    "all documents complete",
+    "wants a new card",
+    "n/a",
+    "please follow up next week about the mortgage",
+)
 choice("log_line", "login ok", "GET /index.html 200", "timeout after 30000 ms", "batch 20240105 finished, 1200 rows")
 
 
@@ -726,7 +782,13 @@ def note_personal(r: R) -> str:
 def note_personal_en(r: R) -> str:
     if r.random() < 0.6:
         return GENERATORS["note_en"](r)
-    return r.choice([f"call {person_en(r)} on {phone_intl(r)} tomorrow", f"mail sent to {email(r)} about the claim", f"card {card(r)} was reported stolen"])
+    return r.choice(
+        [
+            f"call {person_en(r)} on {phone_intl(r)} tomorrow",
+            f"mail sent to {email(r)} about the claim",
+            f"card {card(r)} was reported stolen",
+        ]
+    )
 
 
 @generator

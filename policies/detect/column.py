@@ -1,0 +1,48 @@
+"""One call for any column: scalars, arrays, documents, and text that holds documents."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from policies.detect.combine import Finding, Subject, detect
+from policies.detect.documents import detect_documents, is_document, parse_documents
+from policies.detect.summary import Summary, summarise
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was found, and the counts it was found by. No value survives in it."""
+
+    finding: Finding | None
+    summary: Summary
+
+
+def examine(
+    subject: Subject, values: Sequence[str | None], today: datetime.date, *, names: bool = True, use_values: bool = True
+) -> Examined:
+    """Look at a column. `values` are sampled values as text; of arrays, as JSON arrays."""
+    given = values if use_values else ()
+    if is_document(subject.base_type) or subject.array or _mostly_documents(subject, given):
+        documents = parse_documents(given)
+        if subject.array and not is_document(subject.base_type):
+            elements = [None if e is None else str(e) for d in documents if isinstance(d, list) for e in _flat(d)]
+            summary = summarise(elements, today)
+            return Examined(detect(subject, summary, names=names, values=use_values), replace(summary, sampled=len(values)))
+        filled = len(documents)
+        summary = Summary(sampled=len(values), filled=filled, distinct=filled)
+        if documents:
+            return Examined(detect_documents(subject, documents, today, names=names, values=use_values), summary)
+        return Examined(detect(subject, summary, names=names, values=use_values), summary)
+    summary = summarise(given, today)
+    return Examined(detect(subject, summary, names=names, values=use_values), summary)
+
+
+def _mostly_documents(subject: Subject, values: Sequence[str | None]) -> bool:
+    filled = [v for v in values if v]
+    return subject.base_type in ("text", "varchar") and bool(filled) and 2 * len(parse_documents(filled)) > len(filled)
+
+
+def _flat(items: list[object]) -> list[object]:
+    return [e for i in items for e in (_flat(i) if isinstance(i, list) else [i])]

@@ -1,0 +1,44 @@
+"""Personal data inside longer text: numbers that prove themselves, or have a form that hardly anything else has."""
+
+from __future__ import annotations
+
+import re
+
+from policies.detect import checks
+from policies.detect.forms import international, marks
+
+_RUN = re.compile(r"(?<![\dA-Za-z_.-])\d{11,19}[Xx]?(?![\dA-Za-z_-])")
+_GROUPS = re.compile(r"(?<![\d-])\d{4}(?:[ -]\d{4}){3}(?:[ -]?\d{1,3})?(?!\d)")
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
+_PLUS = re.compile(r"\+\d{1,3}[\d ()-]{6,18}\d")
+_LANDLINE = re.compile(r"(?<!\d)0\d{2,3}-[2-8]\d{6,7}(?!\d)")
+_DASHED_MOBILE = re.compile(r"(?<!\d)1[3-9]\d[ -]\d{4}[ -]\d{4}(?!\d)")
+_NORTH_AMERICA = re.compile(r"(?<![\d-])(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}-)\d{3}-\d{4}(?![\d-])")
+_SSN = re.compile(r"(?<![\d-])(?!000|666)[0-8]\d{2}-\d{2}-\d{4}(?![\d-])")
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+
+
+def personal_data_in(text: str) -> frozenset[str]:
+    """The kinds of personal data that stand inside `text`."""
+    found: set[str] = set()
+    if "@" in text and _EMAIL.search(_URL.sub(" ", text)):
+        found.add("email")
+    if not any(c.isdigit() for c in text):
+        return frozenset(found)
+    for run in _RUN.findall(text):
+        inner = marks(run)
+        if inner & {"id18", "id15"}:
+            found.add("id_card")
+        elif "card" in inner:
+            found.add("card_no")
+        elif "bare_mobile" in inner:
+            found.add("phone")
+    for group in _GROUPS.findall(text):
+        bare = re.sub(r"[ -]", "", group)
+        if "card" in marks(bare) and checks.luhn(bare):
+            found.add("card_no")
+    if _LANDLINE.search(text) or _DASHED_MOBILE.search(text) or _NORTH_AMERICA.search(text) or any(international(n) for n in _PLUS.findall(text)):
+        found.add("phone")
+    if _SSN.search(text):
+        found.add("national_id")
+    return frozenset(found)

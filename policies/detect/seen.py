@@ -1,0 +1,234 @@
+"""What the values alone say, and how well they fit a kind that the names speak for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from policies.detect.kinds import BYTES, DATES, NUMBERS, TEXTS
+from policies.detect.summary import Summary
+
+FEW = 8
+"""Distinct values below which the values alone prove less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One kind that the values look like."""
+
+    kind: str
+    confidence: float
+    share: float
+    what: str
+    """What was counted, for a person: `mobile numbers`."""
+
+
+_PHONES = ("mobile", "landline", "phone_na", "phone_intl")
+_FORMS: dict[str, tuple[str, ...]] = {
+    "id_card": ("id18", "id15"),
+    "phone": _PHONES,
+    "email": ("email",),
+    "card_no": ("card",),
+    "iban": ("iban",),
+    "uscc": ("uscc",),
+    "ip": ("ip",),
+    "mac": ("mac",),
+    "plate": ("plate",),
+    "vin": ("vin",),
+    "passport": ("passport",),
+    "permit": ("permit",),
+    "national_id": ("ssn", "hkid", "twid"),
+    "name": ("name_zh", "known_latin"),
+    "address": ("address_zh", "address_latin"),
+    "secret": ("stored_password", "key"),
+    "birthday": ("date",),
+    "card_expiry": ("expiry",),
+    "health": ("disease",),
+    "ethnicity": ("ethnic",),
+    "religion": ("religion",),
+    "political": ("party",),
+    "device_id": ("imei", "uuid"),
+}
+"""Marks that count for a kind."""
+_LOOSE: dict[str, tuple[str, ...]] = {
+    "id_card": ("id_shape", "id15", "passport", "permit", "hkid", "twid"),
+    "phone": ("mobile", "landline", "phone_na", "phone_intl", "service_number", "dialled"),
+    "card_no": ("card_shape",),
+    "name": ("wordy",),
+    "address": ("several_words",),
+    "vin": ("vin",),
+    "national_id": ("dialled", "ssn", "digits", "token_shape"),
+    "birthday": ("date",),
+    "secret": ("token_shape",),
+    "device_id": ("token_shape",),
+    "passport": ("passport", "permit"),
+}
+"""Marks that at least do not contradict a kind."""
+
+
+def by_values(s: Summary, base_type: str) -> Iterator[Seen]:
+    """Kinds that the values look like, whatever the column is called."""
+    if s.distinct == 0 or base_type not in TEXTS | NUMBERS | DATES | {"inet", "cidr", "macaddr", "macaddr8"}:
+        return
+    few = 0.85 if s.distinct < FEW else 1.0
+    for kind, confidence, need, what in (
+        ("id_card", 0.97, 0.3, "resident ID numbers with the right check digit"),
+        ("email", 0.97, 0.5, "e-mail addresses"),
+        ("iban", 0.97, 0.5, "IBANs with the right check digits"),
+        ("uscc", 0.95, 0.5, "credit codes with the right check character"),
+        ("mac", 0.9, 0.6, "hardware addresses"),
+        ("plate", 0.92, 0.6, "vehicle plates"),
+        ("secret", 0.95, 0.5, "stored passwords or keys"),
+        ("national_id", 0.8, 0.6, "national ID numbers"),
+    ):
+        share = s.share(*_FORMS[kind])
+        if share >= need:
+            yield Seen(kind, confidence * few, share, what)
+    if not s.serial:
+        yield from _numbers(s, few)
+    yield from _people(s, few)
+    yield from _special(s)
+    if s.ages is not None and s.ages.look_like_births and s.share("date") > 0.95 and base_type != "timestamptz":
+        yield Seen("birthday", 0.56, s.share("date"), "days decades ago, as dates of birth are")
+    yield from _inside(s)
+
+
+def _numbers(s: Summary, few: float) -> Iterator[Seen]:
+    share = s.share("card")
+    if share >= 0.5 and s.distinct >= 3:
+        yield Seen("card_no", 0.95 * few, share, "card numbers by prefix, length and Luhn digit")
+    share = s.share("id_shape", "id15")
+    if share >= 0.6 and s.share("id18") >= 0.3 * share:
+        yield Seen("id_card", 0.9 * few, share, "numbers built like resident IDs")
+    phones = s.share(*_PHONES)
+    if phones >= 0.6:
+        yield Seen("phone", (0.92 if s.distinct >= 5 else 0.7) * few, phones, "phone numbers")
+    elif s.share(*_PHONES, "service_number") >= 0.7 and phones >= 0.2:
+        yield Seen("phone", 0.6 * few, s.share(*_PHONES, "service_number"), "phone numbers, some of them hotlines")
+    elif phones + s.share("email") >= 0.8 and phones >= 0.2:
+        yield Seen("phone", 0.85 * few, phones, "phone numbers, beside e-mail addresses")
+    papers = s.share("id18", "id15", "passport", "permit", "hkid")
+    if papers >= 0.7 and s.share("id18", "id15") >= 0.15:
+        yield Seen("id_card", 0.93 * few, papers, "ID, passport and permit numbers")
+    if s.share("passport") >= 0.8 and s.distinct >= 10:
+        yield Seen("passport", 0.62, s.share("passport"), "numbers built like passport numbers")
+    if s.share("vin") >= 0.8 and s.distinct >= 5:
+        yield Seen("vin", 0.72, s.share("vin"), "vehicle identification numbers")
+    if s.share("ip") >= 0.95:
+        yield Seen("ip", 0.75 * few, s.share("ip"), "IP addresses")
+
+
+def _people(s: Summary, few: float) -> Iterator[Seen]:
+    zh = s.marks.get("name_zh", 0)
+    if zh and s.distinct >= FEW:
+        given, common = s.marks.get("given_zh", 0) / zh, s.marks.get("common_zh", 0) / zh
+        both = s.share("name_zh", "known_latin")
+        if both >= 0.8 and given >= 0.55 and common >= 0.45 and s.share("name_zh") >= 0.3:
+            yield Seen("name", 0.65 + 0.25 * min(both, given, 1.0), both, "Chinese names of persons")
+    known, words = s.share("known_latin"), s.share("latin_words")
+    if s.distinct >= FEW and words >= 0.75 and known >= 0.5:
+        yield Seen("name", min(0.5 + 0.35 * known, 0.85), s.share("name_latin"), "names of persons")
+    share = s.share("address_zh", "address_latin")
+    if share >= 0.5:
+        yield Seen("address", 0.88 * few if s.share("address_zh") > 0.3 else 0.78 * few, share, "postal addresses")
+
+
+def _special(s: Summary) -> Iterator[Seen]:
+    for kind, need, what in (
+        ("ethnicity", 0.8, "ethnic groups"),
+        ("religion", 0.6, "religions"),
+        ("political", 0.6, "party memberships"),
+        ("health", 0.5, "diagnoses"),
+    ):
+        if s.share(*_FORMS[kind]) >= need and s.distinct >= 3:
+            yield Seen(kind, 0.75, s.share(*_FORMS[kind]), what)
+
+
+def _inside(s: Summary) -> Iterator[Seen]:
+    hits = sum(s.inside.values())
+    if not hits or s.lengths[2] < 12:
+        return
+    widest = max(s.inside, key=lambda k: s.inside[k])
+    share = s.inside[widest] / s.distinct
+    whole = s.share("card", "mobile", "landline", "email", "id18", "id15", "phone_intl", "phone_na", "uscc", "id_shape")
+    if share >= 0.01 and (hits >= 2 or s.distinct < 50) and whole < 0.5 and s.lengths[1] < 4000:
+        titles = {"id_card": "ID numbers", "card_no": "card numbers", "phone": "phone numbers", "email": "e-mail addresses"}
+        yield Seen("free_text", min(0.62 + share / 2, 0.9), share, titles.get(widest, widest) + " among other text")
+
+
+def fit(kind: str, s: Summary, base_type: str) -> float:
+    """Share of the values that have the form of the kind; for kinds without one, that at least may be such a thing."""
+    if kind in ("balance", "amount", "salary"):
+        return s.share("number") if not s.serial else 0.2
+    if kind == "birthday":
+        return s.share("date") if s.ages is not None and s.ages.may_be_births else 0.0
+    if kind == "cvv":
+        return 1.0 if s.lengths[0] >= 3 and s.lengths[2] <= 4 and s.share("digits") > 0.9 else s.share("hex")
+    if kind == "card_expiry":
+        return max(s.share("expiry"), s.share("date"))
+    if kind == "pin":
+        return max(s.share("hex", "token_shape"), 1.0 if s.share("digits") > 0.9 and 4 <= s.lengths[1] <= 12 else 0.0)
+    if kind == "account":
+        return _account(s)
+    if kind == "location":
+        return (
+            1.0
+            if s.largest <= 180 and s.share("number") > 0.9 and not s.round_numbers
+            else s.share("several_words", "token_shape") * 0.7
+        )
+    if kind == "secret" and base_type not in BYTES:
+        if s.marks.get("date", 0) > s.distinct * 0.5 or (s.share("number") > 0.9 and s.lengths[2] < 4):
+            return 0.0
+        return max(s.share("token_shape", "stored_password"), s.share("key"), s.share("long"))
+    if kind in ("passport", "permit", "national_id", "social", "device_id", "vin", "plate"):
+        return _identifier(kind, s)
+    if kind == "name":
+        return max(s.share("name_zh", "known_latin"), 0.6 * s.share("name_latin"))
+    return s.share(*_FORMS[kind]) if kind in _FORMS else 1.0
+
+
+def loose_fit(kind: str, s: Summary) -> float:
+    """Share of the values that do not contradict the kind, where `fit` found too little."""
+    return s.share(*_LOOSE[kind]) if kind in _LOOSE else 0.0
+
+
+def _account(s: Summary) -> float:
+    if s.serial and s.lengths[2] < 9:
+        return 0.0
+    if s.share("date") > 0.9 and s.lengths[2] <= 10:
+        return 0.0
+    long_enough = s.lengths[1] >= 8 and s.lengths[2] <= 40
+    return (
+        max(s.share("digits"), s.share("card"), 0.8 * s.share("token_shape"))
+        if long_enough and s.share("email", "uuid") < 0.3
+        else 0.0
+    )
+
+
+def _identifier(kind: str, s: Summary) -> float:
+    if s.serial and kind != "social":
+        return 0.1
+    if kind == "plate":
+        return max(s.share("plate"), 0.7 * s.share("token_shape"))
+    if kind == "social":
+        return 1.0 if s.share("token_shape") > 0.7 or s.share("digits") > 0.7 else s.share("mobile", "email")
+    if kind == "device_id":
+        return s.share("token_shape") if s.lengths[1] >= 8 else 0.0
+    if kind == "vin":
+        return max(s.share("vin"), 0.8 * s.share("token_shape") if s.lengths[1] >= 6 else 0.0)
+    if s.share("date") > 0.9 and s.lengths[1] in (10, 19):
+        return 0.0
+    with_digits = max(
+        s.share("digits"),
+        s.share("passport", "permit"),
+        s.share("id18", "id15"),
+        s.share("dialled"),
+        0.75 * s.share("token_shape"),
+    )
+    return (
+        with_digits
+        if s.lengths[1] >= 5
+        and s.lengths[2] <= 40
+        and s.share("number", "passport", "permit", "token_shape", "ssn", "hkid") > 0.3
+        else 0.0
+    )

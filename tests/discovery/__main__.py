@@ -1,0 +1,52 @@
+"""`python -m tests.discovery [--set dev|heldout] [--rows N] [--seed N] [--wrong]`: how well discovery does."""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.discovery.generate import read_set
+from tests.discovery.measure import EVIDENCE, Score, run, score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.discovery", description=__doc__)
+    parser.add_argument("--set", choices=["dev", "heldout"], action="append", dest="sets")
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--wrong", action="store_true", help="list the columns that came out wrong")
+    options = parser.parse_args()
+    for name in options.sets or ["dev", "heldout"]:
+        tables = read_set(name)
+        print(
+            f"== {name}: {len(tables)} tables, {sum(len(t.columns) for t in tables)} columns, {options.rows} rows, seed {options.seed}"
+        )
+        for evidence, (names, values) in EVIDENCE.items():
+            outcomes = run(tables, rows=options.rows, seed=options.seed, names=names, values=values)
+            total = score(outcomes)
+            print(f"{evidence:18} {_line(total)}")
+            if names and values:
+                _classes(total)
+                for o in outcomes if options.wrong else ():
+                    if o.column.counted and (o.proposed not in o.column.labels if o.column.labels else o.proposed):
+                        wanted = "|".join(sorted(o.column.labels)) or "harmless"
+                        found = f"{o.finding.kind} {o.finding.confidence} ({o.finding.reason})" if o.finding else "nothing"
+                        print(f"    {o.where} [{o.column.generator}]: {wanted}, found {found}")
+
+
+def _line(s: Score) -> str:
+    return (
+        f"sensitive: precision {s.precision:.3f} recall {s.recall:.3f}   with the right class: precision {s.class_precision:.3f} "
+        f"recall {s.class_recall:.3f}   ({s.right} right, {s.wrong} wrong, {s.missed} missed)"
+    )
+
+
+def _classes(s: Score) -> None:
+    for kind, counts in sorted(s.by_class.items()):
+        right, wrong, missed = counts["right"], counts["wrong"], counts["missed"]
+        precision = right / (right + wrong) if right + wrong else 1.0
+        recall = right / (right + missed) if right + missed else 1.0
+        print(f"    {kind:16} precision {precision:.2f}  recall {recall:.2f}   ({right} right, {wrong} wrong, {missed} missed)")
+
+
+if __name__ == "__main__":
+    main()
