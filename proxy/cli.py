@@ -1,4 +1,4 @@
-"""The command line: `pgveil serve | check | explain | audit | install | keygen | demo`.
+"""The command line: `pgveil serve | check | explain | audit | discover | standards | install | keygen | demo`.
 
 Errors are one line for a person; `--debug` shows where they come from.
 Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
@@ -17,6 +17,7 @@ from proxy.companion.command import install, keygen
 from proxy.config import Config, load_config
 from proxy.demo.command import demo
 from proxy.diagnose import check_live, explain_live
+from proxy.discovery.command import discover, standards
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
 from proxy.supervise import Place
@@ -107,6 +108,8 @@ cli.add_command(audit)
 cli.add_command(demo)
 cli.add_command(install)
 cli.add_command(keygen)
+cli.add_command(discover)
+cli.add_command(standards)
 
 
 def _read(path: Path) -> Config:

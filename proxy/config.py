@@ -14,13 +14,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from policies.document import DocumentError, Entry, Section, read_document
+from policies.standards import PREFIX as STANDARD_PREFIX
+from policies.standards import STANDARDS
 from proxy.admission import Ceilings, Rate
 from proxy.errors import ConfigError
 from proxy.session.effects import Pooling
 from proxy.sockets import TcpSettings
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
-SECTIONS = ("listen", "upstream", "control", "tls", "policy", "audit", "http", "limits", "tcp", "databases", "workers")
+SECTIONS = (
+    "listen",
+    "upstream",
+    "control",
+    "tls",
+    "policy",
+    "audit",
+    "http",
+    "limits",
+    "tcp",
+    "databases",
+    "workers",
+    "discovery",
+)
 UPSTREAM = ("host", "port", "connect_timeout", "tls", "pooling")
 SERVER_TLS = ("mode", "ca", "cert", "key")
 CONTROL = (
@@ -50,6 +65,7 @@ LIMITS = (
     "drain_timeout",
     "hang_timeout",
 )
+PASSWORD = ("password", "password_file", "password_env")
 TCP = ("keepalive", "keepalive_interval", "keepalive_count", "user_timeout")
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|m|h)")
 _PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -85,6 +101,14 @@ class ControlSettings:
     """As `upstream.tls` when there is none."""
     interval: float = 1.0
     max_stale: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    """The login of `pgveil discover`, which reads tables. Nothing else uses it."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +157,7 @@ class Config:
     tcp: TcpSettings = field(default_factory=TcpSettings)
     workers: int = 1
     """Processes that share the port."""
+    discovery: DiscoverySettings | None = None
     databases: Mapping[str, str] | None = None
     """Database name at the client -> at the server, and nothing else is let in; None: every name, unchanged."""
 
@@ -141,16 +166,20 @@ class Config:
         return name if self.databases is None else self.databases.get(name)
 
 
-def load_config(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
-    """Read and check a configuration file. Raises ConfigError with one line for a person."""
+def load_config(path: Path, environment: Mapping[str, str] = os.environ, *, for_discovery: bool = False) -> Config:
+    """Read and check a configuration file. Raises ConfigError with one line for a person.
+
+    The password of discovery is looked up for discovery only: the proxy needs neither its file nor its variable.
+    """
     try:
-        return _Reader(path, environment).config()
+        return _Reader(path, environment, for_discovery).config()
     except DocumentError as error:
         raise ConfigError(str(error)) from None
 
 
 class _Reader:
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environment: Mapping[str, str], for_discovery: bool) -> None:
+        self.for_discovery = for_discovery
         self.path = path
         self.base = path.resolve().parent
         self.environment = environment
@@ -165,7 +194,7 @@ class _Reader:
             listen=self.listen(top, Listen()),
             upstream=(upstream := self.upstream(top.require("upstream").mapping(UPSTREAM))),
             control=self.control(top.require("control"), upstream.pooling),
-            policy=tuple(self.file(e, "a policy file") for e in top.require("policy").items_or_one()),
+            policy=tuple(self.policy_file(e) for e in top.require("policy").items_or_one()),
             workers=workers,
             audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
             tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "client_crl", "mode"))),
@@ -173,6 +202,7 @@ class _Reader:
             limits=self.limits(top.section("limits", LIMITS)),
             tcp=self.tcp(top.section("tcp", TCP)),
             databases=self.databases(top.get("databases")),
+            discovery=self.discovery(top.section("discovery", ("user", *PASSWORD))),
         )
 
     def listen(self, top: Section, default: Listen) -> Listen:
@@ -228,9 +258,7 @@ class _Reader:
         for key in ("port", "tls"):
             if key in section and "host" not in section:
                 raise section.key_error(key, f"found control.{key} alone", "'host' next to it")
-        given = [k for k in ("password", "password_file", "password_env") if k in section]
-        if len(given) > 1:
-            raise section.key_error(given[1], "found a second way to give the password", f"only '{given[0]}'")
+        _one_password(section)
         defaults = ControlSettings("")
         interval = _positive(section, "interval", defaults.interval)
         stale = _positive(section, "max_stale", max(defaults.max_stale, 3 * interval))
@@ -247,6 +275,23 @@ class _Reader:
             interval=interval,
             max_stale=stale,
         )
+
+    def discovery(self, section: Section | None) -> DiscoverySettings | None:
+        if section is None:
+            return None
+        user = section.require("user").string()
+        _one_password(section)
+        return DiscoverySettings(user, self.password(section) if self.for_discovery else None)
+
+    def policy_file(self, entry: Entry) -> Path:
+        """A file, or one of the standards that come along: `standard:jrt-0171`."""
+        name = entry.string()
+        if not name.startswith(STANDARD_PREFIX):
+            return self.file(entry, "a policy file")
+        known = STANDARDS.get(name.removeprefix(STANDARD_PREFIX))
+        if known is None:
+            raise entry.wrong(f"one of {', '.join(STANDARD_PREFIX + n for n in STANDARDS)}")
+        return known
 
     def password(self, section: Section) -> str | None:
         if "password" in section:
@@ -349,6 +394,12 @@ class _Reader:
 def available_cpus() -> int:
     """CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _one_password(section: Section) -> None:
+    given = [k for k in PASSWORD if k in section]
+    if len(given) > 1:
+        raise section.key_error(given[1], "found a second way to give the password", f"only '{given[0]}'")
 
 
 def _address(section: Section, default: Listen) -> Listen:

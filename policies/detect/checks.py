@@ -1,4 +1,4 @@
-"""Check digits. A few lines each, so no library: python-stdnum, which has them all, is LGPL and serves as the oracle in the tests."""
+"""Check digits, a few lines each. python-stdnum, which has them all, is LGPL: it serves as the oracle in the tests only."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Finding:
 
 
 def detect(subject: Subject, summary: Summary, *, names: bool = True, values: bool = True) -> Finding | None:
-    """The best explanation of a column, or None when nothing speaks for sensitive data. `names` and `values` switch evidence off."""
+    """The best explanation of a column; None when nothing speaks for sensitive data. `names`, `values`: look at these at all."""
     named = (
         read_names(subject.schema, subject.table, subject.column, subject.comment, subject.table_comment) if names else Named()
     )

@@ -65,6 +65,5 @@ def ages(dates: Sequence[tuple[datetime.date, bool]], today: datetime.date) -> A
     if not dates:
         return None
     years = sorted((today - d).days / 365.25 for d, _ in dates)
-    at = lambda share: years[min(int(len(years) * share), len(years) - 1)]  # noqa: E731
-    timed = sum(t for _, t in dates) / len(dates)
-    return Ages(len(years), timed, at(0.05), at(0.5), at(0.9) - at(0.1))
+    youngest, first, median, last = (years[int(len(years) * share)] for share in (0.05, 0.1, 0.5, 0.9))
+    return Ages(len(years), sum(t for _, t in dates) / len(dates), youngest, median, last - first)

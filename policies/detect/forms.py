@@ -41,7 +41,8 @@ _PERMIT = re.compile(r"[HM]\d{8}(?:\d{2})?|[CTWLR][A-Z0-9]\d{7}", re.IGNORECASE)
 _HKID = re.compile(r"[A-Z]{1,2}\d{6}\(?[0-9A]\)?")
 _TWID = re.compile(r"[A-Z][1289]\d{8}")
 _PLATE = re.compile(
-    r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领][A-Z][·•. -]?[A-HJ-NP-Z0-9]{4,6}[A-HJ-NP-Z0-9挂学警港澳试超领]"
+    r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领][A-Z][·•. -]?[A-HJ-NP-Z0-9]{4,6}"
+    r"[A-HJ-NP-Z0-9挂学警港澳试超领]"
 )
 _VIN = re.compile(r"(?=.*[A-Z])(?=.*\d)[A-HJ-NPR-Z0-9]{12}\d{5}")
 _MAC = re.compile(
@@ -50,12 +51,14 @@ _MAC = re.compile(
 )
 _SSN = re.compile(r"(?!000|666)[0-9]{3}-(?!00)\d{2}-(?!0000)\d{4}")
 _STORED_PASSWORD = re.compile(
-    r"\$(?:2[abxy]?|1|5|6|7|y|apr1|argon2(?:id?|d)?|scrypt|pbkdf2[\w-]*)\$.{10,}|\{(?:S?SHA\d*|SSHA512|MD5|SMD5|CRYPT|bcrypt|noop|pbkdf2)\}.+|SCRAM-SHA-256\$.+"
+    r"\$(?:2[abxy]?|1|5|6|7|y|apr1|argon2(?:id?|d)?|scrypt|pbkdf2[\w-]*)\$.{10,}"
+    r"|\{(?:S?SHA\d*|SSHA512|MD5|SMD5|CRYPT|bcrypt|noop|pbkdf2)\}.+|SCRAM-SHA-256\$.+"
     r"|pbkdf2_sha\d+\$.+|bcrypt_sha256\$.+|scrypt:\d+:.+|pbkdf2:sha\d+.+|argon2\$.+",
     re.IGNORECASE | re.DOTALL,
 )
 _KEY = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|-----BEGIN [A-Z ]*(?:PRIVATE KEY|CERTIFICATE)-----.*|(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_\w{30,}|github_pat_\w{30,}"
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|-----BEGIN [A-Z ]*(?:PRIVATE KEY|CERTIFICATE)-----.*|(?:AKIA|ASIA)[A-Z0-9]{16}"
+    r"|gh[pousr]_\w{30,}|github_pat_\w{30,}"
     r"|sk_(?:live|test)_\w{16,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20,}|npm_\w{30,}|ya29\.[\w-]{20,}",
     re.DOTALL,
 )
@@ -66,20 +69,23 @@ _SEPARATORS = re.compile(r"[\s\-.]+")
 _STARS = re.compile(r"[*＊●•xX#]{3,}")
 _EXPIRY = re.compile(r"(?:0[1-9]|1[0-2])[/-]?(?:2\d|3\d|20[2-4]\d)|(?:20)?[23]\d[/-]?(?:0[1-9]|1[0-2])")
 _ETHNIC = re.compile(
-    r"(?:汉|回|满|壮|苗|藏|彝|侗|瑶|白|傣|黎|畲|水|佤|羌|怒|京|土|维吾尔|蒙古|朝鲜|布依|哈尼|哈萨克|傈僳|高山|拉祜|东乡|纳西|景颇|土家|柯尔克孜|达斡尔|仫佬|布朗|撒拉|毛南|仡佬|锡伯|阿昌|普米|塔吉克|乌孜别克"
-    r"|俄罗斯|鄂温克|德昂|保安|裕固|塔塔尔|独龙|鄂伦春|赫哲|门巴|珞巴|基诺)族?"
+    r"(?:汉|回|满|壮|苗|藏|彝|侗|瑶|白|傣|黎|畲|水|佤|羌|怒|京|土|维吾尔|蒙古|朝鲜|布依|哈尼|哈萨克|傈僳|高山|拉祜|东乡|纳西|景颇|土家"
+    r"|柯尔克孜|达斡尔|仫佬|布朗|撒拉|毛南|仡佬|锡伯|阿昌|普米|塔吉克|乌孜别克|俄罗斯|鄂温克|德昂|保安|裕固|塔塔尔|独龙|鄂伦春|赫哲|门巴|珞巴|基诺)族?"
 )
 _DISEASE = re.compile(
-    r".{0,20}(?:糖尿病|高血压|肿瘤|癌|炎|冠心病|心脏病|梗死|梗塞|骨折|抑郁|精神分裂|肝硬化|结核|艾滋|HIV|哮喘|贫血|白血病|肺病|中风|脑卒中|感染|综合征|突出症|结石|溃疡)(?:.{0,20})",
+    r".{0,20}(?:糖尿病|高血压|肿瘤|癌|炎|冠心病|心脏病|梗死|梗塞|骨折|抑郁|精神分裂|肝硬化|结核|艾滋|HIV|哮喘|贫血|白血病|肺病|中风|脑卒中"
+    r"|感染|综合征|突出症|结石|溃疡)(?:.{0,20})",
     re.IGNORECASE,
 )
 _ICD = re.compile(r"[A-TV-Z]\d{2}(?:\.\d{1,3}[A-Z]?)?(?:x\d{3})?")
 _RELIGION = re.compile(
-    r"佛教|道教|伊斯兰教|基督教|天主教|东正教|印度教|犹太教|catholic|protestant|muslim|islam|buddhist|buddhism|hindu|hinduism|jewish|judaism|christian(?:ity)?|orthodox|atheist|sikh|baptist|lutheran",
+    r"佛教|道教|伊斯兰教|基督教|天主教|东正教|印度教|犹太教|catholic|protestant|muslim|islam|buddhist|buddhism|hindu|hinduism|jewish|judaism"
+    r"|christian(?:ity)?|orthodox|atheist|sikh|baptist|lutheran",
     re.IGNORECASE,
 )
 _PARTY = re.compile(
-    r"中共(?:预备)?党员|共青团员|民主党派|民革党员|民盟盟员|民建会员|民进会员|农工党党员|致公党党员|九三学社社员|台盟盟员|无党派(?:人士)?|democrat|republican",
+    r"中共(?:预备)?党员|共青团员|民主党派|民革党员|民盟盟员|民建会员|民进会员|农工党党员|致公党党员|九三学社社员|台盟盟员|无党派(?:人士)?"
+    r"|democrat|republican",
     re.IGNORECASE,
 )
 
@@ -164,9 +170,8 @@ def _phones(text: str, found: set[str]) -> None:
         found.add("service_number")
     elif _NORTH_AMERICA.fullmatch(text):
         found.add("phone_na")
-    elif text[0] == "+" or (text[:2] == "00" and len(text) > 9):
-        if international(text):
-            found.add("phone_intl")
+    elif (text[0] == "+" or (text[:2] == "00" and len(text) > 9)) and international(text):
+        found.add("phone_intl")
     if _DIALLED.fullmatch(text) and 6 <= sum(c.isdigit() for c in text) <= 20:
         found.add("dialled")
 

@@ -1,4 +1,4 @@
-"""The kinds of sensitive data that discovery knows. A kind's name is the name of its class in every file of `policies/standards`."""
+"""The kinds of sensitive data that discovery knows; a kind's name is that of its class in the files of `policies/standards`."""
 
 from __future__ import annotations
 

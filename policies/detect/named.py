@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from policies.detect import lexicon
+from policies.detect.lexicon import any_of, lines, word_set
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -16,10 +16,21 @@ _COMMENT_END = re.compile(r"[,，。；;:：(（\[【|/]|\s-\s|\n")
 _BARE_NAME = frozenset(("name", "names", "nm", "mc", "mingcheng", "naam", "nom", "nombre", "nome"))
 _BARE_NAME_HAN = re.compile(r"名称$|^名$")
 _JUST_BELOW = 0.55
-_PERSON = frozenset(lexicon.PERSON.split())
-_THING = frozenset(lexicon.THING.split())
-_INSTITUTION = frozenset(lexicon.INSTITUTION.split())
-_MONEY = frozenset(lexicon.MONEY_TABLE.split())
+_PERSON = word_set("lexicon", "person")
+_PERSON_HAN = any_of("person_han")
+"""Whose names, numbers and addresses are about persons."""
+_THING = word_set("lexicon", "thing")
+_THING_HAN = any_of("thing_han")
+"""Whose names are harmless."""
+_INSTITUTION = word_set("lexicon", "institution")
+_INSTITUTION_HAN = any_of("institution_han")
+_MONEY = word_set("lexicon", "money_table")
+_MONEY_HAN = any_of("money_table_han")
+_NEUTRAL_AFTER = word_set("lexicon", "neutral_after")
+_OTHER_AFTER = word_set("lexicon", "other_after")
+_BEFORE_OTHER = word_set("lexicon", "before_other")
+_OTHER_HAN = any_of("other_han")
+_NOT_BIRTHS = word_set("lexicon", "not_births")
 _PUBLIC_OF_INSTITUTIONS = frozenset(("phone", "address", "email", "location"))
 
 
@@ -64,20 +75,6 @@ def words(name: str) -> tuple[str, ...]:
     )
 
 
-def _compiled(lines: tuple[tuple[str, float, str], ...], whole_words: bool) -> list[tuple[str, float, re.Pattern[str]]]:
-    made = []
-    for kind, strength, source in lines:
-        pattern = rf"(?<![^_])(?:{'|'.join(source.split())})(?![^_])" if whole_words else f"(?:{source})"
-        made.append((kind, strength, re.compile(pattern, re.IGNORECASE)))
-    return made
-
-
-_WORD_LINES = _compiled(lexicon.WORDS, True)
-_PART_LINES = _compiled(lexicon.PARTS, False)
-_HAN_LINES = _compiled(lexicon.HAN, False)
-_OTHER_HAN = re.compile(lexicon.OTHER_HAN)
-
-
 def read_names(schema: str, table: str, column: str, comment: str | None = None, table_comment: str | None = None) -> Named:
     """What the names of a column and its surroundings say about its content."""
     own = words(column)
@@ -108,7 +105,7 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         of_thing,
         person,
         institution,
-        bool(frozenset(own) & lexicon.NOT_BIRTHS) or any(w.startswith("graduat") for w in own),
+        bool(frozenset(own) & _NOT_BIRTHS) or any(w.startswith("graduat") for w in own),
     )
 
 
@@ -140,16 +137,16 @@ def _around(schema: str, table: str, comment: str | None) -> _Around:
     return _Around(
         every,
         every,
-        bool(re.search(lexicon.PERSON_HAN, text)),
-        bool(re.search(lexicon.THING_HAN, text)),
-        bool(re.search(lexicon.MONEY_TABLE_HAN, text)),
-        bool(re.search(lexicon.INSTITUTION_HAN, text)),
+        bool(_PERSON_HAN.search(text)),
+        bool(_THING_HAN.search(text)),
+        bool(_MONEY_HAN.search(text)),
+        bool(_INSTITUTION_HAN.search(text)),
     )
 
 
 def _whose_name(own: tuple[str, ...], column: str, comment: str | None, around: _Around) -> tuple[bool, bool, bool]:
     """(of a thing, of a person, the column is called name and little more)"""
-    rest = [w for w in own if not w.isdigit() and w not in lexicon.NEUTRAL_AFTER]
+    rest = [w for w in own if not w.isdigit() and w not in _NEUTRAL_AFTER]
     han = _BARE_NAME_HAN.search(column)
     bare = bool(rest) and (rest[-1] in _BARE_NAME or han is not None)
     if not bare:
@@ -160,13 +157,13 @@ def _whose_name(own: tuple[str, ...], column: str, comment: str | None, around: 
             False,
         )
     head = rest[:-1]
-    if comment and re.search(lexicon.THING_HAN, comment) and not re.search(lexicon.PERSON_HAN, comment):
+    if comment and _THING_HAN.search(comment) and not _PERSON_HAN.search(comment):
         return True, False, True
     if any(w in _THING for w in head) and not any(w in _PERSON for w in head):
         return True, False, True
-    if han and re.search(lexicon.THING_HAN, column) and not re.search(lexicon.PERSON_HAN, column):
+    if han and _THING_HAN.search(column) and not _PERSON_HAN.search(column):
         return True, False, True
-    if any(w in _PERSON for w in head) or (han and re.search(lexicon.PERSON_HAN, column)):
+    if any(w in _PERSON for w in head) or (han and _PERSON_HAN.search(column)):
         return False, True, True
     if around.words & _PERSON or around.person_han:
         return False, not (around.words & _THING and not around.person_han), True
@@ -175,7 +172,7 @@ def _whose_name(own: tuple[str, ...], column: str, comment: str | None, around: 
 
 def _by_words(own: tuple[str, ...], column: str) -> Iterator[NameEvidence]:
     line = "_".join(own)
-    for kind, strength, pattern in _WORD_LINES:
+    for kind, strength, pattern in lines("words", whole_words=True):
         best = 0.0
         for found in pattern.finditer(line):
             before = [w for w in line[: found.start()].split("_") if w]
@@ -185,7 +182,7 @@ def _by_words(own: tuple[str, ...], column: str) -> Iterator[NameEvidence]:
             yield NameEvidence(kind, best, f"name {column}")
     joined = "".join(own)
     if len(own) <= 2:
-        for kind, strength, pattern in _PART_LINES:
+        for kind, strength, pattern in lines("parts", whole_words=False):
             part = pattern.search(joined)
             if part is not None:
                 rest = re.sub(r"\d", "", joined[part.end() :])
@@ -202,7 +199,7 @@ def _by_words(own: tuple[str, ...], column: str) -> Iterator[NameEvidence]:
 
 def _in_place(kind: str, before: list[str], after: list[str]) -> float:
     """How much of the strength is left, given the words around the notion."""
-    if before and (before[0] in lexicon.BEFORE_OTHER or before[-1] in lexicon.BEFORE_OTHER):
+    if before and (before[0] in _BEFORE_OTHER or before[-1] in _BEFORE_OTHER):
         return 0.0
     if kind == "address" and any(
         w
@@ -229,9 +226,9 @@ def _in_place(kind: str, before: list[str], after: list[str]) -> float:
     if kind == "amount" and any(w in ("product", "tax", "discount", "unit") for w in before):
         return 0.5
     after = [w for w in after if not w.isdigit()]
-    if any(w in lexicon.OTHER_AFTER for w in after):
+    if any(w in _OTHER_AFTER for w in after):
         return 0.0
-    if any(w not in lexicon.NEUTRAL_AFTER for w in after):
+    if any(w not in _NEUTRAL_AFTER for w in after):
         return _JUST_BELOW
     return 1.0
 
@@ -239,7 +236,7 @@ def _in_place(kind: str, before: list[str], after: list[str]) -> float:
 def _by_han(text: str, says: str) -> Iterator[NameEvidence]:
     if not _HAN.search(text):
         return
-    for kind, strength, pattern in _HAN_LINES:
+    for kind, strength, pattern in lines("han", whole_words=False):
         for found in pattern.finditer(text):
             rest = text[found.end() :]
             if _OTHER_HAN.search(rest) or "是否" in text:

@@ -37,7 +37,12 @@ def personal_data_in(text: str) -> frozenset[str]:
         bare = re.sub(r"[ -]", "", group)
         if "card" in marks(bare) and checks.luhn(bare):
             found.add("card_no")
-    if _LANDLINE.search(text) or _DASHED_MOBILE.search(text) or _NORTH_AMERICA.search(text) or any(international(n) for n in _PLUS.findall(text)):
+    if (
+        _LANDLINE.search(text)
+        or _DASHED_MOBILE.search(text)
+        or _NORTH_AMERICA.search(text)
+        or any(international(n) for n in _PLUS.findall(text))
+    ):
         found.add("phone")
     if _SSN.search(text):
         found.add("national_id")

@@ -20,7 +20,7 @@ _NOTHING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is known of the values of one column. Shares are of distinct values, so that one filler word does not drown the rest."""
+    """What is known of the values of one column. Shares are of distinct values: one filler word must not drown the rest."""
 
     sampled: int = 0
     """Rows."""

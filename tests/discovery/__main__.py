@@ -17,9 +17,8 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.sets or ["dev", "heldout"]:
         tables = read_set(name)
-        print(
-            f"== {name}: {len(tables)} tables, {sum(len(t.columns) for t in tables)} columns, {options.rows} rows, seed {options.seed}"
-        )
+        columns = sum(len(t.columns) for t in tables)
+        print(f"== {name}: {len(tables)} tables, {columns} columns, {options.rows} rows, seed {options.seed}")
         for evidence, (names, values) in EVIDENCE.items():
             outcomes = run(tables, rows=options.rows, seed=options.seed, names=names, values=values)
             total = score(outcomes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -14,9 +13,15 @@ from tests.discovery.generate import LabelledColumn, LabelledTable
 from tests.discovery.values import TODAY
 
 BASE_TYPES = {
-    "int": "int4", "bigint": "int8", "smallint": "int2", "char": "bpchar", "bool": "bool", "timestamp": "timestamp", "boolean": "bool",
-    "decimal": "numeric", "double": "float8", "real": "float4",
-}  # fmt: skip
+    "int": "int4",
+    "bigint": "int8",
+    "smallint": "int2",
+    "char": "bpchar",
+    "boolean": "bool",
+    "decimal": "numeric",
+    "double": "float8",
+    "real": "float4",
+}
 EVIDENCE = {"names and values": (True, True), "names only": (True, False), "values only": (False, True)}
 
 
@@ -109,7 +114,3 @@ def score(outcomes: Iterable[Outcome]) -> Score:
         if labels and proposed not in labels:
             total.by_class.setdefault(min(labels), Counter())["missed"] += 1
     return total
-
-
-def today() -> datetime.date:
-    return TODAY
