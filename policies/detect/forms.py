@@ -65,6 +65,8 @@ _KEY = re.compile(
 _HEX = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[¥￥$€£]\s?[\d,.]+")
+_ID_LIKE = re.compile(r"[A-Z0-9][A-Z0-9 /()-]{3,29}")
+_HAN = re.compile(r"[\u4e00-\u9fff]+")
 _SEPARATORS = re.compile(r"[\s\-.]+")
 _STARS = re.compile(r"[*＊●•xX#]{3,}")
 _EXPIRY = re.compile(r"(?:0[1-9]|1[0-2])[/-]?(?:2\d|3\d|20[2-4]\d)|(?:20)?[23]\d[/-]?(?:0[1-9]|1[0-2])")
@@ -133,6 +135,8 @@ def _numbers(text: str, found: set[str]) -> None:
             found.add("imei")
     if _NUMBER.fullmatch(text):
         found.add("number")
+    if _ID_LIKE.fullmatch(text.upper()) and sum(c.isdigit() for c in text) >= 4:
+        found.add("id_like")
     _phones(text, found)
     if _EXPIRY.fullmatch(text):
         found.add("expiry")
@@ -232,6 +236,8 @@ def _words(text: str, found: set[str]) -> None:
         found.add("address_zh")
     elif places.latin_address(text):
         found.add("address_latin")
+    if _HAN.fullmatch(text):
+        found.add("han")
     if len(text) >= 5 and not text.isdigit() and re.search(r"\s|[\u4e00-\u9fff]", text):
         found.add("several_words")
     if len(text) <= 12 and _ETHNIC.fullmatch(text) and text.endswith("族"):

@@ -31,6 +31,7 @@ _OTHER_AFTER = word_set("lexicon", "other_after")
 _BEFORE_OTHER = word_set("lexicon", "before_other")
 _OTHER_HAN = any_of("other_han")
 _NOT_BIRTHS = word_set("lexicon", "not_births")
+_CARD_WORDS = frozenset(("card", "cards", "cc", "creditcard", "kp", "kxx", "xyk", "jjk", "yhk", "card_no", "pan"))
 _PUBLIC_OF_INSTITUTIONS = frozenset(("phone", "address", "email", "location"))
 
 
@@ -93,6 +94,8 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
             best["name"] = NameEvidence("name", strength, "column and table name" if of_person else "column name")
     if "amount" in best and best["amount"].strength < 0.6 and (around.words & _MONEY or around.money_han):
         best["amount"] = NameEvidence("amount", 0.7, "column and table name")
+    if "card_expiry" in best and not (frozenset(own) | around.words) & _CARD_WORDS and "卡" not in table + column:
+        best["card_expiry"] = NameEvidence("card_expiry", min(best["card_expiry"].strength, 0.4), best["card_expiry"].says)
     institution = (
         (bool(around.last & _INSTITUTION) or around.institution_han) and not (head & _PERSON) and not around.last & _PERSON
     )
@@ -186,6 +189,8 @@ def _by_words(own: tuple[str, ...], column: str) -> Iterator[NameEvidence]:
             part = pattern.search(joined)
             if part is not None:
                 rest = re.sub(r"\d", "", joined[part.end() :])
+                if any(w in _OTHER_AFTER for w in own[1:]) or own[0] in _BEFORE_OTHER:
+                    continue
                 other = (
                     any(
                         rest.startswith(o)

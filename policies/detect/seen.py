@@ -57,7 +57,6 @@ _LOOSE: dict[str, tuple[str, ...]] = {
     "name": ("wordy",),
     "address": ("several_words",),
     "vin": ("vin",),
-    "national_id": ("dialled", "ssn", "digits", "token_shape"),
     "birthday": ("date",),
     "secret": ("token_shape",),
     "device_id": ("token_shape",),
@@ -179,16 +178,21 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
     if kind == "secret" and base_type not in BYTES:
         if s.marks.get("date", 0) > s.distinct * 0.5 or (s.share("number") > 0.9 and s.lengths[2] < 4):
             return 0.0
-        return max(s.share("token_shape", "stored_password"), s.share("key"), s.share("long"))
+        repeated = 0.3 if s.filled >= 30 and s.distinct * 10 < s.filled else 1.0
+        return repeated * max(s.share("token_shape", "stored_password"), s.share("key"), s.share("long"))
     if kind in ("passport", "permit", "national_id", "social", "device_id", "vin", "plate"):
         return _identifier(kind, s)
     if kind == "name":
         return max(s.share("name_zh", "known_latin"), 0.6 * s.share("name_latin"))
+    if kind in ("health", "ethnicity", "religion", "political"):
+        return max(s.share(*_FORMS[kind]), 0.3 if s.share("number", "date") > 0.9 else 0.8)
     return s.share(*_FORMS[kind]) if kind in _FORMS else 1.0
 
 
 def loose_fit(kind: str, s: Summary) -> float:
     """Share of the values that do not contradict the kind, where `fit` found too little."""
+    if kind == "name" and s.distinct >= FEW and s.lengths[1] <= 4 and s.share("han") > 0.8:
+        return 0.0  # short Chinese words that are no names
     return s.share(*_LOOSE[kind]) if kind in _LOOSE else 0.0
 
 
@@ -218,17 +222,4 @@ def _identifier(kind: str, s: Summary) -> float:
         return max(s.share("vin"), 0.8 * s.share("token_shape") if s.lengths[1] >= 6 else 0.0)
     if s.share("date") > 0.9 and s.lengths[1] in (10, 19):
         return 0.0
-    with_digits = max(
-        s.share("digits"),
-        s.share("passport", "permit"),
-        s.share("id18", "id15"),
-        s.share("dialled"),
-        0.75 * s.share("token_shape"),
-    )
-    return (
-        with_digits
-        if s.lengths[1] >= 5
-        and s.lengths[2] <= 40
-        and s.share("number", "passport", "permit", "token_shape", "ssn", "hkid") > 0.3
-        else 0.0
-    )
+    return s.share("id_like") if s.lengths[1] >= 5 and s.lengths[2] <= 40 else 0.0

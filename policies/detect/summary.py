@@ -13,6 +13,7 @@ from policies.detect.forms import marks, normal
 from policies.detect.prose import personal_data_in
 
 _CODE = re.compile(r"([A-Za-z_\-]*)(\d{1,19})")
+_BARE_NUMBER = re.compile(r"[\d\s().+Xx/-]+")
 _NOTHING = frozenset(
     ("", "-", "--", "/", "无", "暂无", "未知", "不详", "空", "n/a", "na", "null", "none", "nil", "unknown", "x", "0", "?", ".")
 )
@@ -67,7 +68,7 @@ def summarise(values: Iterable[str | None], today: datetime.date) -> Summary:
             dates.append(date)
         if "number" in own:
             numbers.append(_number(text))
-        if len(text) > 11:
+        if len(text) > 11 and not _BARE_NUMBER.fullmatch(text) and "email" not in own:
             inside.update(personal_data_in(text))
     lengths = sorted(map(len, distinct))
     return Summary(
