@@ -129,7 +129,7 @@ def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Sum
         return Finding(kind, round(strength * 0.8, 2), f"{says}; the values may be {title}", True)
     if s.share("starred") > 0.5:
         return Finding(kind, round(min(strength, 0.45), 2), f"{says}, but the values are masked already", True)
-    if not many and loose + share > 0:
+    if not many and loose + share > 0 and kind != "birthday":
         return Finding(kind, round(strength * 0.6, 2), f"{says}; of few values some fit", True)
     return None
 

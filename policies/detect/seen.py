@@ -119,14 +119,16 @@ def _numbers(s: Summary, few: float) -> Iterator[Seen]:
 
 def _people(s: Summary, few: float) -> Iterator[Seen]:
     zh = s.marks.get("name_zh", 0)
-    if zh and s.distinct >= FEW:
+    if zh and s.distinct >= 4:
         given, common = s.marks.get("given_zh", 0) / zh, s.marks.get("common_zh", 0) / zh
         both = s.share("name_zh", "known_latin")
         if both >= 0.8 and given >= 0.55 and common >= 0.45 and s.share("name_zh") >= 0.3:
-            yield Seen("name", 0.65 + 0.25 * min(both, given, 1.0), both, "Chinese names of persons")
+            sure = 0.65 + 0.25 * min(both, given, 1.0) if s.distinct >= FEW else 0.55
+            yield Seen("name", sure, both, "Chinese names of persons")
     known, words = s.share("known_latin"), s.share("latin_words")
-    if s.distinct >= FEW and words >= 0.75 and known >= 0.5:
-        yield Seen("name", min(0.5 + 0.35 * known, 0.85), s.share("name_latin"), "names of persons")
+    if s.distinct >= 4 and words >= 0.75 and known >= 0.3:
+        sure = min((0.5 if known >= 0.5 else 0.38) + 0.35 * known, 0.85) if s.distinct >= FEW else 0.4 + 0.12 * known
+        yield Seen("name", sure, s.share("name_latin"), "names of persons")
     share = s.share("address_zh", "address_latin")
     if share >= 0.5:
         yield Seen("address", 0.88 * few if s.share("address_zh") > 0.3 else 0.78 * few, share, "postal addresses")
@@ -172,7 +174,7 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
     if kind == "location":
         return (
             1.0
-            if s.largest <= 180 and s.share("number") > 0.9 and not s.round_numbers
+            if s.degrees and s.share("number") > 0.9 and not s.round_numbers
             else s.share("several_words", "token_shape") * 0.7
         )
     if kind == "secret" and base_type not in BYTES:

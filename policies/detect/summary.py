@@ -38,8 +38,8 @@ class Summary:
     """The values count up, apart from a common beginning."""
     round_numbers: bool = False
     ages: Ages | None = None
-    largest: float = 0.0
-    """Of numbers."""
+    degrees: bool = False
+    """All numbers can be degrees of latitude or longitude."""
 
     def share(self, *names: str) -> float:
         """Distinct values with any one of these marks, taken as if no value had two of them; at most 1."""
@@ -81,7 +81,7 @@ def summarise(values: Iterable[str | None], today: datetime.date) -> Summary:
         _serial(distinct),
         bool(numbers) and all(n == int(n) for n in numbers),
         ages(dates, today),
-        max(numbers, default=0.0),
+        bool(numbers) and all(abs(n) <= 180 for n in numbers),
     )
 
 
@@ -95,7 +95,7 @@ def _number(text: str) -> float:
 
 def _serial(distinct: set[str]) -> bool:
     """Numbers, behind at most one common prefix, that lie close together: drawn from a counter rather than from people."""
-    if len(distinct) < 8:
+    if len(distinct) < 3:
         return False
     prefixes: set[str] = set()
     numbers: list[int] = []
@@ -105,4 +105,4 @@ def _serial(distinct: set[str]) -> bool:
             return False
         prefixes.add(found[1])
         numbers.append(int(found[2]))
-    return len(prefixes) == 1 and max(numbers) - min(numbers) <= 50 * len(numbers)
+    return len(prefixes) == 1 and max(numbers) - min(numbers) <= (50 if len(numbers) >= 8 else 3) * len(numbers)

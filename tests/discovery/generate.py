@@ -51,7 +51,7 @@ class LabelledTable:
 
 
 def read_set(name: str) -> list[LabelledTable]:
-    """The tables of one set: `dev` or `heldout`."""
+    """The tables of one set: `dev`, `heldout` or `sealed`."""
     return list(_tables((SETS / f"{name}.txt").read_text(encoding="utf-8")))
 
 
