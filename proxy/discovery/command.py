@@ -18,7 +18,7 @@ from proxy.config import load_config
 from proxy.discovery.run import Options, run
 from proxy.discovery.sample import Bounds
 from proxy.discovery.settings import Login
-from proxy.errors import PgveilError
+from proxy.people import for_people
 
 FORMATS = ("table", "json", "yaml", "csv", "html")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -58,17 +58,7 @@ def discover(debug: bool, /, path: Path | None, **given: Any) -> None:
 
     Reads a bounded sample in read-only transactions. No value is printed, logged or written anywhere.
     """
-    try:
-        status = run(_options(path, given))
-    except PgveilError as error:
-        if debug:
-            raise
-        raise click.ClickException(f"{error.message}" + (f"\nHint: {error.hint}" if error.hint else "")) from None
-    except OSError as error:
-        if debug:
-            raise
-        raise click.ClickException(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)) from None
-    sys.exit(status)
+    sys.exit(for_people(debug, lambda: run(_options(path, given))))
 
 
 def _options(path: Path | None, given: dict[str, Any]) -> Options:

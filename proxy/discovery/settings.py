@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +18,7 @@ from policies.standards import DEFAULT, STANDARDS
 from proxy.config import Config, DiscoverySettings
 from proxy.control.connection import FAILURES, Target, connect
 from proxy.errors import ConfigError, UpstreamUnavailable
+from proxy.supervise import control_target
 from proxy.tls import ServerMode, ServerTls, server_context
 
 
@@ -43,23 +44,26 @@ def target_of(config: Config | None, login: Login) -> tuple[Target, str]:
             "no login to read tables with: give --user, or a section `discovery` in the configuration",
             hint="The control login needs no right to read tables, so discovery takes one of its own.",
         )
-    host = login.host or (config.upstream.host if config is not None else None)
-    if host is None:
+    if config is None and login.host is None:
         raise ConfigError("no server: give -c or --host")
-    tls = config.upstream.tls if config is not None else ServerTls()
+    target = control_target(config) if config is not None else _target(login.host or "", ServerTls())
     if login.tls is not None or login.ca is not None:
-        tls = ServerTls(ServerMode(login.tls or (ServerMode.VERIFY_FULL if login.ca else tls.mode).value), login.ca or tls.ca)
-    target = Target(
-        host=host,
-        port=login.port or (config.upstream.port if config is not None else 5432),
+        mode = ServerMode(login.tls) if login.tls is not None else ServerMode.VERIFY_FULL
+        tls = ServerTls(mode, login.ca or (config.upstream.tls.ca if config is not None else None))
+        target = replace(target, mode=mode, context=server_context(tls))
+    target = replace(
+        target,
+        host=login.host or target.host,
+        port=login.port or target.port,
         user=user,
         password=_password(login, section),
-        mode=tls.mode,
-        context=server_context(tls),
-        connect_timeout=config.upstream.connect_timeout if config is not None else 10.0,
         command_timeout=120.0,
     )
     return target, _database(config, login)
+
+
+def _target(host: str, tls: ServerTls) -> Target:
+    return Target(host, 5432, "", mode=tls.mode, context=server_context(tls))
 
 
 def _password(login: Login, section: DiscoverySettings | None) -> str | None:

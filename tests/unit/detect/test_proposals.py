@@ -118,7 +118,7 @@ def test_kinds_that_a_standard_does_not_know_are_only_mentioned() -> None:
 
 
 def test_an_existing_file_keeps_its_lines() -> None:
-    before = "version: 1\n# mine\nclasses:\n  phone: { level: C2, mask: redact }   # ours\ncolumns:\n  bank.customers.phone: phone #\n"
+    before = "version: 1\n# mine\nclasses:\n  phone: { level: C2, mask: redact }   #\ncolumns:\n  bank.customers.phone: phone #\n"
     policy = build_policy([parse_document(before)], "v")
     used = dictionary(policy.classes)
     sure, unsure = column_lines([column("mail", "email"), column("x", "name", 0.4)], used, public=False, known=before)
