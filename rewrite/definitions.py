@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewrite import cascade, functions, seal, shadows, spoken, statements, system, writes
+from rewrite import cascade, fired, functions, seal, shadows, spoken, statements, system, writes
 from rewrite.catalog import Relation
 from rewrite.pgtree import Node, ParseError, Statement, strip
 from rewrite.plan import Effect, Says, StatementPlan
@@ -49,6 +49,7 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
     copied = {id(c["relation"]) for c in _likes(body)} if kind == "CreateStmt" else frozenset()
     concerned = [r for s, r in rewriter.relations.items() if not is_temporary(r) and id(s.node) not in copied]
     for relation in (*concerned, *gone):
+        _not_unseen(run, kind, body, relation)
         if kind in statements.HARMLESS_ON_PROTECTED or (relation.kind == "v" and _about_a_view(run, kind, body, relation)):
             continue
         if kind == "RefreshMatViewStmt":
@@ -80,10 +81,35 @@ def definition(run: Run, kind: str, body: Node, name: str, effects: Effect) -> t
 
 def _says(run: Run, kind: str, rewriter: Rewriter, gone: tuple[Relation, ...]) -> Says:
     """VACUUM without names, and what runs the definition of a view, may speak of anything."""
-    if kind == "RefreshMatViewStmt" or (kind in ("VacuumStmt", "ClusterStmt", "ReindexStmt") and not rewriter.relations):
+    if kind == "RefreshMatViewStmt" or (kind in _REBUILDS and not rewriter.relations):
         return Says.LITTLE
     concerned = (*gone, *rewriter.relations.values())
+    if any(_computes_unseen(run, r) or (kind == "ReindexStmt" and r.kind in "iI") for r in concerned):
+        return Says.LITTLE
     return Says.LITTLE if any(is_temporary(r) or run.book.is_guarded(r) for r in concerned) else Says.DETAILS
+
+
+_REBUILDS = frozenset({"VacuumStmt", "ClusterStmt", "ReindexStmt"})
+_CHECKS = frozenset({"AT_ValidateConstraint", "AT_AlterColumnType"})
+
+
+def _computes_unseen(run: Run, relation: Relation) -> bool:
+    """Whether checks, indexes and the like of the relation call what the session may not, or not any more."""
+    names = run.book.bodies.names(run.resolution)
+    return any(not functions.is_usable(f.oid, names) for f in fired.defaults(run.book, relation))
+
+
+def _not_unseen(run: Run, kind: str, body: Node, relation: Relation) -> None:
+    """What an index or check calls could be allowed when it was made, and read something protected by now. Raises Refused."""
+    looks = kind in ("ClusterStmt", "ReindexStmt") or any(
+        c["AlterTableCmd"].get("subtype") in _CHECKS for c in body.get("cmds", ())
+    )
+    if looks and _computes_unseen(run, relation):
+        raise refuse(
+            "42501",
+            f"{statements.kind_name(kind)} on {relation.schema}.{relation.name} would run what may read protected data",
+            "drop the index or constraint that uses it, or ask a DBA to allow it in the policy (functions: allow)",
+        )
 
 
 _VIEW_STATEMENTS = frozenset({"DropStmt", "GrantStmt", "CommentStmt"})

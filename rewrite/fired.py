@@ -68,9 +68,13 @@ def sets_off_code(book: Protection, relation: Relation) -> bool:
     return any(not _is_tool(f) for r in reaches(book, relation) for f in _functions(book.catalog, r))
 
 
-def defaults(book: Protection, relation: Relation) -> list[Function]:
-    """The functions behind its defaults, generated columns, checks and index expressions: all that it sets off but triggers."""
-    return [f for r in reaches(book, relation) for f in _functions(book.catalog, r) if f.types[:1] != (_TRIGGER,)]
+def defaults(book: Protection, relation: Relation, *, alone: bool = False) -> list[Function]:
+    """The functions behind its defaults, generated columns, checks and index expressions: all that it sets off but triggers.
+
+    `alone`: not those of what is behind or below it.
+    """
+    every = (relation,) if alone else reaches(book, relation)
+    return [f for r in every for f in _functions(book.catalog, r) if f.types[:1] != (_TRIGGER,)]
 
 
 def _is_tool(function: Function) -> bool:

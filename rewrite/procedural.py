@@ -110,7 +110,7 @@ def only_computes(
 ) -> bool:
     """Whether these words of the text have no effect, and none of all its words brings anything protected along."""
     catalog = book.catalog
-    if any(not w.quoted and w.name in EFFECTS for w in words) or _uses_cursors(text):
+    if any(not w.quoted and w.name in EFFECTS for w in words) or _uses_session(text):
         return False
 
     def usable(function: Function | None) -> bool:
@@ -146,12 +146,12 @@ def only_computes(
     )
 
 
-def _uses_cursors(text: Text) -> bool:
-    """FETCH and MOVE; the FETCH of FETCH FIRST 3 ROWS ONLY stands behind something else."""
+def _uses_session(text: Text) -> bool:
+    """FETCH and MOVE; the FETCH of FETCH FIRST 3 ROWS ONLY stands behind something else. FOR SHARE locks rows."""
     before = ";"
     for token in text.tokens:
         word = token.text.lower()
-        if word in _ELSEWHERE and before in BEGINS:
+        if (word in _ELSEWHERE and before in BEGINS) or (word == "share" and before in ("for", "key")):
             return True
         before = word
     return False

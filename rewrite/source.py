@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import Protocol
 
 from policies.model import COMPANION, ColumnType, Decision, Profile
-from rewrite import shadows, system
+from rewrite import fired, shadows, system
 from rewrite.bodies import Bodies
 from rewrite.catalog import Catalog, Column, Function, Literal, Relation
 from rewrite.expression import columns_of
+from rewrite.functions import is_usable
 from rewrite.generated import generated_decisions
 from rewrite.masks import column_type, decision_sql
 from rewrite.pgtree import Node, parse, quote_ident, strip
@@ -133,6 +134,7 @@ class SourceBook:
         self._open: set[int] = set()
         self._readers: dict[str, Function | None] = {}
         self._computed: dict[int, Mapping[int, Decision]] = {}
+        self._computes: frozenset[int] | None = None
         self.protected = frozenset(
             oid
             for oid, columns in profile.decisions.items()
@@ -160,6 +162,18 @@ class SourceBook:
         """Materialized views that may store masked columns."""
         views = (r for r in self.catalog.relations.values() if r.kind == "m")
         return frozenset(r.oid for r in views if r.view_sql is None or self.reaches_protected(r))
+
+    def _computing(self) -> frozenset[int]:
+        """Tables over which a function computes that the session may not use, or not any more: ANALYZE runs it, and statistics of
+        an index show what it gives."""
+        if self._computes is None:
+            self._computes = frozenset()  # while these functions are looked at, which may read statistics themselves
+            names = self.bodies.names(None)
+            having = (r for r in self.catalog.relations.values() if r.sets_off)
+            self._computes = frozenset(
+                r.oid for r in having if not all(is_usable(f.oid, names) for f in fired.defaults(self, r, alone=True))
+            )
+        return self._computes
 
     @cached_property
     def withheld(self) -> Mapping[str, frozenset[int]]:
@@ -202,7 +216,7 @@ class SourceBook:
         own = self.profile.decisions.get(relation.oid, {})
         if own or not self.profile.masked:
             return {**self._generated(relation, own), **own} if relation.generated_as else own
-        return system.decisions(relation, self.catalog, self.protected | self._stored, self.withheld)
+        return system.decisions(relation, self.catalog, self.protected | self._stored | self._computing(), self.withheld)
 
     def _generated(self, relation: Relation, own: Mapping[int, Decision]) -> Mapping[int, Decision]:
         """Generated columns show what their expression gives over the masked columns, unless the policy decides on them."""

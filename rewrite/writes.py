@@ -6,16 +6,16 @@ assigned; an INSERT may give it a value of the client's own. What a write would 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from rewrite import fired, functions, resolve, system, telling
-from rewrite.catalog import Relation
-from rewrite.pgtree import Node
+from rewrite.catalog import Function, Relation
+from rewrite.pgtree import Node, parse
 from rewrite.plan import Effect, Need, Refusal
 from rewrite.refused import Refused
 from rewrite.rewriter import Rewriter
 from rewrite.source import Source
-from rewrite.survey import Site, Use
+from rewrite.survey import Site, Survey, Use
 
 
 def check(rewriter: Rewriter) -> None:
@@ -72,6 +72,7 @@ def no_code_between(rewriter: Rewriter) -> None:
     book, resolution = rewriter.book, rewriter.names.resolution
     called = functions.called(rewriter.survey, rewriter.names)
     called += [f for r in rewriter.relations.values() for f in fired.defaults(book, r)]
+    called += [f for r in rewriter.relations.values() for f in _in_definition(rewriter, r)]
     if not any(f.oid >= system.FIRST_USER_OID and f.extension is None for f in called):
         return
     if resolution is None:
@@ -84,6 +85,16 @@ def no_code_between(rewriter: Rewriter) -> None:
                 "permanent table they would be stored as if they were real",
                 "DROP the temporary table first, or give it another name",
             )
+
+
+def _in_definition(rewriter: Rewriter, relation: Relation, depth: int = 0) -> Iterator[Function]:
+    """The functions in the definition of a view, and of those behind it."""
+    if relation.kind not in "vm" or not relation.view_sql or system.is_system(relation) or depth > 64:
+        return
+    for statement in parse(relation.view_sql):
+        yield from functions.called(Survey(statement.kind, statement.body), rewriter.names)
+    for base in rewriter.book.bases(relation):
+        yield from _in_definition(rewriter, base, depth + 1)
 
 
 def into(rewriter: Rewriter, relation: Node) -> None:

@@ -46,8 +46,9 @@ def on_notice(s: State) -> None:
     if s.phase == st.AUTHENTICATING or is_rest(s):
         return
     if s.masked:
-        plan = s.queue[0].plan if s.queue else None
-        s.instead(codec.encode_notice(scrub.clean_notice(fields(s), plan)))
+        head = s.queue[0] if s.queue else None
+        plan, quiet = (head.plan, head.quiet) if head is not None else (None, False)
+        s.instead(codec.encode_notice(scrub.clean_notice(fields(s), plan, quiet)))
 
 
 def on_notification(s: State) -> None:

@@ -14,7 +14,7 @@ from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.session.statements import MIXED, Portal, Record
-from rewrite.plan import Effect, Plan, Refusal, Resolution, StatementPlan
+from rewrite.plan import Effect, Plan, Refusal, Resolution, Says, StatementPlan
 
 _RESETS: Final = ("RESET", "DISCARD", "TRANSACTION")
 """They bring back what the server connection began with, which behind a pooler somebody else has said."""
@@ -24,6 +24,8 @@ _ALONE: Final = -1
 
 def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadable: Refusal | None = None) -> None:
     """Note what the statement may change, at the moment it is sent."""
+    if plan.says is Says.LITTLE:
+        s.quiet = True
     if bits & (plans.FIRES | plans.DDL):
         s.fires = True
         if bits == plans.FIRES:

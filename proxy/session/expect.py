@@ -60,6 +60,8 @@ class Expected:
     align: bool = False
     """A poison that makes the transaction fail after the guard has stopped a result; its error is ours already."""
     plan: Plan | None = None
+    quiet: bool = False
+    """What the server says here may be about an earlier statement of the same batch, of which little may be said."""
     seqs: tuple[int, ...] = ()
     """Audit numbers, one per statement."""
     index: int = 0

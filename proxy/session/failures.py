@@ -95,7 +95,7 @@ def _is_turned_out(s: State, head: Expected | None, violation: Refusal, fields: 
 def _relay_error(s: State, head: Expected | None, fields: codec.Fields, changed: bool = False) -> None:
     plan = head.plan if head is not None else None
     if s.masked:
-        s.instead(codec.encode_error(scrub.clean_error(fields, plan)))
+        s.instead(codec.encode_error(scrub.clean_error(fields, plan, head is not None and head.quiet)))
     elif changed:
         s.instead(codec.encode_error(fields))
 

@@ -83,6 +83,7 @@ def on_query(s: State) -> bool:
         s.drop()
         s.to_server.append(codec.encode_query(out))
     s.decide(entry, "statement", plan, text, "simple")
+    s.quiet = False
     if refused is not None:
         refuse_behind(s, entry, refused, text)
     if s.batch_open and not s.queue:  # otherwise the server may yet skip the Query, up to a Sync
@@ -105,6 +106,7 @@ def on_sync(s: State) -> bool:
         entry.tripped = True
     s.queue.append(entry)
     s.batch_open = False
+    s.quiet = False
     s.batch += 1
     if s.batch_dirty:  # the batch may have been a transaction of its own and may fail as a whole
         s.batch_dirty = False

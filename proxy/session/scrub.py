@@ -9,7 +9,8 @@ holds plans and statements of functions. Severity, SQLSTATE, names of objects an
 clients depend on them, they hold no data. Positions are mapped back to the client's text.
 
 About a statement that touches nothing protected everything is said, but what came out of code; and that too where the planner
-has seen through all of it (`rewrite.spoken`). Manual: protocol-error-fields.
+has seen through all of it (`rewrite.spoken`). Not in a batch, behind a statement that does: what was deferred is checked at the
+end of the transaction, which any Query may be. Manual: protocol-error-fields.
 """
 
 from __future__ import annotations
@@ -83,16 +84,16 @@ def map_position(fields: Fields, plan: Plan | None) -> Fields:
     return tuple(out)
 
 
-def _in_full(fields: Fields, plan: Plan | None, raised: bool) -> bool:
-    says = plan.says if plan is not None else Says.LITTLE
+def _in_full(fields: Fields, plan: Plan | None, quiet: bool, raised: bool) -> bool:
+    says = plan.says if plan is not None and not quiet else Says.LITTLE
     if says == Says.LITTLE or (field(fields, "V") or field(fields, "S")) in _LOGGED:
         return False
     return says == Says.ALL or not (raised or _IN_CODE.search(field(fields, "W")))
 
 
-def clean_error(fields: Fields, plan: Plan | None) -> Fields:
+def clean_error(fields: Fields, plan: Plan | None, quiet: bool = False) -> Fields:
     raised = is_raised(fields)
-    if _in_full(fields, plan, raised):
+    if _in_full(fields, plan, quiet, raised):
         return map_position(fields, plan)
     out = []
     for code, value in map_position(fields, plan):
@@ -104,9 +105,9 @@ def clean_error(fields: Fields, plan: Plan | None) -> Fields:
     return tuple(out)
 
 
-def clean_notice(fields: Fields, plan: Plan | None) -> Fields:
+def clean_notice(fields: Fields, plan: Plan | None, quiet: bool = False) -> Fields:
     raised = is_raised(fields)
-    if _in_full(fields, plan, raised):
+    if _in_full(fields, plan, quiet, raised):
         return map_position(fields, plan)
     out = []
     for code, value in map_position(fields, plan):

@@ -158,6 +158,8 @@ class State:
         self.wait = NOTHING
         self.batch_open = False
         """Extended messages have gone upstream since the last Sync; a Query ends the batch too, once it has been answered."""
+        self.quiet = False
+        """A statement of the open batch of which little may be said has gone upstream: what it deferred is checked at the end."""
         self.batch = 1
         self.tx = tags.IDLE
         self.spare = 0
@@ -508,6 +510,8 @@ class State:
         else:
             entry.seqs = tuple(decision(self.sid, kind, plan, i, text, protocol) for i in range(count))
         entry.plan = plan
+        if self.quiet:
+            entry.quiet = True
         entry.started = self.timer()
         self.evidence = True
 

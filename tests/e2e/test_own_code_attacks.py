@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from proxy.wire import codec
 from tests.support.postgres import TestServer
-from tests.support.proxy import CONTROL, ProxyProcess
+from tests.support.proxy import CONTROL, ProxyProcess, until
+from tests.support.wire import WireClient, fields, query
 
 HBA = f"""\
 host all postgres 127.0.0.1/32 trust
@@ -27,6 +29,8 @@ columns:
   shop.people.phone: phone
   shop.orders.phone: phone
   shop.calls.phone: phone
+  shop.late_orders.phone: phone
+  shop.late_calls.phone: phone
 functions: { allow: [shop.shown] }
 rules:
   - { name: support sees phones, user: support, columns: [class=phone], show: clear }
@@ -48,6 +52,13 @@ CREATE TABLE shop.calls (phone text REFERENCES shop.orders);
 INSERT INTO shop.groups VALUES (1);
 INSERT INTO shop.orders VALUES ('{SECRET}', 1);
 INSERT INTO shop.calls VALUES ('{SECRET}');
+CREATE TABLE shop.late_groups (id int PRIMARY KEY);
+CREATE TABLE shop.late_orders (phone text PRIMARY KEY, g int REFERENCES shop.late_groups ON DELETE CASCADE);
+CREATE TABLE shop.late_calls (phone text REFERENCES shop.late_orders DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO shop.late_groups VALUES (1);
+INSERT INTO shop.late_orders VALUES ('{SECRET}', 1);
+INSERT INTO shop.late_calls VALUES ('{SECRET}');
+CREATE VIEW shop.changing AS SELECT 'open'::varchar AS x, 0 AS id;
 CREATE VIEW shop.every_group AS SELECT id FROM shop.groups;
 CREATE DOMAIN shop.short_text AS char(3);
 CREATE FUNCTION shop.short(x text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT substr(x, 1, 1)';
@@ -216,6 +227,24 @@ def test_rows_behind_a_view_that_is_written(connection: Connection) -> None:
     assert SECRET not in found
 
 
+def test_a_query_at_the_end_of_somebody_elses_batch(proxy: ProxyProcess) -> None:
+    """The Query commits what was sent before it without a Sync: the deferred check fails there, and quotes the phone number."""
+    with WireClient(proxy.port) as client:
+        client.login("analyst")
+        client.send(
+            codec.encode_parse(codec.Parse(b"", b"DELETE FROM shop.late_groups"))
+            + codec.encode_bind(codec.Bind(b"", b""))
+            + codec.encode_execute(codec.Execute(b""))
+            + query("SELECT 1")
+        )
+        heard_ = client.until(b"Z")
+        errors = [fields(body) for tag, body in heard_ if tag == b"E"]
+        assert [e["C"] for e in errors] == ["23503"]
+        assert SECRET not in repr(heard_)
+        detail = [fields(body).get("D") for tag, body in client.ask("SELECT 'x'::json") if tag == b"E"]
+        assert detail == ['Token "x" is invalid.']
+
+
 def test_code_carries_no_masked_values(connection: Connection) -> None:
     connection.execute("CREATE TEMP TABLE held AS SELECT phone FROM people")
     connection.execute(
@@ -223,15 +252,51 @@ def test_code_carries_no_masked_values(connection: Connection) -> None:
     )
     assert connection.execute("SELECT public.reads()").fetchone() == (MASKED,)
     connection.execute("CREATE TABLE public.t (id int, p text DEFAULT public.reads())")
+    connection.execute("CREATE VIEW public.through AS SELECT public.reads() AS p")
     for text in (
         "INSERT INTO shop.notes VALUES (1, public.reads())",
         "INSERT INTO public.t (id) VALUES (1)",
         "ALTER TABLE public.t ADD COLUMN q text DEFAULT public.reads()",
         "CREATE TABLE public.u AS SELECT public.reads()",
         "SELECT public.reads() INTO public.u",
+        "INSERT INTO shop.notes SELECT 1, p FROM public.through",
         "DO $$ BEGIN INSERT INTO shop.notes VALUES (1, public.reads()); END $$",
     ):
         with pytest.raises(Refused):
             connection.execute(text)
-    connection.execute("DROP TABLE public.t, held")
+    connection.execute("DROP TABLE public.t, held; DROP VIEW public.through")
     connection.execute("INSERT INTO shop.notes VALUES (1, 'x'); DELETE FROM shop.notes")
+
+
+def test_what_an_index_computes_after_a_view_has_changed(server: TestServer, proxy: ProxyProcess, connection: Connection) -> None:
+    """ANALYZE runs the functions of indexes; what was open when the index was made need not be so any more."""
+    connection.execute(
+        "CREATE FUNCTION public.reads(i int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN RETURN (SELECT max(c.x) || CASE max(c.id) WHEN 0 THEN i::text ELSE '' END FROM shop.changing c); END $$"
+    )
+    connection.execute(
+        "CREATE TABLE public.t AS SELECT generate_series(1, 20) AS id; CREATE UNIQUE INDEX ti ON public.t (reads(id))"
+    )
+    connection.execute("ALTER TABLE public.t ADD CONSTRAINT k CHECK (public.reads(id) <> 'x') NOT VALID; ANALYZE public.t")
+    shown = "SELECT count(histogram_bounds) FROM pg_stats WHERE tablename IN ('t', 'ti')"
+    assert connection.execute(shown).fetchone() == (2,)
+    server.execute_sql("postgres", "CREATE OR REPLACE VIEW shop.changing AS SELECT phone AS x, id FROM shop.people")
+    until(lambda: "may not be used" in heard(connection, "SELECT public.reads(1)"), "the new view")
+    connection.execute("ANALYZE public.t")
+    assert connection.execute(shown).fetchone() == (0,)
+    found = [
+        heard(connection, text)
+        for text in (
+            "REINDEX TABLE public.t",
+            "REINDEX INDEX public.ti",
+            "CLUSTER public.t USING ti",
+            "VACUUM FULL public.t",
+            "ALTER TABLE public.t VALIDATE CONSTRAINT k",
+            "ALTER TABLE public.t ALTER COLUMN id TYPE bigint",
+            "INSERT INTO public.t VALUES (1)",
+            "SELECT * FROM pg_stats WHERE tablename = 'ti'",
+        )
+    ]
+    assert SECRET not in repr(found)
+    connection.execute("DROP TABLE public.t")
+    connection.execute("DROP FUNCTION public.reads(int)")
