@@ -35,6 +35,8 @@ _OPTIONS = frozenset({"as", "language", "volatility", "strict", "parallel", "cos
 _LANGUAGES = frozenset({"sql", "plpgsql"})
 _NEW = -1
 """Stands for the OID that the function will have."""
+_CAUGHT = frozenset({"sqlerrm", "stacked"})
+"""What tells a block about an error: all that is withheld from the client where a statement touches something protected."""
 _IN_DO = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CreateTableAsStmt"})
 
 
@@ -159,11 +161,21 @@ def do(run: Run, kind: str, body: Node, name: str, plan_one: PlanOne) -> Planned
     effects, says = Effect.NONE, Says.ALL
     if found:
         _no_masked_values(run, text)
+    caught = any(not w.quoted and w.name in _CAUGHT for w in text.words)
     for _, _, statement in found:
-        plan = _alone(run, statement, plan_one)
+        rewriter, plan = _alone(run, statement, plan_one)
         effects |= plan.effects
-        says = min(says, plan.says)
+        is_open = plan.says is not Says.LITTLE and _is_open(run, rewriter)
+        if caught and not is_open:
+            raise _hidden()
+        if not is_open:
+            says = min(says, plan.says)
     return None, StatementPlan(name, (), effects, says=says), {kind: strip(body)}
+
+
+def _is_open(run: Run, rewriter: Rewriter | None) -> bool:
+    """Whether the statement runs no code but such that can be seen through."""
+    return rewriter is None or all(map(run.book.pure.harmless, functions.users_code(rewriter.survey, rewriter.names)))
 
 
 def _hidden() -> Refused:
@@ -209,7 +221,7 @@ def _no_masked_values(run: Run, text: procedural.Text) -> None:
         raise _hidden()
 
 
-def _alone(run: Run, text: str, plan_one: PlanOne) -> StatementPlan:
+def _alone(run: Run, text: str, plan_one: PlanOne) -> tuple[Rewriter | None, StatementPlan]:
     """The plan of a statement as if it came by itself; raises Refused, also where it would have to be changed."""
     try:
         parsed = parse(text)
@@ -222,4 +234,4 @@ def _alone(run: Run, text: str, plan_one: PlanOne) -> StatementPlan:
         raise _hidden()
     if plan.taints:
         raise _hidden()
-    return plan
+    return rewriter, plan

@@ -94,6 +94,6 @@ def _is_sealed(body: Node) -> bool:
     ranges = body.get("fromClause", [])
     if len(ranges) != 1 or ranges[0].get("RangeSubselect", {}).get("alias", {}).get("aliasname") != _ALIAS:
         return False
-    columns = (t["ResTarget"].get("val", {}).get("ColumnRef", {}).get("fields", ()) for t in body.get("targetList", ()))
-    plain = all(len(c) == 2 and c[0].get("String", {}).get("sval") == _ALIAS and "String" in c[1] for c in columns)
+    columns = [t["ResTarget"].get("val", {}).get("ColumnRef", {}).get("fields", []) for t in body.get("targetList", ())]
+    plain = all(c and all("String" in part for part in c) for c in columns)  # from version 16 on without the alias
     return plain and _MARK in repr(body.get("whereClause"))

@@ -83,7 +83,8 @@ def on_query(s: State) -> bool:
         s.drop()
         s.to_server.append(codec.encode_query(out))
     s.decide(entry, "statement", plan, text, "simple")
-    s.quiet = False
+    if not s.batch_open:
+        s.quiet = False
     if refused is not None:
         refuse_behind(s, entry, refused, text)
     if s.batch_open and not s.queue:  # otherwise the server may yet skip the Query, up to a Sync
