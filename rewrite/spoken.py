@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rewrite import fired, functions
+from rewrite import fired, functions, system, writes
 from rewrite.catalog import Relation
 from rewrite.plan import Says
 from rewrite.resolve import is_temporary
@@ -50,4 +50,9 @@ def says(rewriter: Rewriter) -> Says:
         if book.is_guarded(relation) or fired.sets_off_code(book, relation):
             return Says.LITTLE
     code = functions.users_code(rewriter.survey, rewriter.names)
-    return Says.ALL if code and all(map(book.pure.harmless, code)) else Says.DETAILS
+    inside = (f for r in rewriter.relations.values() for f in writes.in_definition(rewriter, r))
+    code += [f for f in inside if f.extension is None and f.oid >= system.FIRST_USER_OID]
+    unseen = [f for f in code if not book.pure.harmless(f)]
+    if any(f.language == "sql" for f in unseen):
+        return Says.LITTLE  # the server may put its body in the place of the call: no context tells what comes out of it
+    return Says.ALL if code and not unseen else Says.DETAILS

@@ -72,7 +72,7 @@ def no_code_between(rewriter: Rewriter) -> None:
     book, resolution = rewriter.book, rewriter.names.resolution
     called = functions.called(rewriter.survey, rewriter.names)
     called += [f for r in rewriter.relations.values() for f in fired.defaults(book, r)]
-    called += [f for r in rewriter.relations.values() for f in _in_definition(rewriter, r)]
+    called += [f for r in rewriter.relations.values() for f in in_definition(rewriter, r)]
     if not any(f.oid >= system.FIRST_USER_OID and f.extension is None for f in called):
         return
     if resolution is None:
@@ -87,14 +87,14 @@ def no_code_between(rewriter: Rewriter) -> None:
             )
 
 
-def _in_definition(rewriter: Rewriter, relation: Relation, depth: int = 0) -> Iterator[Function]:
+def in_definition(rewriter: Rewriter, relation: Relation, depth: int = 0) -> Iterator[Function]:
     """The functions in the definition of a view, and of those behind it."""
     if relation.kind not in "vm" or not relation.view_sql or system.is_system(relation) or depth > 64:
         return
     for statement in parse(relation.view_sql):
         yield from functions.called(Survey(statement.kind, statement.body), rewriter.names)
     for base in rewriter.book.bases(relation):
-        yield from _in_definition(rewriter, base, depth + 1)
+        yield from in_definition(rewriter, base, depth + 1)
 
 
 def into(rewriter: Rewriter, relation: Node) -> None:

@@ -31,7 +31,7 @@ columns:
   shop.calls.phone: phone
   shop.late_orders.phone: phone
   shop.late_calls.phone: phone
-functions: { allow: [shop.shown] }
+functions: { allow: [shop.shown, shop.listed] }
 rules:
   - { name: support sees phones, user: support, columns: [class=phone], show: clear }
 """
@@ -72,6 +72,8 @@ CREATE TRIGGER t BEFORE INSERT ON shop.told FOR EACH ROW EXECUTE FUNCTION shop.t
 CREATE FUNCTION shop.get_phone() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT max(phone) FROM shop.people';
 CREATE FUNCTION shop.echo(x text DEFAULT shop.get_phone()) RETURNS text LANGUAGE sql AS 'SELECT x';
 CREATE FUNCTION shop.said(x text DEFAULT upper('a')) RETURNS text LANGUAGE sql AS 'SELECT x';
+CREATE FUNCTION shop.listed() RETURNS SETOF text LANGUAGE sql STABLE AS
+  $$ SELECT ('x' || left(phone, 3) || ' ' || id)::json::text FROM shop.people $$;
 GRANT USAGE, CREATE ON SCHEMA shop, public TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA shop TO PUBLIC;
 ALTER ROLE ALL SET search_path = public, shop;
@@ -242,6 +244,16 @@ def test_rows_behind_a_view_that_is_written(connection: Connection) -> None:
     found = heard(connection, "DELETE FROM shop.every_group WHERE id = 1")
     assert "23503" in found
     assert SECRET not in found
+
+
+def test_details_of_a_function_that_is_expanded(connection: Connection) -> None:
+    """The server puts the body of an SQL function in the place of its call: the error has no context then."""
+    connection.execute("CREATE VIEW public.through AS SELECT * FROM shop.listed()")
+    for text in ("SELECT * FROM shop.listed()", "SELECT * FROM public.through"):
+        found = heard(connection, text)
+        assert "22P02" in found
+        assert "x138" not in found
+    connection.execute("DROP VIEW public.through")
 
 
 def test_a_query_at_the_end_of_somebody_elses_batch(proxy: ProxyProcess) -> None:
