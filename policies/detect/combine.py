@@ -62,6 +62,9 @@ def detect(subject: Subject, summary: Summary, *, names: bool = True, values: bo
     for evidence in named.evidence:
         own = next((s for s in seen if s.kind == evidence.kind), None)
         found = _from_names(evidence.kind, evidence.strength, evidence.says, own, counted, subject.base_type)
+        if found is None and named.encrypted and counted.share("token_shape", "long") >= 0.8:
+            says = f"{evidence.says}; the values look encrypted"
+            found = Finding(evidence.kind, round(evidence.strength * 0.75, 2), says, True)
         if found is not None:
             candidates.append(found)
     candidates = [c for c in candidates if c.confidence >= REVIEW]

@@ -67,6 +67,10 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[¥￥$€£]\s?[\d,.]+")
 _ID_LIKE = re.compile(r"[A-Z0-9][A-Z0-9 /()-]{3,29}")
 _HAN = re.compile(r"[\u4e00-\u9fff]+")
+_COMPANY = re.compile(
+    r"\b(?:ltd|limited|inc|corp|corporation|gmbh|ag|sarl|s\.?a\.?|bv|llc|plc|co|company|group|holdings?)\b\.?|公司|集团|厂$",
+    re.IGNORECASE,
+)
 _SEPARATORS = re.compile(r"[\s\-.]+")
 _STARS = re.compile(r"[*＊●•xX#]{3,}")
 _EXPIRY = re.compile(r"(?:0[1-9]|1[0-2])[/-]?(?:2\d|3\d|20[2-4]\d)|(?:20)?[23]\d[/-]?(?:0[1-9]|1[0-2])")
@@ -127,6 +131,8 @@ def _numbers(text: str, found: set[str]) -> None:
         found.add("id15")
     if bare.isascii() and bare.isdigit():
         found.add("digits")
+        if len(bare) >= 11 and bare.startswith("20") and read_date(bare[:8]) is not None:
+            found.add("dated")
         if _BIN.fullmatch(bare):
             found.add("card_shape")
             if checks.luhn(bare):
@@ -230,12 +236,18 @@ def _words(text: str, found: set[str]) -> None:
             found.add("latin_words")
         if people.latin_known(latin):
             found.add("known_latin")
-    if len(text) <= 80 and not any(c.isdigit() or c in "_/\\@:;=<>{}[]|&%$#!?。！？；：" for c in text):
+    if (
+        len(text) <= 80
+        and any(ord(c) > 0x24F for c in text)
+        and not any(c.isdigit() or c in "_/\\@:;=<>{}[]|&%$#!?。！？；：" for c in text)
+    ):
         found.add("wordy")
     if places.chinese_address(text):
         found.add("address_zh")
     elif places.latin_address(text):
         found.add("address_latin")
+    if _COMPANY.search(text):
+        found.add("company")
     if _HAN.fullmatch(text):
         found.add("han")
     if len(text) >= 5 and not text.isdigit() and re.search(r"\s|[\u4e00-\u9fff]", text):

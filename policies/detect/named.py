@@ -25,6 +25,11 @@ _THING_HAN = any_of("thing_han")
 _INSTITUTION = word_set("lexicon", "institution")
 _INSTITUTION_HAN = any_of("institution_han")
 _MONEY = word_set("lexicon", "money_table")
+_OTHER_PARTS = (
+    *("type", "status", "flag", "time", "date", "model", "count", "verified"),
+    *("leixing", "zhuangtai", "xinghao", "pinpai", "shijian", "cishu", "shuliang", "biaozhi", "guishudi"),
+)
+_MONEY_PART = re.compile(r"tran|txn|trx|ledger|jrnl|journal|payment|loan|deposit|remit|stmt", re.IGNORECASE)
 _MONEY_HAN = any_of("money_table_han")
 _NEUTRAL_AFTER = word_set("lexicon", "neutral_after")
 _OTHER_AFTER = word_set("lexicon", "other_after")
@@ -32,6 +37,7 @@ _BEFORE_OTHER = word_set("lexicon", "before_other")
 _OTHER_HAN = any_of("other_han")
 _NOT_BIRTHS = word_set("lexicon", "not_births")
 _CARD_WORDS = frozenset(("card", "cards", "cc", "creditcard", "kp", "kxx", "xyk", "jjk", "yhk", "card_no", "pan"))
+_ENCRYPTED = frozenset("enc encrypted encrypt cipher ciphertext crypt crypted hash hashed md sha sm jiami miwen".split())
 _PUBLIC_OF_INSTITUTIONS = frozenset(("phone", "address", "email", "location"))
 
 
@@ -56,6 +62,8 @@ class Named:
     of_institution: bool = False
     """The table is about the house's own places, whose phones and addresses are public."""
     not_births: bool = False
+    encrypted: bool = False
+    """The name says that the values are."""
 
     def strength(self, kind: str) -> float:
         return max((e.strength for e in self.evidence if e.kind == kind), default=0.0)
@@ -92,7 +100,11 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         strength = 0.0 if of_thing else 0.7 if of_person else 0.3
         if strength:
             best["name"] = NameEvidence("name", strength, "column and table name" if of_person else "column name")
-    if "amount" in best and best["amount"].strength < 0.6 and (around.words & _MONEY or around.money_han):
+    if (
+        "amount" in best
+        and best["amount"].strength < 0.6
+        and (around.words & _MONEY or around.money_han or _MONEY_PART.search(table))
+    ):
         best["amount"] = NameEvidence("amount", 0.7, "column and table name")
     if "card_expiry" in best and not (frozenset(own) | around.words) & _CARD_WORDS and "卡" not in table + column:
         best["card_expiry"] = NameEvidence("card_expiry", min(best["card_expiry"].strength, 0.4), best["card_expiry"].says)
@@ -103,13 +115,8 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         for kind in _PUBLIC_OF_INSTITUTIONS & best.keys():
             best[kind] = NameEvidence(kind, min(best[kind].strength, 0.45), best[kind].says)
     ordered = tuple(sorted(best.values(), key=lambda e: -e.strength))
-    return Named(
-        ordered,
-        of_thing,
-        person,
-        institution,
-        bool(frozenset(own) & _NOT_BIRTHS) or any(w.startswith("graduat") for w in own),
-    )
+    births = frozenset(own) & _NOT_BIRTHS or any(w.startswith("graduat") for w in own)
+    return Named(ordered, of_thing, person, institution, bool(births), bool(frozenset(own) & _ENCRYPTED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +198,7 @@ def _by_words(own: tuple[str, ...], column: str) -> Iterator[NameEvidence]:
                 rest = re.sub(r"\d", "", joined[part.end() :])
                 if any(w in _OTHER_AFTER for w in own[1:]) or own[0] in _BEFORE_OTHER:
                     continue
-                other = (
-                    any(
-                        rest.startswith(o)
-                        for o in ("type", "status", "flag", "time", "date", "model", "count", "verified", "leixing", "zhuangtai")
-                    )
-                    or rest == "id"
-                )
+                other = rest == "id" or rest.startswith(_OTHER_PARTS)
                 if not other:
                     yield NameEvidence(kind, strength, f"name {column}")
 

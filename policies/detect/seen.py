@@ -54,7 +54,7 @@ _LOOSE: dict[str, tuple[str, ...]] = {
     "id_card": ("id_shape", "id15", "passport", "permit", "hkid", "twid"),
     "phone": ("mobile", "landline", "phone_na", "phone_intl", "service_number", "dialled"),
     "card_no": ("card_shape",),
-    "name": ("wordy",),
+    "name": ("wordy", "name_latin", "company"),
     "address": ("several_words",),
     "vin": ("vin",),
     "birthday": ("date",),
@@ -203,6 +203,8 @@ def _account(s: Summary) -> float:
         return 0.0
     if s.share("date") > 0.9 and s.lengths[2] <= 10:
         return 0.0
+    if s.share("dated") > 0.8:
+        return 0.0  # numbers of orders and the like: the day, and a counter
     long_enough = s.lengths[1] >= 8 and s.lengths[2] <= 40
     return (
         max(s.share("digits"), s.share("card"), 0.8 * s.share("token_shape"))

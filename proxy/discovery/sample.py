@@ -124,13 +124,13 @@ def _expression(column: Column, bounds: Bounds, *, octets: bool) -> str | None:
         text = f"pg_catalog.array_to_json({name})::pg_catalog.text"
     elif base in _TEXT or citext:
         text = f"pg_catalog.substr({name}::pg_catalog.text, 1, {bounds.characters})"
-        return f"pg_catalog.textsend({text})" if octets else text
+        return f"pg_catalog.convert_to({text}, 'SQL_ASCII')" if octets else text
     elif base in _PLAIN or base in _DOCUMENTS:
         text = f"{name}::pg_catalog.text"
     else:
         return None
     text = f"CASE WHEN pg_catalog.pg_column_size({name}) OPERATOR(pg_catalog.<=) {bounds.bytes} THEN {text} END"
-    return f"pg_catalog.textsend({text})" if octets else text
+    return f"pg_catalog.convert_to({text}, 'SQL_ASCII')" if octets else text
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -1,4 +1,4 @@
-"""`python -m tests.discovery [--set dev|heldout|sealed] [--rows N] [--seed N] [--wrong]`: how well discovery does."""
+"""`python -m tests.discovery [--set dev|heldout|sealed|fresh] [--rows N] [--seed N] [--wrong]`: how well discovery does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.discovery.measure import EVIDENCE, Score, run, score
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.discovery", description=__doc__)
-    parser.add_argument("--set", choices=["dev", "heldout", "sealed"], action="append", dest="sets")
+    parser.add_argument("--set", choices=["dev", "heldout", "sealed", "fresh"], action="append", dest="sets")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--wrong", action="store_true", help="list the columns that came out wrong")
     options = parser.parse_args()
-    for name in options.sets or ["dev", "heldout", "sealed"]:
+    for name in options.sets or ["dev", "heldout", "sealed", "fresh"]:
         tables = read_set(name)
         columns = sum(len(t.columns) for t in tables)
         print(f"== {name}: {len(tables)} tables, {columns} columns, {options.rows} rows, seed {options.seed}")

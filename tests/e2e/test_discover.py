@@ -198,6 +198,25 @@ def test_large_tables_are_sampled(world: World) -> None:
     assert {c["rows"] for c in out["columns"]} == {500}
 
 
+def test_a_database_without_an_encoding(world: World) -> None:
+    at = urlsplit(world.database)
+    name = at.path.lstrip("/") + "_ascii"
+    world.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    try:
+        with psycopg.connect(world.database.replace(at.path, "/" + name), autocommit=True) as connection:
+            connection.execute("CREATE TABLE k (a text, b text)")
+            connection.execute("GRANT SELECT ON k TO finder")
+            r = random.Random(4)
+            for _ in range(ROWS):
+                row = [v.person_zh(r).encode("gbk"), v.address_zh(r).encode()]
+                sql = "INSERT INTO k VALUES (convert_from(%s, 'SQL_ASCII'), convert_from(%s, 'SQL_ASCII'))"
+                connection.execute(sql, row)
+        out = json.loads(world.run("--database", name, "-q", "--format", "json").output)
+        assert {c["column"]: c["class"] for c in out["columns"]} == {"a": "name", "b": "address"}
+    finally:
+        world.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def test_no_login(tmp_path: Path) -> None:
     got = CliRunner().invoke(cli, ["discover", "--host", "127.0.0.1", "--database", "x"], env=dict(os.environ))
     assert got.exit_code == 1
