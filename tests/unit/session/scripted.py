@@ -20,7 +20,7 @@ from policies.model import Branch, Decision, Profile, Show
 from proxy.session.effects import Identity, SessionOptions
 from proxy.session.machine import Session
 from rewrite.catalog import Catalog, Column, Relation
-from rewrite.plan import Edit, Effect, Need, Plan, PlanContext, Refusal, StatementPlan, Touch, Verdict
+from rewrite.plan import POISON, Edit, Effect, Need, Plan, PlanContext, Refusal, StatementPlan, Touch, Verdict
 
 CUSTOMERS = 16400
 
@@ -75,10 +75,16 @@ class ScriptedPlanner:
     def keep(self, text: str, context: PlanContext, plan: Plan, seconds: float) -> None:
         self.kept.append(text)
 
+    def _before(self, text: str, context: PlanContext) -> Plan | None:
+        if ";" not in text:
+            return None
+        plan = self.plan(text.rpartition(";")[0], context)
+        return replace(plan, text=f"{plan.text};\n{POISON}", verdict=Verdict.REWRITE)
+
     def plan(self, text: str, context: PlanContext) -> Plan:
         if "secret" in text:
             refusal = Refusal("42501", "secret is not for you", "Ask for access.", text.index("secret") + 1)
-            return Plan(Verdict.REFUSE, "", refusal=refusal)
+            return Plan(Verdict.REFUSE, "", refusal=refusal, before=self._before(text[: text.index("secret")], context))
         if "phone" in text and context.profile.key == "strict":
             return Plan(Verdict.REFUSE, "", refusal=Refusal("42501", "phone is not for you"))
         if "fresh_t" in text and "fresh_t" not in context.catalog.schemas:
