@@ -106,7 +106,7 @@ class Bodies:
             return False
         if function.language == "plpgsql":
             return procedural.is_harmless(text, function.types, self._book, self._extensions, self._book.pure.harmless)
-        if dialect.refusal(Spans(text).tokens, self._book.catalog) is not None:
+        if dialect.refusal(text, Spans(text).tokens, self._book.catalog) is not None:
             return False
         names = self.names(_resolution(function, settings.get("search_path")) if statements is None else None)
         if statements is None:

@@ -16,6 +16,7 @@ from rewrite.plan import Refusal
 
 _NEW_NUMBER = re.compile(r"\.?[0-9].*_|0[xXoObB]")
 """Before 16, `1_000` is the number 1 followed by a name; from 16 on a number. 15 takes it for an error."""
+_JUNK = re.compile(r"[0-9]+(_[0-9]+)+")
 
 _RESERVED_SINCE = {"system_user": 160000}
 """Words that became reserved: a name to older servers, something else to the grammar we have."""
@@ -31,10 +32,10 @@ _WIDEST = 4
 _SINGLE_BYTE = re.compile(r"(SQL_ASCII|LATIN|ISO_|WIN|KOI)", re.IGNORECASE)
 
 
-def refusal(tokens: Sequence[Token], catalog: Catalog) -> Refusal | None:
-    """Why the server might read the text otherwise; None when it cannot."""
+def refusal(source: str, tokens: Sequence[Token], catalog: Catalog) -> Refusal | None:
+    """Of a text and its tokens. Why the server might read the text otherwise; None when it cannot."""
     if catalog.server_version < 170000:
-        found = _older_grammar(tokens, catalog)
+        found = _older_grammar(source, tokens, catalog)
         if found is not None:
             return found
     if catalog.encoding not in ("UTF8", "UNICODE"):
@@ -42,11 +43,14 @@ def refusal(tokens: Sequence[Token], catalog: Catalog) -> Refusal | None:
     return None
 
 
-def _older_grammar(tokens: Sequence[Token], catalog: Catalog) -> Refusal | None:
+def _older_grammar(source: str, tokens: Sequence[Token], catalog: Catalog) -> Refusal | None:
     version = catalog.server_version
     for i, token in enumerate(tokens):
         text = token.text
         if version < 160000 and _NEW_NUMBER.match(text):
+            if version >= 150000 and _JUNK.fullmatch(text):
+                place = len(source.encode()[: token.start].decode()) + 1
+                return Refusal("42601", f'trailing junk after numeric literal at or near "{text}"', None, place, verbatim=True)
             return _otherwise(text, version, "write the number in decimal digits")
         word = text.lower()
         after_dot = i > 0 and tokens[i - 1].text == "."

@@ -30,7 +30,7 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
         )
     parsed = parse(text)
     spans = Spans(text)
-    otherwise = dialect.refusal(spans.tokens, context.catalog)
+    otherwise = dialect.refusal(text, spans.tokens, context.catalog)
     if otherwise is not None:
         raise Refused(otherwise)
     run = Run(context, book, text, spans, context.resolution)

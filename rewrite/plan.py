@@ -134,6 +134,8 @@ class Refusal:
     hint: str | None = None
     position: int | None = None
     """1-based character position in the client's text, as PostgreSQL's P field."""
+    verbatim: bool = False
+    """In the server's own words: no word of pgveil's in front of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,7 @@ class Planner:
         except Refused as e:
             return Plan(Verdict.NEED if e.need else Verdict.REFUSE, "", refusal=e.refusal, need=e.need, before=e.before)
         except ParseError as e:
-            return _syntax_error(text, e)
+            return _syntax_error(text, e, context.catalog.server_version)
         except (VerificationError, SpanError) as e:
             log.error("a rewrite was not confirmed: %s", e)
             refusal = Refusal("0A000", "the rewritten statement could not be confirmed", "write the statement in another way")
@@ -250,14 +250,17 @@ def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V, limit: int) -> Non
         cache.popitem(last=False)
 
 
-def _syntax_error(text: str, error: ParseError) -> Plan:
+def _syntax_error(text: str, error: ParseError, server_version: int) -> Plan:
     position = None
-    if error.position is not None:
+    placed = server_version >= 180000 or not error.message.startswith(_PLACED_SINCE_18)
+    if error.position is not None and placed:
         position = len(text.encode()[: error.position].decode(errors="replace")) + 1
     state = next((state for start, state in _GRAMMAR_STATES.items() if error.message.startswith(start)), "42601")
-    return Plan(Verdict.REFUSE, "", refusal=Refusal(state, error.message, None, position))
+    return Plan(Verdict.REFUSE, "", refusal=Refusal(state, error.message, None, position, verbatim=True))
 
 
+_PLACED_SINCE_18 = ("WITH TIES cannot be specified", "SKIP LOCKED and WITH TIES options", "unrecognized partitioning strategy")
+"""Messages of the grammar to which older servers give no position."""
 _GRAMMAR_STATES = {
     "invalid Unicode escape value": "42601",
     "invalid Unicode escape": "22025",

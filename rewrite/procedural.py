@@ -79,7 +79,7 @@ def read(body: str, catalog: Catalog) -> Text | None:
     if "\\" in body:  # what a backslash means depends on a setting
         return None
     found = tuple(tokens(body))
-    if dialect.refusal(found, catalog) is not None or any(t.text[:2].lower() == "u&" for t in found):
+    if dialect.refusal(body, found, catalog) is not None or any(t.text[:2].lower() == "u&" for t in found):
         return None
     words = []
     for i, token in enumerate(found):

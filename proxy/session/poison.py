@@ -52,13 +52,13 @@ def error(refusal: Refusal, encoding: str | None, severity: bytes = b"ERROR") ->
         return value.replace("\0", "").encode(encoding or "ascii", "replace")
 
     fields = [("S", severity), ("V", severity), ("C", refusal.sqlstate.encode("ascii", "replace"))]
-    server_words = refusal.sqlstate in _SERVER_STATES or refusal.message == CACHED_PLAN
+    server_words = refusal.verbatim or refusal.sqlstate in _SERVER_STATES or refusal.message == CACHED_PLAN
     fields.append(("M", text(refusal.message if server_words else f"pgveil: {refusal.message}")))
     if refusal.hint:
         fields.append(("H", text(refusal.hint)))
     if refusal.position is not None:
         fields.append(("P", b"%d" % refusal.position))
-    if server_words and refusal.sqlstate in _ROUTINES:
+    if server_words and not refusal.verbatim and refusal.sqlstate in _ROUTINES:
         fields.append(("R", _ROUTINES[refusal.sqlstate]))
     return codec.encode_error(tuple(fields))
 

@@ -30,12 +30,17 @@ Session = psycopg.Connection[tuple[object, ...]]
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
-    with TestServer() as server:
-        assert isinstance(server, TestServer)
-        server.execute_sql("postgres", SETUP)
-        with ProxyProcess(tmp_path_factory.mktemp("corners") / "home", server) as running:
-            yield running
+def server() -> Iterator[TestServer]:
+    with TestServer() as running:
+        assert isinstance(running, TestServer)
+        running.execute_sql("postgres", SETUP)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    with ProxyProcess(tmp_path_factory.mktemp("corners") / "home", server) as running:
+        yield running
 
 
 def connect(proxy: ProxyProcess, user: str) -> Session:
@@ -210,3 +215,32 @@ def test_explain_of_select_into(masked: Session) -> None:
     masked.execute("EXPLAIN (COSTS OFF) SELECT id INTO shop.copied FROM shop.sizes")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         masked.execute("EXPLAIN (ANALYZE) SELECT phone INTO shop.copied FROM shop.people")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1 FETCH FIRST 2 ROWS WITH TIES",
+        "SELECT 1 FROM pg_class ORDER BY oid FETCH FIRST 1 ROW WITH TIES FOR UPDATE SKIP LOCKED",
+        "CREATE TABLE shop.parts (a int) PARTITION BY magic (a)",
+        "CREATE SCHEMA IF NOT EXISTS shop CREATE TABLE abc (a int)",
+        "SELECT 1 FROM pg_class TABLESAMPLE nonexistent (1)",
+        "SELECT '日', nothing FROM shop.people WHERE",
+    ],
+)
+def test_errors_of_the_grammar_are_the_servers_own(server: TestServer, masked: Session, text: str) -> None:
+    said = []
+    with psycopg.connect(server.dsn("postgres", "postgres"), autocommit=True) as direct:
+        for session in (direct, masked):
+            with pytest.raises(psycopg.Error) as failed:
+                session.execute(text.encode())
+            diag = failed.value.diag
+            said.append((diag.sqlstate, diag.message_primary, diag.statement_position))
+    assert said[0] == said[1]
+
+
+def test_junk_behind_a_number(server: TestServer, masked: Session) -> None:
+    if server.version == 15:
+        with pytest.raises(psycopg.errors.SyntaxError, match="trailing junk after numeric literal") as failed:
+            masked.execute("SELECT 'x', 1_2_3")
+        assert failed.value.diag.statement_position == "13"
