@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rewrite.plan import Edit, Plan, Refusal, Verdict
 from rewrite.template import NUMBER, WORD
@@ -79,7 +79,7 @@ class Short:
             return refusal
         within = any(begin < at <= end for begin, end, _ in self.lists)
         moved = None if within else at + sum(lacking for _, end, lacking in self.lists if end < at)
-        return Refusal(refusal.sqlstate, refusal.message, refusal.hint, moved)
+        return replace(refusal, position=moved)
 
 
 def shorten(text: str) -> Short | None:

@@ -25,6 +25,11 @@ def code(given: Plan) -> str:
 def test_numbers_of_16(number: str, text: str) -> None:
     for version in (130000, 140000, 150000):
         got = at(text.format(number), version)
+        if version == 150000 and number == "1_000":  # its lexer says so itself
+            assert got.refusal is not None
+            assert got.refusal.message == 'trailing junk after numeric literal at or near "1_000"'
+            assert (got.refusal.sqlstate, got.refusal.position) == ("42601", text.index("{}") + 1)
+            continue
         assert got.refusal is not None
         assert got.refusal.sqlstate == "0A000"
         assert "means something else to PostgreSQL" in got.refusal.message
