@@ -7,7 +7,7 @@ numbers is one. In an empty table the names decide alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from policies.detect.kinds import DATES, KINDS, NUMBERS, TEXTS
 from policies.detect.named import Named, read_names
@@ -45,6 +45,8 @@ class Finding:
     from_values: bool = False
     paths: Mapping[tuple[str, ...], Finding] = field(default_factory=dict)
     """Of a document: what is at which path. The step `[]` goes into the elements of an array."""
+    also: str | None = None
+    """Another kind that the values prove: account numbers that are card numbers."""
 
     @property
     def proposed(self) -> bool:
@@ -68,7 +70,13 @@ def detect(subject: Subject, summary: Summary, *, names: bool = True, values: bo
         if found is not None:
             candidates.append(found)
     candidates = [c for c in candidates if c.confidence >= REVIEW]
-    return max(candidates, key=lambda c: c.confidence, default=None)
+    best = max(candidates, key=lambda c: c.confidence, default=None)
+    account = next((c for c in candidates if c.kind == "account"), None)
+    by_account = named.strength("account") >= 0.7 and named.strength("card_no") < 0.5
+    if best is not None and best.kind == "card_no" and account is not None and by_account:
+        why = f"{account.reason}; {best.reason}"  # bank accounts that are numbered like cards
+        return replace(account, confidence=best.confidence, reason=why, from_values=True, also="card_no")
+    return best
 
 
 def _from_values(seen: Seen, named: Named, s: Summary, subject: Subject) -> Finding | None:

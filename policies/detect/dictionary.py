@@ -97,6 +97,8 @@ class Dictionary:
         """What stands behind the column's key: a class, or a class with a mask of its own."""
         assert found.finding is not None
         name = self.class_of(found.finding.kind)
+        if name is None and found.finding.also is not None:
+            name = self.class_of(found.finding.also)
         if name is None:
             return None
         used = [name]

@@ -23,7 +23,7 @@ from proxy.config import Config
 from proxy.discovery import report
 from proxy.discovery.sample import Bounds
 from proxy.discovery.scan import Progress, Scan, Scanned, scan
-from proxy.discovery.settings import Login, connected, read_policy, target_of
+from proxy.discovery.settings import Login, check_whole, connected, read_policy, target_of
 from proxy.errors import ConfigError
 from rewrite.catalog import Relation
 
@@ -96,6 +96,7 @@ def run(options: Options) -> int:
     rows = [_row(s, decisions, dictionary) for s in found.columns]
     proposal = _proposal(found, decisions, dictionary, options)
     if options.output is not None:
+        check_whole(options.config, options.output, proposal)
         _write(options.output, proposal)
     match options.form:
         case "json":

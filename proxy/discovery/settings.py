@@ -11,9 +11,9 @@ from pathlib import Path
 import asyncpg
 
 from policies.detect.dictionary import Dictionary
-from policies.document import DocumentError, read_text
+from policies.document import DocumentError, parse_document, read_text
 from policies.language import Policy
-from policies.load import load_policy
+from policies.load import build_policy, load_policy
 from policies.standards import DEFAULT, STANDARDS
 from proxy.config import Config, DiscoverySettings
 from proxy.control.connection import FAILURES, Target, connect
@@ -118,3 +118,14 @@ def read_policy(config: Config | None, output: Path | None, standard: str | None
         return policy, Dictionary(policy.classes if policy is not None else {}, made.classes, read_text(source))
     except DocumentError as error:
         raise ConfigError(str(error)) from None
+
+
+def check_whole(config: Config | None, output: Path, text: str) -> None:
+    """The policy as it will be with `text` in the output file loads. Raises ConfigError: then nothing is written."""
+    others = [
+        p for p in (config.policy if config is not None else ()) if not (p.exists() and output.exists() and p.samefile(output))
+    ]
+    try:
+        build_policy([*(parse_document(read_text(p), str(p)) for p in others), parse_document(text, str(output))], "proposed")
+    except DocumentError as error:
+        raise ConfigError(f"the dictionary would not load, so it is not written: {error}") from None

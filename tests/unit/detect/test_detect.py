@@ -134,6 +134,13 @@ def test_values_win_over_a_wrong_name() -> None:
     assert (finding.kind, finding.from_values) == ("id_card", True)
 
 
+def test_accounts_that_are_numbered_like_cards() -> None:
+    finding = found("account_no", some(v.card))
+    assert finding is not None
+    assert (finding.kind, finding.also) == ("account", "card_no")
+    assert proposed("x", some(v.card)) == "card_no"
+
+
 def test_masked_values_are_for_review() -> None:
     finding = found("mobile", some(v.mobile_masked))
     assert finding is not None
