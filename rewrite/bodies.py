@@ -87,7 +87,7 @@ class Bodies:
             return bool(function.parts) and all(self._is_usable(oid) for oid in function.parts)
         if function.language == "internal":
             return function.body in _RANGE_CONSTRUCTORS
-        if function.kind not in "fwp" or function.language not in ("sql", "plpgsql"):
+        if function.kind not in "fwp" or function.language not in ("sql", "plpgsql") or function.schema == COMPANION:
             return False
         if (
             function.schema == COMPANION

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from policies.model import COMPANION
 from rewrite import functions, relied, statements, system
 from rewrite.catalog import Catalog, Relation
 from rewrite.pgtree import Node, strings, strip
@@ -28,7 +29,7 @@ RENAMED = frozenset({"OBJECT_TYPE", "OBJECT_DOMAIN", "OBJECT_ATTRIBUTE", "OBJECT
 
 _OF_RANGE = frozenset({"subtype", "multirange_type_name", "collation", "subtype_diff"})
 _DEFINED = frozenset({"OBJECT_COLLATION", "OBJECT_TSCONFIGURATION"})
-_RESERVED_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
+_RESERVED_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast", COMPANION)
 
 
 def is_about_a_type(kind: str, body: Node) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from policies.model import COMPANION
 from rewrite import system
 from rewrite.catalog import Function
 from rewrite.source import SourceBook
@@ -98,8 +99,11 @@ def _is_part(book: SourceBook, oids: set[int]) -> bool:
 def _calls(function: Function, name: str, there: bool) -> bool:
     """By the words of the body; of code that cannot be read nothing is known, nor does it look names up as SQL does.
 
-    A SQL-standard body is bound to the functions that were `there` when it was made.
+    A SQL-standard body is bound to the functions that were `there` when it was made. Those of pgveil's own schema look nowhere
+    but in it and in pg_catalog.
     """
+    if function.schema == COMPANION:
+        return False
     if function.oid < system.FIRST_USER_OID or function.extension is not None or function.body is None:
         return False
     if function.standard_body and not there:
