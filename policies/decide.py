@@ -49,7 +49,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
             masked = True
     return Profile(
-        key=_key(policy, decisions),
+        key=_key(policy, context.assertable, decisions),
         policy_version=policy.version,
         decisions=decisions,
         functions=policy.functions,
@@ -57,6 +57,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         valid_until=min(changes, default=None),
         masked=masked,
         always_clear=not masked and _always_clear(policy, rules),
+        assertable=context.assertable,
         may_classify=policy.may_classify,
     )
 
@@ -67,7 +68,9 @@ def _always_clear(policy: Policy, rules: Sequence[Rule]) -> bool:
     if not policy.entries and policy.unclassified is None:
         return True
     first = next(iter(rules), None)
-    if first is None or first.show is not Show.CLEAR or first.roles or first.schedule is not None or first.rows is not None:
+    if first is None or first.show is not Show.CLEAR or first.rows is not None:
+        return False
+    if first.roles or first.claims or first.schedule is not None:
         return False
     return any(s.kind is SelectorKind.ALL for s in first.columns)
 
@@ -188,7 +191,7 @@ def _merged(branches: list[Branch]) -> tuple[Branch, ...]:
     return tuple(out)
 
 
-def _key(policy: Policy, decisions: Mapping[int, Mapping[int, Decision]]) -> str:
+def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Mapping[int, Decision]]) -> str:
     """Digest of a canonical form of everything that decides. Dataclass reprs are complete and stable."""
     seen: dict[int, str] = {}
 
@@ -202,5 +205,5 @@ def _key(policy: Policy, decisions: Mapping[int, Mapping[int, Decision]]) -> str
         for oid, columns in decisions.items()
         for attnum, d in columns.items()
     ]
-    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), content]
+    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), sorted(assertable), content]
     return hashlib.blake2b(json.dumps(whole, ensure_ascii=True).encode(), digest_size=16).hexdigest()

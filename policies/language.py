@@ -10,8 +10,9 @@ import ipaddress
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from policies.attributes import Attributes
 from policies.masks.base import BaseMask
 from policies.model import Show
 from policies.names import Pattern
@@ -22,6 +23,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 UNCLASSIFIED = "unclassified"
 """Class of the columns that `unclassified.new_columns_of` catches."""
+ANY = "*"
+"""As a value of an attribute: whatever it is, as long as there is one."""
 PUBLIC = "public"
 """Written in the dictionary for a column that was reviewed and found harmless."""
 
@@ -109,6 +112,8 @@ class Rule:
     """Shell-style patterns of application_name."""
     networks: tuple[Network, ...]
     schedule: Schedule | None
+    claims: tuple[tuple[str, frozenset[str]], ...]
+    """Attributes of the person and the values that hold, one of each; ANY for any value."""
     columns: tuple[Selector, ...]
     rows: Predicate | None
     show: Show
@@ -119,7 +124,8 @@ class Rule:
     @property
     def unconditional(self) -> bool:
         """Matches every session."""
-        return not (self.roles or self.users or self.databases or self.applications or self.networks or self.schedule is not None)
+        who = self.roles or self.users or self.databases or self.applications or self.networks or self.claims
+        return not (who or self.schedule is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,7 @@ class Policy:
     """Functions outside pg_catalog that masked sessions may call, as schema.name."""
     extensions: frozenset[str]
     """Extensions whose functions masked sessions may call."""
+    attributes: Attributes = field(default_factory=Attributes)
 
     def may_classify(self, schema: str, relation: str) -> bool:
         """Whether some column of the relation, one that it does not have yet perhaps, may be sensitive."""

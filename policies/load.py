@@ -13,6 +13,7 @@ import zoneinfo
 from collections.abc import Sequence
 from pathlib import Path
 
+from policies.attributes import Attributes, is_name, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
 from policies.language import (
     PUBLIC,
@@ -34,8 +35,8 @@ from policies.names import Pattern, split_name
 from policies.predicate import Predicate, parse_predicate
 from policies.schedule import DAYS, DEFAULT_ZONE, Schedule
 
-TOP_KEYS = ("version", "classes", "columns", "unclassified", "rules", "functions")
-LATER_KEYS = ("attributes", "approvals", "limits", "alerts", "on_failure")
+TOP_KEYS = ("version", "classes", "columns", "unclassified", "rules", "functions", "attributes")
+LATER_KEYS = ("approvals", "limits", "alerts", "on_failure")
 CLASS_KEYS = ("level", "mask")
 COLUMN_KEYS = ("class", "mask")
 UNCLASSIFIED_KEYS = ("new_columns_of", "show")
@@ -54,7 +55,6 @@ RULE_KEYS = (
 )
 WHEN_KEYS = ("time", "days", "timezone", "network", "application_name", "app")
 FUNCTION_KEYS = ("allow", "trust_extensions")
-LATER_IN_RULE = ("menu", "channel", "purpose", "branch", "session")
 _COMPARISONS = ("<=", ">=", "<", ">", "=")
 
 
@@ -85,6 +85,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         rules=tuple(reader.rules),
         functions=frozenset(reader.functions),
         extensions=frozenset(reader.extensions),
+        attributes=reader.attributes,
     )
 
 
@@ -108,11 +109,19 @@ class _Reader:
         self.rules: list[Rule] = []
         self.functions: set[str] = set()
         self.extensions: set[str] = set()
+        self.attributes = Attributes()
+        self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
 
     def announce(self, section: Section) -> None:
-        """Note the names of classes first: json masks may name classes that stand further down or in another file."""
+        """Note the names of classes and attributes first: they may be named further up, or in another file."""
+        found = section.section("attributes")
+        if found is not None:
+            if self._attributes is not None:
+                raise section.key_error("attributes", f"is also at {self._attributes.place}", "attributes once")
+            self._attributes = found.entry
+            self.attributes = parse_attributes(found)
         classes = section.section("classes")
         for name, entry in classes or ():
             assert classes is not None
@@ -188,10 +197,7 @@ class _Reader:
         section.only(RULE_KEYS)
         when = section.section("when")
         if when is not None:
-            for key in LATER_IN_RULE:
-                if key in when:
-                    raise when.key_error(key, "is not supported yet", f"one of {', '.join(WHEN_KEYS)}")
-            when.only(WHEN_KEYS)
+            self._check_conditions(when)
         show, mask = self._show(section.require("show"))
         columns = tuple(self._selector(e) for e in section.require("columns").items_or_one())
         if not columns:
@@ -204,12 +210,19 @@ class _Reader:
             applications=_application(section, when),
             networks=_networks(section, when),
             schedule=_schedule(when),
+            claims=_claims(when),
             columns=columns,
             rows=_rows(section.get("rows")),
             show=show,
             mask=mask,
             place=section.entry.place,
         )
+
+    def _check_conditions(self, when: Section) -> None:
+        declared = self.attributes.declared
+        if declared is None:  # the table of users may have more columns than the policy names
+            declared = frozenset(key for key, _ in when if is_name(key))
+        when.only((*WHEN_KEYS, *sorted(declared)))
 
     def _show(self, entry: Entry) -> tuple[Show, BaseMask | None]:
         if entry.is_scalar and not entry.is_null:
@@ -384,6 +397,12 @@ def _days(entry: Entry) -> frozenset[int]:
     if not out:
         raise entry.wrong("at least one day")
     return frozenset(out)
+
+
+def _claims(when: Section | None) -> tuple[tuple[str, frozenset[str]], ...]:
+    if when is None:
+        return ()
+    return tuple((key, frozenset(e.text() for e in entry.items_or_one())) for key, entry in when if key not in WHEN_KEYS)
 
 
 def _rows(entry: Entry | None) -> Predicate | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.dictionary import Classified, ColumnLike, RelationLike
-from policies.language import Rule
+from policies.language import ANY, Rule
 
 NameTests = tuple[Callable[[str], object], ...]
 
@@ -28,7 +28,9 @@ class Context:
     now: float
     """Unix time."""
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Values for :user.<name> in row predicates."""
+    """What is known of the person: for `when`, and for :user.<name> in row predicates."""
+    assertable: frozenset[str] = frozenset()
+    """What the login may assert of it."""
 
 
 def who_differs(rule: Rule, context: Context) -> str | None:
@@ -43,6 +45,10 @@ def who_differs(rule: Rule, context: Context) -> str | None:
         return f"for application_name {_any(rule.applications)}"
     if rule.networks and not _inside(rule, context.client_address):
         return f"for clients in {_any(str(n) for n in rule.networks)}"
+    for name, values in rule.claims:
+        value = context.attributes.get(name, "")
+        if not value or not (value in values or ANY in values):
+            return f"for {name} {'given' if ANY in values else _any(values)}"
     return None
 
 

@@ -118,5 +118,7 @@ class Profile:
     """At least one column of an ordinary (not system) relation is masked, conditional or denied for this session."""
     always_clear: bool = False
     """Nothing can be masked for this session while the policy stays, whatever relations and roles there may be."""
+    assertable: frozenset[str] = frozenset()
+    """Attributes that the session may assert (SET veil.<name>)."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

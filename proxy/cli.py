@@ -91,14 +91,25 @@ def check(debug: bool, path: Path) -> None:
 @click.option("--database", help="Where it connects. [default: the only one of `databases`, or control.database]")
 @click.option("--application-name", default="", help="What the client calls itself.")
 @click.option("--from", "address", default="", metavar="ADDRESS", help="The client's network address.")
+@click.option("--attribute", "asserted", multiple=True, metavar="NAME=VALUE", help="What the session asserts (SET veil.NAME).")
 @click.argument("sql")
 @click.pass_obj
-def explain(debug: bool, path: Path, user: str, database: str | None, application_name: str, address: str, sql: str) -> None:
+def explain(
+    debug: bool,
+    path: Path,
+    user: str,
+    database: str | None,
+    application_name: str,
+    address: str,
+    asserted: tuple[str, ...],
+    sql: str,
+) -> None:
     """Show what a login sees of the columns that SQL touches, by which rules, and what goes to the server.
 
     The statement is not executed.
     """
-    report = for_people(debug, lambda: explain_live(_read(path), user, database, application_name, address, sql))
+    pairs = [(name, value) for name, _, value in (a.partition("=") for a in asserted)]
+    report = for_people(debug, lambda: explain_live(_read(path), user, database, application_name, address, sql, pairs))
     for line in report.lines:
         click.echo(line)
     sys.exit(0 if report.ok else 1)

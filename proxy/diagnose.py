@@ -21,6 +21,7 @@ from proxy.config import Config
 from proxy.control.catalog import CatalogRead, CatalogReader
 from proxy.control.connection import FAILURES, connect, is_pooled
 from proxy.control.plane import POOLER_HINT
+from proxy.control.people import People, read_people
 from proxy.control.roles import Roles
 from proxy.engine import context_of
 from proxy.errors import ConfigError, UpstreamUnavailable
@@ -67,29 +68,43 @@ async def _check(config: Config, policy: Policy, database: str) -> tuple[int, in
         classification = classify(policy, read.catalog.relations)
         found = problems(policy, classification, read.catalog.relations, read.roles.names)
         found += await expression_problems(policy, classification, read.catalog, connection)
-        return len(read.catalog.relations), len(classification), found, pooler
+    await _people(config, policy)  # it can be read
+    return len(read.catalog.relations), len(classification), found, pooler
 
 
-def explain_live(config: Config, user: str, database: str | None, application_name: str, address: str, sql: str) -> Report:
+def explain_live(
+    config: Config,
+    user: str,
+    database: str | None,
+    application_name: str,
+    address: str,
+    sql: str,
+    asserted: Sequence[tuple[str, str]] = (),
+) -> Report:
     """What a login would see of the columns that `sql` touches. Raises PgveilError. Not ok: refused, or no such login."""
     policy = _policy(config)
     name = config.server_database(database) if database is not None else _only_database(config)
     if name is None:
         raise ConfigError(f"database {database} is not among `databases` in {config.path}")
-    read = asyncio.run(_read(config, name))
-    identity = Identity(user, name, application_name, address)
-    return _Explanation(policy, read, identity, time.time()).report(sql)
+    read, people = asyncio.run(_read(config, policy, name))
+    refused = [n for n, _ in asserted if n not in policy.attributes.assertable(user)]
+    if refused:
+        raise ConfigError(
+            f"{user} may not assert {', '.join(refused)}", hint="See attributes: trusted_apps, anyone in the policy."
+        )
+    identity = Identity(user, name, application_name, address, asserted=tuple(sorted(asserted)))
+    return _Explanation(policy, read, identity, people, time.time()).report(sql)
 
 
 class _Explanation:
     """One login's view of one database at one moment."""
 
-    def __init__(self, policy: Policy, read: CatalogRead, identity: Identity, now: float) -> None:
+    def __init__(self, policy: Policy, read: CatalogRead, identity: Identity, people: People, now: float) -> None:
         self.policy = policy
         self.catalog: Catalog = read.catalog
         self.roles = read.roles
         self.identity = identity
-        self.context: Context = context_of(identity, read.roles.of(identity.user), now)
+        self.context: Context = context_of(policy, identity, read.roles.of, now, people)
         self.classification: Classification = classify(policy, read.catalog.relations)
         self.profile: Profile = compile_profile(policy, self.classification, read.catalog.relations, self.context)
         self.path = search_path(read.roles, read.catalog, identity)
@@ -109,6 +124,9 @@ class _Explanation:
             yield f"warning: the server has no login {self.identity.user}"
         yield f"login     {self.identity.user}, member of {', '.join(others) or 'no other role'}"
         yield f"database  {self.identity.database}, search_path {', '.join(self.path)}"
+        if self.context.attributes:
+            said = (f"{name} = {value}" for name, value in sorted(self.context.attributes.items()))
+            yield f"person    {', '.join(said)}"
         yield f"policy    {self.policy.version}"
 
     def columns(self, plan: Plan, sql: str) -> Iterator[str]:
@@ -191,10 +209,19 @@ def _only_database(config: Config) -> str:
     return databases[0]
 
 
-async def _read(config: Config, database: str) -> CatalogRead:
-    """One look at the live catalog."""
+async def _read(config: Config, policy: Policy, database: str) -> tuple[CatalogRead, People]:
+    """One look at the live catalog, and at the table of users."""
     async with _connected(config, database) as connection:
-        return await CatalogReader().read(connection)
+        read = await CatalogReader().read(connection)
+    return read, await _people(config, policy)
+
+
+async def _people(config: Config, policy: Policy) -> People:
+    table = policy.attributes.table
+    if table is None:
+        return {}
+    async with _connected(config, config.control.database) as connection:
+        return await read_people(connection, table)
 
 
 @asynccontextmanager

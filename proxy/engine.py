@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from policies.attributes import UserTable, person
 from policies.decide import Context, compile_profile
 from policies.dictionary import Classification, classify
 from policies.language import Policy
@@ -16,6 +17,10 @@ from rewrite import system
 from rewrite.catalog import Relation
 from rewrite.plan import Plan, PlanContext
 from rewrite.planner import Planner
+
+People = Mapping[str, Mapping[str, str]]
+"""Attributes of logins, by login and name."""
+NOBODY: People = {}
 
 
 class PolicyEngine:
@@ -35,21 +40,34 @@ class PolicyEngine:
         classification: Classification,
         relations: Mapping[int, Relation],
         identity: Identity,
-        roles: frozenset[str],
+        roles: Callable[[str], frozenset[str]],
         now: float,
-    ) -> Profile:
-        return compile_profile(policy, classification, relations, context_of(identity, roles, now))
+        people: People = NOBODY,
+    ) -> tuple[Profile, frozenset[str]]:
+        """Profile, and all roles that count."""
+        context = context_of(policy, identity, roles, now, people)
+        return compile_profile(policy, classification, relations, context), context.roles
+
+    def people_table(self, policy: Policy) -> UserTable | None:
+        return policy.attributes.table
 
 
-def context_of(identity: Identity, roles: frozenset[str], now: float) -> Context:
-    """What the rules may ask about a session."""
+def context_of(
+    policy: Policy, identity: Identity, roles: Callable[[str], frozenset[str]], now: float, people: People = NOBODY
+) -> Context:
+    """What the rules may ask about a session. `roles`: whom a role counts as; `people`: the table of users."""
+    assertable = policy.attributes.assertable(identity.user)
+    asserted = {name: value for name, value in identity.asserted if name in assertable}
+    known = person(policy.attributes, people, identity.user, asserted)
     return Context(
         user=identity.user,
-        roles=roles | {identity.user},
+        roles=frozenset().union(roles(identity.user), {identity.user}, *(roles(r) | {r} for r in known.roles)),
         database=identity.database,
         application_name=identity.application_name,
         client_address=identity.client_address or None,
         now=now,
+        attributes=known.attributes,
+        assertable=assertable,
     )
 
 

@@ -48,7 +48,16 @@ def control_plane(
 ) -> ControlPlane:
     """The control plane of a configuration, not started. Raises ConfigError for unusable TLS files."""
     options = Options(interval=config.control.interval, max_stale=config.control.max_stale)
-    return ControlPlane(control_target(config), config.policy, PolicyEngine(), planners.make, databases, options, on_event)
+    return ControlPlane(
+        control_target(config),
+        config.policy,
+        PolicyEngine(),
+        planners.make,
+        databases,
+        options,
+        on_event,
+        home=config.control.database,
+    )
 
 
 def control_target(config: Config) -> Target:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
-from policies.model import COMPANION
+from policies.model import COMPANION, Profile
 from rewrite import casts, dialect, functions, procedural, system
 from rewrite.catalog import Catalog, Function, Relation
 from rewrite.functions import Names
@@ -43,6 +43,9 @@ class Protection(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
+
+    @property
+    def profile(self) -> Profile: ...
 
     @property
     def pure(self) -> Bodies: ...
@@ -73,7 +76,9 @@ class Bodies:
         return known
 
     def names(self, resolution: Resolution | None) -> Names:
-        return Names(self._book.catalog, resolution, self._allowed, self._extensions, self.harmless)
+        return Names(
+            self._book.catalog, resolution, self._allowed, self._extensions, self._book.profile.assertable, self.harmless
+        )
 
     def judge(self, function: Function, statements: list[tuple[str, Node]] | None = None) -> bool:
         """The verdict about a function that may not be there yet. `statements`: of a SQL-standard body, as it is written."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from policies.attributes import PREFIX
 from policies.model import COMPANION
 from rewrite import system
 from rewrite.catalog import Catalog, Function
@@ -69,6 +70,8 @@ class Names:
     """Functions that the policy allows, as schema.name."""
     extensions: frozenset[str] = frozenset()
     """Extensions that the policy trusts beyond the built-in list."""
+    assertable: frozenset[str] = frozenset()
+    """What the session may assert of its person."""
     harmless: Callable[[Function], bool] | None = None
     """Tells a function that needs nobody's leave, because all it does can be seen (rewrite.bodies)."""
 
@@ -125,7 +128,7 @@ def forbidden(what: str, name: str) -> Refusal:
 def _call(call: Call, names: Names, unlisted: bool, guarded: bool) -> Finding | None:
     name = call.names[-1]
     if _is_set_config(call):
-        finding = None if guarded and sets_computed(call) else _set_config(call)
+        finding = None if guarded and sets_computed(call) else _set_config(call, names.assertable)
         if finding is not None:
             return finding
     called = call.names
@@ -280,12 +283,12 @@ def setting_guard() -> tuple[str, str]:
     )
 
 
-def _set_config(call: Call) -> Finding | None:
+def _set_config(call: Call, assertable: frozenset[str]) -> Finding | None:
     """set_config() is SET by another name: the parameter must be known, and one that a masked session may set."""
     name = _parameter(call)
     if name is None:
         return Finding(Refusal("42501", "set_config() needs the name of the parameter as a constant", "write the name out"))
-    refusal = setting(name)
+    refusal = setting(name, assertable)
     return Finding(refusal) if refusal is not None else None
 
 
@@ -312,8 +315,17 @@ def _parameter(call: Call) -> str | None:
     return str(right.get("sval", ""))
 
 
-def setting(name: str) -> Refusal | None:
-    """Why a masked session may not change the parameter; None when it may."""
+def setting(name: str, assertable: frozenset[str] = frozenset()) -> Refusal | None:
+    """Why a masked session may not change the parameter; None when it may. `assertable`: what it may say of its person."""
+    if name.lower().startswith(PREFIX):
+        attribute = name.lower().removeprefix(PREFIX)
+        if attribute in assertable:
+            return None
+        return Refusal(
+            "42501",
+            f"{name.lower()} may not be set by this login",
+            "a login asserts what the policy lets it assert (attributes: trusted_apps, anyone)",
+        )
     if name.lower() in system.rules().settings:
         return Refusal(
             "42501",
@@ -326,6 +338,11 @@ def setting(name: str) -> Refusal | None:
 def set_config_names(survey: Survey) -> frozenset[str]:
     """Parameters that set_config() calls of the statement may change, in lower case; empty text for one not known."""
     return frozenset((_parameter(c) or "").lower() for c in survey.calls if c.names[-1] == "set_config")
+
+
+def asserts(survey: Survey) -> bool:
+    """Whether set_config() calls of the statement may change what the session asserts."""
+    return any(not name or name.startswith(PREFIX) for name in set_config_names(survey))
 
 
 def may_change_settings(survey: Survey, names: Names) -> bool:

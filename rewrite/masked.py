@@ -8,7 +8,7 @@ from rewrite import casts, code, dialect, explained, objects, pooled, spoken, st
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
-from rewrite.plan import POISON, Effect, Explain, Need, Plan, PlanContext, Says, StatementPlan, Verdict
+from rewrite.plan import ASSERTED_BEFORE, POISON, Effect, Explain, Need, Plan, PlanContext, Says, StatementPlan, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
@@ -17,6 +17,8 @@ from rewrite.source import SourceBook
 from rewrite.spans import Spans
 from rewrite.verify import nothing_bare, same
 
+READS_LATER = frozenset({"ExecuteStmt", "FetchStmt"})
+"""Statements that read what an earlier one has named."""
 _INNER = {"ExplainStmt": "query", "PrepareStmt": "query", "DeclareCursorStmt": "query"}
 """Statements that wrap a query, and the field it is in."""
 
@@ -39,6 +41,7 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     expected: list[Node] = []
     derived: list[Node] = []
     ways: set[str] = set()
+    asserted = False
     for statement in parsed:
         try:
             rewriter, plan, tree_ = _statement(run, statement)
@@ -47,6 +50,9 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
                 raise
             e.before = _before(run, parsed[: len(plans)], plans, edits, expected, derived)
             raise
+        if asserted and (plan.touches or statement.kind in READS_LATER):
+            raise Refused(ASSERTED_BEFORE)
+        asserted = asserted or bool(context.profile.assertable and plan.effects & Effect.ASSERTS)
         plan = statements.with_cursor(plan, statement.kind, statement.body)
         made = fresh(run, statement.kind, rewriter)
         plans.append(replace(plan, fresh=made) if made else plan)
@@ -107,7 +113,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
     if run.context.transient and (refusal := pooled.left_behind(kind, body)) is not None:
         raise Refused(refusal)
     if kind in statements.PLAIN:
-        refusal = statements.plain_refusal(kind, body)
+        refusal = statements.plain_refusal(kind, body, run.context.profile.assertable)
         if refusal is not None:
             raise Refused(refusal)
         says = Says.DETAILS if kind in statements.SAID_IN_FULL else Says.LITTLE

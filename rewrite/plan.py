@@ -109,6 +109,7 @@ class Effect(enum.Flag):
     TAINTS = enum.auto()  # masked values may be in temporary relations afterwards
     OPENS = enum.auto()  # DECLARE CURSOR
     FETCHES = enum.auto()  # FETCH or MOVE: goes on with a query that was decided when its cursor was opened
+    ASSERTS = enum.auto()  # what the session asserts of the person behind it (SET veil.…) may be different afterwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,14 @@ class StatementPlan:
     fresh: int = 0
     """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
     says: Says = Says.LITTLE
+
+
+ASSERTED_BEFORE = Refusal(
+    "0A000",
+    "an earlier statement of the same query string changes who the session says it acts for",
+    "send the statements one by one",
+)
+"""Of clear sessions too: what they may see may be less then."""
 
 
 @dataclass(frozen=True, slots=True)

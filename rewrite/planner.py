@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from policies.model import Profile
 from rewrite import statements
 from rewrite.catalog import Catalog, Function
-from rewrite.functions import Names
-from rewrite.masked import plan_masked
+from rewrite.functions import Names, asserts
+from rewrite.masked import READS_LATER, plan_masked
 from rewrite.pgtree import ParseError, parse
-from rewrite.plan import Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
+from rewrite.plan import ASSERTED_BEFORE, Effect, Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.rewriter import Rewriter
 from rewrite.shorten import WORTH_IT, is_too_long, shorten, weight
@@ -286,6 +286,7 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
     path = tuple(sorted(book.catalog.schemas, key=lambda s: (s not in sensitive, s)))
     resolution = context.resolution or Resolution(path)
     out = []
+    asserted = False
     for statement in parsed:
         effects = statements.effects(statement.kind, statement.body)
         found: tuple[Touch, ...] = ()
@@ -294,9 +295,14 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
                 text, statement.kind, statement.body, book, Names(book.catalog, resolution, frozenset()), Spans("")
             )
             rewriter.observe()
+            if asserts(rewriter.survey):
+                effects |= Effect.ASSERTS
             found = touches(rewriter)
         except (Refused, KeyError, RecursionError):
             log.debug("a statement of a clear session could not be analysed")
+        if asserted and (found or statement.kind in READS_LATER):
+            return Plan(Verdict.REFUSE, "", refusal=ASSERTED_BEFORE)
+        asserted = asserted or bool(context.profile.assertable and effects & Effect.ASSERTS)
         prepared = statements.prepared_name(statement.kind, statement.body)
         shareable = statement.kind in statements.QUERIES
         plan = StatementPlan(statements.kind_name(statement.kind), found, effects, prepared, shareable)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from policies.attributes import PREFIX
 from rewrite import writes
 from rewrite.pgtree import Node
 from rewrite.plan import Refusal
@@ -40,6 +41,11 @@ _PATH = Refusal(
     "0A000",
     "search_path with pg_temp would stay in force for other clients of the pooled server connection",
     "SET LOCAL search_path ends with the transaction.",
+)
+_ASSERTED = Refusal(
+    "0A000",
+    "what a session asserts would count for other clients of the pooled server connection",
+    "SET LOCAL ends with the transaction; begin one.",
 )
 _HELD = Refusal(
     "0A000", "a cursor WITH HOLD would outlive the transaction on a pooled server connection", "Fetch within the transaction."
@@ -75,6 +81,8 @@ def _setting(body: Node) -> Refusal | None:
     if not body.get("args"):
         return None
     values = [arg["A_Const"].get("sval", {}).get("sval", "") for arg in body["args"] if "A_Const" in arg]
+    if body.get("name", "").lower().startswith(PREFIX):
+        return _ASSERTED
     if body.get("name", "").lower() == "role":
         return None if values == ["none"] else _ROLE
     return _PATH if body.get("name", "").lower() == "search_path" and "pg_temp" in values else None
@@ -105,6 +113,8 @@ def _function(name: str, args: list[Node]) -> Refusal | None:
     what = setting.get("sval", {}).get("sval", "").lower()
     if what == "role":
         return _ROLE
+    if what.startswith(PREFIX):
+        return _ASSERTED
     to = value.get("sval", {}).get("sval", "") if value is not None else "pg_temp"
     return _PATH if what == "search_path" and "pg_temp" in to else None
 

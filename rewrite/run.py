@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from rewrite import spoken, writes
-from rewrite.functions import STORAGE, may_change_settings, may_write, set_config_names
+from rewrite.functions import STORAGE, asserts, may_change_settings, may_write, set_config_names
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
 from rewrite.refused import Refused, refuse
@@ -112,6 +112,8 @@ def done(
         taints = (*taints, into)
     if taints:
         effects |= Effect.TAINTS
+    if asserts(survey):
+        effects |= Effect.ASSERTS
     if set_config_names(survey) or may_change_settings(survey, rewriter.names):
         effects |= Effect.RESOLUTION
     if survey.targets or may_write(survey, rewriter.names):

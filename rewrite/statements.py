@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from policies.attributes import PREFIX
 from rewrite.functions import setting
 from rewrite.pgtree import Node
 from rewrite.plan import Effect, Refusal, StatementPlan
@@ -206,10 +207,10 @@ def not_supported(kind: str) -> Refusal:
     )
 
 
-def plain_refusal(kind: str, body: Node) -> Refusal | None:
-    """Why a statement of the PLAIN table may not run after all."""
+def plain_refusal(kind: str, body: Node, assertable: frozenset[str]) -> Refusal | None:
+    """Why a statement of the PLAIN table may not run after all. `assertable`: what the session may assert of its person."""
     if kind == "VariableSetStmt" and not _sets_standard_strings(body):
-        return setting(body.get("name", ""))
+        return setting(body.get("name", ""), assertable)
     return None
 
 
@@ -270,10 +271,14 @@ def effects(kind: str, body: Node) -> Effect:
     out = PLAIN.get(kind, Effect.NONE) | DDL.get(kind, Effect.NONE)
     if kind == "TransactionStmt" and body.get("kind") in _TEMPORARY_COMMANDS:
         return Effect.TRANSACTION_END
+    if kind == "VariableSetStmt" and body.get("name", "").lower().startswith(PREFIX):
+        return Effect.ASSERTS
     if kind == "VariableSetStmt" and not _touches_resolution(body):
         return Effect.NONE
     if kind == "DiscardStmt" and body.get("target") in ("DISCARD_PLANS", "DISCARD_SEQUENCES"):
         return Effect.NONE
+    if kind in ("DiscardStmt", "DoStmt", "CallStmt") or (kind == "VariableSetStmt" and body.get("kind") == "VAR_RESET_ALL"):
+        out |= Effect.ASSERTS
     if kind in ("CreateTableAsStmt",):
         out |= Effect.RESOLUTION | Effect.DDL
     if kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):

@@ -139,11 +139,12 @@ class SessionAudit:
         self.identity(identity)
 
     def identity(self, identity: Identity) -> None:
-        """Who the session is; call it again when the application name changes."""
+        """Who the session is; call it again when the application name, or what it asserts, changes."""
         self._facts: dict[str, object] = {
             "session": self._sid, "login": identity.user, "database": identity.database,
             "client": identity.client_address, "client_port": identity.client_port,
             "application": identity.application_name, "tls": identity.tls,
+            **({"asserted": dict(identity.asserted)} if identity.asserted else {}),
         }  # fmt: skip
         self._renew()
 

@@ -21,12 +21,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import asyncpg
+
+from policies.attributes import UserTable
 from policies.model import Profile
 from proxy.control import queries
 from proxy.control.catalog import CatalogRead
 from proxy.control.connection import FAILURES, Target, connect
 from proxy.control.database import DatabaseWatch
 from proxy.control.errors import ControlUnavailable
+from proxy.control.people import People, PeopleWatch
 from proxy.control.policy import PolicyFiles
 from proxy.control.roles import Roles
 from proxy.session.effects import Identity, Planner
@@ -56,9 +60,14 @@ class Engine(Protocol):
         classification: Any,
         relations: Mapping[int, Relation],
         identity: Identity,
-        roles: frozenset[str],
+        roles: Callable[[str], frozenset[str]],
         now: float,
-    ) -> Profile: ...
+        people: People,
+    ) -> tuple[Profile, frozenset[str]]:
+        """The profile, and the roles that count. `roles`: whom a role counts as; `people`: the attributes of logins."""
+
+    def people_table(self, policy: Any) -> UserTable | None:
+        """Where the attributes of logins are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ class DatabaseStatus:
     reason: str
 
 
-ProfileKey = tuple[str, str, str]
+ProfileKey = tuple[str, str, str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
@@ -131,7 +140,7 @@ class _Served:
     watch: DatabaseWatch
     pinned: bool
     picture: Picture | None = None
-    profiles: OrderedDict[ProfileKey, Profile] = field(default_factory=OrderedDict)
+    profiles: OrderedDict[ProfileKey, tuple[Profile, frozenset[str]]] = field(default_factory=OrderedDict)
     sessions: int = 0
     used: float = 0.0
     usable: bool = False
@@ -155,7 +164,9 @@ class ControlPlane:
         options: Options = Options(),
         on_event: Event = lambda kind, fields: None,
         clock: Callable[[], float] = time.monotonic,
+        home: str = "postgres",
     ) -> None:
+        """`home`: the database that has the table of users."""
         self._target = target
         self._engine = engine
         self._planner = planner
@@ -168,6 +179,7 @@ class ControlPlane:
         self._served: dict[str, _Served] = {}
         self._lock = asyncio.Lock()
         self._epoch = 1
+        self._people = PeopleWatch(target, home, options.interval, self._on_people, self._on_people_failed, clock)
         self._ticker: asyncio.Task[None] | None = None
 
     @property
@@ -182,6 +194,7 @@ class ControlPlane:
         """Load the policy (a bad one is fatal: what the engine raises comes out) and begin to watch."""
         self._policy = await asyncio.to_thread(self._files.load)
         self._on_event("policy_loaded", {"version": self.policy_version})
+        self._people.aim(self._engine.people_table(self._policy), None)
         self._ticker = asyncio.create_task(self._tick(), name="control plane")
         for database in self._pinned:
             self._serve(database)
@@ -191,12 +204,14 @@ class ControlPlane:
             self._ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
+        await self._people.close()
         served, self._served = list(self._served.values()), {}
         await asyncio.gather(*(s.watch.close() for s in served))
 
     def retarget(self, target: Target) -> None:
         """Control connections that are opened from now on go there: certificates have changed."""
         self._target = target
+        self._people.retarget(target)
         for served in self._served.values():
             served.watch.retarget(target)
 
@@ -262,26 +277,32 @@ class ControlPlane:
             raise ControlUnavailable(identity.database, served.watch.reason if served else "not attached")
         if self._age(served) > self._options.max_stale:
             raise ControlUnavailable(identity.database, "out of date")
+        if self._people.age > self._options.max_stale:
+            raise ControlUnavailable(identity.database, "the attributes of users cannot be read")
         picture = served.picture
-        profile = self._profile(served, picture, identity, now)
-        return View(picture.catalog, profile, served.planner, self._epoch, served.watch, picture.roles.of(identity.user))
+        profile, roles = self._profile(served, picture, identity, now)
+        return View(picture.catalog, profile, served.planner, self._epoch, served.watch, roles)
 
     async def reload(self) -> bool:
         """Read the policy files now (SIGHUP). False when they were refused and the policy in force stays."""
         async with self._lock:
             try:
                 policy = await asyncio.to_thread(self._files.load)
+                table = self._engine.people_table(policy)
+                people = await self._people.try_out(table)
                 drawn = {}
                 for name, served in list(self._served.items()):
                     if served.picture is not None:
                         drawn[name] = await self._draw(served.picture.catalog, served.picture.roles, policy)
             except Exception as problem:
-                text = str(problem) if isinstance(problem, (ValueError, OSError)) else type(problem).__name__
+                told = isinstance(problem, (ValueError, OSError, asyncpg.PostgresError))
+                text = str(problem) if told else type(problem).__name__
                 self._on_event("policy_refused", {"problem": text})
                 return False
             if policy.version == self._policy.version:
                 return True
             self._policy = policy
+            self._people.aim(table, people)
             for name, picture in drawn.items():
                 if name in self._served:
                     self._swap(self._served[name], picture)
@@ -372,16 +393,25 @@ class ControlPlane:
         served.picture = picture
         served.profiles.clear()
 
-    def _profile(self, served: _Served, picture: Picture, identity: Identity, now: float) -> Profile:
-        key = (identity.user, identity.application_name, identity.client_address)
+    def _on_people(self) -> None:
+        """The attributes of some login have changed."""
+        for served in self._served.values():
+            served.profiles.clear()
+        self._epoch += 1
+
+    def _on_people_failed(self, reason: str) -> None:
+        self._on_event("attributes_unavailable", {"reason": reason})
+
+    def _profile(self, served: _Served, picture: Picture, identity: Identity, now: float) -> tuple[Profile, frozenset[str]]:
+        key = (identity.user, identity.application_name, identity.client_address, identity.asserted)
         found = served.profiles.get(key)
-        if found is not None and (found.valid_until is None or now < found.valid_until):
+        if found is not None and (found[0].valid_until is None or now < found[0].valid_until):
             served.profiles.move_to_end(key)
             return found
-        roles = picture.roles.of(identity.user)
         relations = picture.catalog.relations
+        of, people = picture.roles.of, self._people.people
         try:
-            profile = self._engine.profile(picture.policy, picture.classification, relations, identity, roles, now)
+            profile = self._engine.profile(picture.policy, picture.classification, relations, identity, of, now, people)
         except Exception as problem:
             self._on_event("profile_failed", {"database": identity.database, "problem": type(problem).__name__})
             raise ControlUnavailable(identity.database, "the policy could not be applied") from problem

@@ -12,6 +12,11 @@ SESSION = """
 SELECT pg_catalog.set_config('search_path', '', true)
 """
 
+PEOPLE = """
+SELECT t."{0}"::text, (pg_catalog.to_jsonb(t) - $1::text)::text FROM "{1}"."{2}" t WHERE t."{0}" IS NOT NULL
+"""
+"""The table of users that the policy names: login, all other columns."""
+
 _LASTING = "n.nspname !~ '^pg_(temp_|toast)'"
 _TEMPORARY = "(SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relpersistence = 't')"
 _TEMP_SCHEMAS = "(SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp_|toast)')"

@@ -206,7 +206,7 @@ def on_ready(s: State, head: Expected) -> None:
     if not queue and not s.batch_open:
         s.gate &= ~st.UNSETTLED
         if status == tags.IDLE:
-            s.dirty = s.era_in_tx = False
+            s.dirty = s.asserting = s.era_in_tx = False
             if not head.swallow:
                 s.held_cursors = None
             if s.statements.portals:

@@ -75,6 +75,12 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
         s.gate |= st.UNSETTLED
         s.dirty = True
         s.batch_dirty = entry.kind == expect.EXECUTE
+    if bits & plans.ASSERTS and s.assertable:
+        s.gate |= st.ASSERTED
+        s.asserting = True
+        s.batch_dirty = s.batch_dirty or entry.kind == expect.EXECUTE
+    if bits & plans.TRANSACTION_END and s.asserting:
+        s.gate |= st.ASSERTED
     if bits & plans.DDL:
         s.tx_ddl = True
         if not bits & plans.RESOLUTION:  # types and functions of the open transaction are part of how names resolve
@@ -176,6 +182,8 @@ def answered(s: State) -> bool:
         resolution = replace(resolution, strange=frozenset(n for n, o in answer.temporary.items() if o in strange))
     s.set_resolution(resolution if s.probe_epoch == s.authority.epoch else None)
     s.gate &= ~st.UNSETTLED
+    if s.assertable or s.gate & st.ASSERTED:
+        s.on_asserted(answer.asserted)
     return True
 
 

@@ -31,6 +31,9 @@ class Identity:
     client_address: str = ""
     client_port: int = 0
     tls: bool = False
+    asserted: tuple[tuple[str, str], ...] = ()
+    """What the session says of the person it acts for, by name: settings veil.<name> as the server has them. Only what the policy
+    lets the login assert."""
     startup: tuple[tuple[str, str], ...] = ()
     """Parameters of the StartupMessage in order, duplicates kept (the last one wins)."""
 

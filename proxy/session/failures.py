@@ -30,6 +30,8 @@ def on_error(s: State, head: Expected | None) -> None:
         return
     if s.dirty:
         s.set_resolution(None)
+    if s.asserting:
+        s.gate |= st.ASSERTED
     if head is None or s.fatal:
         _relay_error(s, head, fields)
         if head is not None:

@@ -20,7 +20,7 @@ from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
 from proxy.session.state import State
 from proxy.wire import codec, encodings, tags
-from rewrite.plan import Plan, Refusal, StatementPlan, Verdict
+from rewrite.plan import ASSERTED_BEFORE, Plan, Refusal, StatementPlan, Verdict
 
 _FUNCTION: Final = Refusal(
     "42501", "the FunctionCall message is not allowed in a session with masked data", "Use SELECT function(...)."
@@ -68,6 +68,8 @@ def on_query(s: State) -> bool:
             unreadable, text = text, lenient(s, data)
         plan = s.plan(text, False)
         verdict = Verdict.PASS
+        if plan.refusal == ASSERTED_BEFORE:
+            return refuse(s, expect.QUERY, ASSERTED_BEFORE, plan, text)
     entry = Expected(expect.QUERY)
     bits = s.bits(plan)
     if bits:
@@ -113,6 +115,8 @@ def on_sync(s: State) -> bool:
         s.batch_dirty = False
         s.set_resolution(None)
         s.gate |= st.UNSETTLED
+        if s.asserting:
+            s.gate |= st.ASSERTED
     return False
 
 

@@ -25,6 +25,14 @@ class Violation(Exception):
     """The client does not speak the protocol; the session ends as PostgreSQL would end it."""
 
 
+class Unanswered(Exception):
+    """What the decision about the current message needs cannot be known: it is refused."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
 def in_copy(s: State) -> Violation:
     """The current message may not come while the server reads CopyData."""
     return Violation(f"unexpected message type 0x{s.client.buf[s.client.start]:02X} during COPY from stdin")
@@ -43,7 +51,7 @@ def ask_server(s: State) -> bool:
     alone = not s.batch_open
     s.own_batch = alone and s.transient and s.tx == tags.IDLE  # question and statement have to meet the same server connection
     in_batch = s.batch_open = s.own_batch or s.batch_open
-    s.inject(probe.question(in_batch, s.pooled))
+    s.inject(probe.question(in_batch, s.pooled, s.assertable))
     s.queue.extend(probe.expected(in_batch, alone))
     s.probe_epoch = s.authority.epoch
     s.wait = st.PROBE
@@ -61,6 +69,8 @@ def before_text(s: State) -> bool | None:
         return False
     if gate & st.COPY_IN:
         raise in_copy(s)
+    if gate & st.ASSERTED and (done := _ask_who(s)) is not None:
+        return done
     if s.masked:
         if gate & st.DDL:
             return wait_ddl(s)
@@ -99,7 +109,18 @@ def before_extended(s: State) -> bool | None:
         return False
     if s.gate & st.COPY_IN:
         raise in_copy(s)
+    if s.gate & st.ASSERTED:
+        return _ask_who(s)
     return None
+
+
+def _ask_who(s: State) -> bool | None:
+    """The session may act for somebody else by now. In a failed transaction nobody can be asked, and nothing is shown."""
+    if s.tx == tags.FAILED and not s.queue and not s.batch_open:
+        return None
+    if s.probe_error is not None:
+        raise Unanswered(s.probe_error)
+    return ask_server(s)
 
 
 def confirm(s: State) -> bool | None:

@@ -14,6 +14,7 @@ EXECUTES: Final = Effect.EXECUTES.value
 TAINTS: Final = Effect.TAINTS.value
 OPENS: Final = Effect.OPENS.value
 FETCHES: Final = Effect.FETCHES.value
+ASSERTS: Final = Effect.ASSERTS.value
 SETTINGS: Final = 1 << 16
 """Not an Effect: the statement may change client_encoding or standard_conforming_strings, on which reading depends."""
 DEALLOCATES: Final = 1 << 17
@@ -25,7 +26,9 @@ FIRES: Final = Effect.WRITES.value
 """Triggers may run."""
 
 CURSORS: Final = OPENS | FETCHES | CLOSES
-INTERESTING: Final = FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | TAINTS | SETTINGS | DEALLOCATES | CURSORS
+INTERESTING: Final = (
+    ASSERTS | FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | TAINTS | SETTINGS | DEALLOCATES | CURSORS
+)
 
 _SETTING_KINDS: Final = frozenset({"SET", "RESET", "DISCARD", "CALL", "DO"})
 _CACHE_SIZE: Final = 1024

@@ -12,10 +12,12 @@ ours.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from policies.attributes import PREFIX
 from proxy.session.expect import BIND, CLOSE, EXECUTE, PARSE, SYNC, Expected
 from proxy.wire import codec
 from rewrite.catalog import Function
@@ -109,7 +111,30 @@ _ORIGIN: Final = (
 POOLED_TEXT: Final = TEXT.replace("'encoding', ", _ORIGIN + "'encoding', ")
 
 
-def _question(text: str) -> bytes:
+_ASSERTED: Final = (
+    "'asserted', (SELECT pg_catalog.json_object_agg(n.name, pg_catalog.current_setting("
+    f"'{PREFIX}'::pg_catalog.text OPERATOR(pg_catalog.||) n.name, true)) FROM pg_catalog.unnest(ARRAY[",
+    "]::pg_catalog.text[]) AS n(name)), ",
+)
+_ANY_ASSERTED: Final = re.compile(r"'[a-z0-9_]+'(?:, '[a-z0-9_]+')*".join(map(re.escape, _ASSERTED)))
+_QUESTIONS_MAX: Final = 256
+_questions: Final[dict[tuple[bool, tuple[str, ...]], bytes]] = {}
+
+
+def question(in_batch: bool, pooled: bool, asserted: tuple[str, ...] = ()) -> bytes:
+    """In an open batch it is followed by Flush, otherwise by a Sync of its own. `asserted`: settings veil.<name> to ask for."""
+    known = _questions.get((pooled, asserted))
+    if known is None:
+        if len(_questions) >= _QUESTIONS_MAX:
+            _questions.clear()
+        known = _questions[pooled, asserted] = _question(POOLED_TEXT if pooled else TEXT, asserted)
+    return known + (codec.FLUSH if in_batch else codec.SYNC)
+
+
+def _question(text: str, asserted: tuple[str, ...]) -> bytes:
+    if asserted:  # names of the policy: small letters, digits and _
+        names = ", ".join(f"'{name}'" for name in asserted)
+        text = text.replace("'strings', ", f"{_ASSERTED[0]}{names}{_ASSERTED[1]}'strings', ")
     return b"".join(
         (
             codec.encode_close(codec.Target(ord("S"), NAME)),
@@ -122,18 +147,9 @@ def _question(text: str) -> bytes:
     )
 
 
-_PLAIN: Final = _question(TEXT)
-_POOLED: Final = _question(POOLED_TEXT)
-
-
 def is_question(name: bytes, text: str) -> bool:
     """Another pgveil in front of this one asks."""
-    return name == NAME and text in (TEXT, POOLED_TEXT)
-
-
-def question(in_batch: bool, pooled: bool) -> bytes:
-    """In an open batch it is followed by Flush, otherwise by a Sync of its own."""
-    return (_POOLED if pooled else _PLAIN) + (codec.FLUSH if in_batch else codec.SYNC)
+    return name == NAME and _ANY_ASSERTED.sub("", text, count=1) in (TEXT, POOLED_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +179,8 @@ class Answer:
     """There are types or functions in the temporary schema."""
     creates: bool = False
     """A relation would be made in the temporary schema if its name says nothing."""
+    asserted: tuple[tuple[str, str], ...] = ()
+    """What the session says of its person, where it was asked."""
 
 
 def expected(in_batch: bool, alone: bool) -> list[Expected]:
@@ -255,7 +273,10 @@ def read(messages: bytes) -> Answer | None:
         altered = frozenset(int(oid) for oid in answer.get("altered") or ())
         held = frozenset(str(name) for name in answer.get("held") or ())
         process = int(answer.get("process") or 0)
-        found = Answer(resolution, temp, kin, fresh, altered, held, process, str(answer["encoding"]), strings)
+        asserted = tuple((str(k), str(v)) for k, v in sorted((answer.get("asserted") or {}).items()) if v)
+        found = Answer(
+            resolution, temp, kin, fresh, altered, held, process, str(answer["encoding"]), strings, asserted=asserted
+        )
         if "origin" not in answer:
             return found
         (system, database), (user, role) = answer["origin"], answer["user"]

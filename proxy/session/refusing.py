@@ -94,10 +94,15 @@ _KINDS: Final = {
 
 def cancel(s: State, tag: int) -> None:
     """Refuse the client's current message, which has been held, because the client wants it so."""
+    in_place(s, tag, _CANCELED)
+
+
+def in_place(s: State, tag: int, refusal: Refusal) -> bool:
+    """Refuse the client's current message, whatever it is."""
     scan = s.client
     kind = _KINDS.get(tag, expect.BIND)
     name = scan.buf[scan.body : scan.end].split(b"\0", 1)[0] if kind == expect.PARSE else b""
-    refuse(s, kind, _CANCELED, None, "", name)
+    return refuse(s, kind, refusal, None, "", name)
 
 
 def poison_for(s: State, kind: int, name: bytes = b"") -> poison.Poison:

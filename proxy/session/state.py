@@ -39,6 +39,8 @@ UNSETTLED: Final = 4
 """A statement under way may change client_encoding or standard_conforming_strings: the next text cannot be read yet."""
 DDL: Final = 8
 """DDL is under way, or its catalog has not been read yet."""
+ASSERTED: Final = 16
+"""What the session asserts of its person may have changed: the server has to be asked before anything is decided."""
 
 # What held input waits for.
 NOTHING: Final = 0
@@ -205,6 +207,10 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.assertable: tuple[str, ...] = ()
+        """What the session may assert of its person; the server is asked for these."""
+        self.asserting = False
+        """A statement of this transaction may have changed it: its end may change it back."""
         self.been_clear = False
         """The session has seen everything in clear at some time: there may be things at the server that nobody has looked at."""
         self.planned: tuple[PlanRequest, Plan] | None = None
@@ -370,6 +376,8 @@ class State:
         self.masked = profile.masked
         if not profile.masked:
             self.been_clear = True
+        if profile.assertable or self.assertable:
+            self._may_assert(tuple(sorted(profile.assertable)))
         self.contexts = [None, None]
         self.contexts_anywhere = [None, None]
         if old is None or old.epoch != view.epoch:
@@ -383,6 +391,20 @@ class State:
             self.judged.clear()
         self._restamp()
         return view
+
+    def _may_assert(self, names: tuple[str, ...]) -> None:
+        if names != self.assertable:
+            self.assertable = names
+            # On a shared server connection others may have left something: there nothing counts but SET LOCAL.
+            self.gate = self.gate | ASSERTED if names and not self.transient else self.gate & ~ASSERTED
+
+    def on_asserted(self, asserted: tuple[tuple[str, str], ...]) -> None:
+        """What the server has said about `assertable`."""
+        self.gate &= ~ASSERTED
+        if asserted != self.identity.asserted:
+            self.identity = replace(self.identity, asserted=asserted)
+            self.audit.identity(self.identity)
+            self.renew_view()
 
     def _restamp(self) -> None:
         stamp = self.stamps.get(self.resolution)

@@ -1,0 +1,139 @@
+"""What is known of the person behind a session beyond the login: where it comes from, and who may say it.
+
+Attributes of logins stand in a table of the database (branch, grade, region). Others belong to a session or to a single
+statement and are asserted by the client (teller, menu, purpose): by trusted application logins, and what `anyone` lists by
+everybody. What a login may not assert is not even read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from policies.document import Entry, Section
+from policies.names import Part, split_name
+
+PREFIX = "veil."
+"""Of the settings by which a session asserts: SET veil.menu = '0412'."""
+ROLE = "role"
+"""Asserted, it names roles (with commas between) that count beside the login's own."""
+KEYS = ("user", "trusted_apps", "anyone")
+USER_KEYS = ("from", "login", "names", "on_behalf")
+_TAKEN = frozenset({"time", "days", "timezone", "network", "application_name", "app"})
+"""Words that mean something else in `when`."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class UserTable:
+    """The table that has the attributes of logins: one row each."""
+
+    schema: str
+    relation: str
+    login: str
+    """The column with the login's name."""
+    names: frozenset[str] | None
+    """Columns that are attributes; None: all others."""
+    on_behalf: str | None
+    """The asserted attribute that names the person a trusted application acts for: that row counts, not the application's own."""
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    table: UserTable | None = None
+    trusted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Attributes that each trusted application login may assert."""
+    anyone: frozenset[str] = frozenset()
+    """Attributes that every login may state."""
+
+    def assertable(self, user: str) -> frozenset[str]:
+        """What a login may assert."""
+        return self.anyone | self.trusted.get(user, frozenset())
+
+    @property
+    def declared(self) -> frozenset[str] | None:
+        """Every attribute there may be; None when the table may have others."""
+        if self.table is not None and self.table.names is None:
+            return None
+        return self.anyone.union(*self.trusted.values(), self.table.names or () if self.table is not None else ())
+
+
+def parse_attributes(section: Section) -> Attributes:
+    """The policy's `attributes`. Raises DocumentError."""
+    section.only(KEYS)
+    trusted: dict[str, frozenset[str]] = {}
+    for user, entry in section.section("trusted_apps") or ():
+        trusted[user] = _names(entry)
+    anyone = section.get("anyone")
+    table = section.section("user", USER_KEYS)
+    found = Attributes(
+        _table(table) if table is not None else None, trusted, _names(anyone) if anyone is not None else frozenset()
+    )
+    if anyone is not None and ROLE in found.anyone:
+        raise anyone.error("found role", "attributes that prove nothing: a role may be asserted by trusted applications only")
+    if found.table is not None and found.table.on_behalf is not None:
+        assert table is not None
+        if not any(found.table.on_behalf in names for names in trusted.values()):
+            raise table.entries["on_behalf"].wrong("an attribute that a trusted application may assert")
+    return found
+
+
+def _table(section: Section) -> UserTable:
+    entry = section.require("from")
+    parts = split_name(entry.string())
+    if parts is None or len(parts) != 2 or any(p.wildcards for p in parts):
+        raise entry.wrong("a table as schema.table")
+    names = section.get("names")
+    on_behalf = section.get("on_behalf")
+    return UserTable(
+        schema=_text(parts[0]),
+        relation=_text(parts[1]),
+        login=section.string("login", "login"),
+        names=_names(names) if names is not None else None,
+        on_behalf=_name(on_behalf) if on_behalf is not None else None,
+        place=section.entry.place,
+    )
+
+
+def _text(part: Part) -> str:
+    return part.text if part.literal else part.text.lower()
+
+
+def _names(entry: Entry) -> frozenset[str]:
+    return frozenset(_name(e) for e in entry.items_or_one())
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be the name of an attribute."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _name(entry: Entry) -> str:
+    text = entry.string()
+    if not is_name(text) or text in _TAKEN:
+        raise entry.wrong("the name of an attribute: small letters, digits and _")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is known of the person behind a session."""
+
+    attributes: Mapping[str, str]
+    roles: frozenset[str]
+    """Asserted."""
+
+
+def person(attributes: Attributes, table: Mapping[str, Mapping[str, str]], login: str, asserted: Mapping[str, str]) -> Person:
+    """Joins what the table says of the login, or of the one it acts for, with what the session asserts, which comes first.
+
+    `asserted` must hold nothing that the login may not assert.
+    """
+    who = login
+    if attributes.table is not None and attributes.table.on_behalf is not None:
+        who = asserted.get(attributes.table.on_behalf, login)
+    known = {**table.get(who, {}), **asserted}
+    roles = frozenset(r.strip() for r in asserted.get(ROLE, "").split(",")) - {""}
+    return Person(known, roles)
