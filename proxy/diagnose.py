@@ -20,8 +20,8 @@ from policies.model import Branch, Decision, Profile, Show
 from proxy.config import Config
 from proxy.control.catalog import CatalogRead, CatalogReader
 from proxy.control.connection import FAILURES, connect, is_pooled
-from proxy.control.plane import POOLER_HINT
 from proxy.control.people import People, read_people
+from proxy.control.plane import POOLER_HINT
 from proxy.control.roles import Roles
 from proxy.engine import context_of
 from proxy.errors import ConfigError, UpstreamUnavailable

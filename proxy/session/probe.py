@@ -274,9 +274,7 @@ def read(messages: bytes) -> Answer | None:
         held = frozenset(str(name) for name in answer.get("held") or ())
         process = int(answer.get("process") or 0)
         asserted = tuple((str(k), str(v)) for k, v in sorted((answer.get("asserted") or {}).items()) if v)
-        found = Answer(
-            resolution, temp, kin, fresh, altered, held, process, str(answer["encoding"]), strings, asserted=asserted
-        )
+        found = Answer(resolution, temp, kin, fresh, altered, held, process, str(answer["encoding"]), strings, asserted=asserted)
         if "origin" not in answer:
             return found
         (system, database), (user, role) = answer["origin"], answer["user"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies import DocumentError, load_policy
+from policies import DocumentError, attributes, load_policy
 from policies import load as loading
 from policies.language import SelectorKind, level_key
 from policies.masks import parse as masks
@@ -93,7 +93,13 @@ REFUSED = [
     (HEAD + "rules: [" + 2 * "{name: r, columns: '*', show: clear}," + "]", "is also the name at p1.yaml:3"),
     (RULE % "role: a, roles: b", "key 'rules[0].roles': means the same as 'role', expected one of the two"),
     (RULE % "role: []", "expected at least one name"),
-    (RULE % "when: {menu: x}", "key 'rules[0].when.menu': is not supported yet"),
+    (RULE % "when: {menu: x}", "key 'rules[0].when.menu': found an unknown key"),
+    ("version: 1\nattributes: {user: {from: users}}", "expected a table as schema.table"),
+    ("version: 1\nattributes: {user: {from: a.b, nmaes: [x]}}", "did you mean 'names'?"),
+    ("version: 1\nattributes: {user: {from: a.b, on_behalf: teller}}", "that a trusted application may assert"),
+    ("version: 1\nattributes: {trusted_apps: {app: [Menu]}}", "expected the name of an attribute: small letters"),
+    ("version: 1\nattributes: {trusted_apps: {app: [time]}}", "expected the name of an attribute: small letters"),
+    ("version: 1\nattributes: {anyone: [role]}", "a role may be asserted by trusted applications only"),
     (RULE % "when: {tiem: x}", "did you mean 'time'?"),
     (RULE % "when: {app: x}, application_name: y", "means the same as 'application_name'"),
     (RULE % "when: {network: 10.0.0.0/8}, network: 10.0.0.0/8", "stands in the rule as well"),
@@ -165,6 +171,49 @@ def test_several_files_make_one_policy() -> None:
         policy(HEAD, HEAD)
 
 
+def test_attributes_of_people() -> None:
+    text = """version: 1
+rules: [{ name: r, columns: "*", when: { menu: ["0412", 7], branch: N }, show: clear }]
+attributes:
+  user: { from: '"Staff".users', login: name, names: [branch], on_behalf: teller }
+  trusted_apps: { app: [teller, menu] }
+  anyone: purpose
+"""
+    p = policy(text)
+    assert p.rules[0].claims == (("menu", frozenset({"0412", "7"})), ("branch", frozenset({"N"})))
+    table = p.attributes.table
+    assert table is not None
+    assert (table.schema, table.relation, table.login, table.on_behalf) == ("Staff", "users", "name", "teller")
+    assert p.attributes.assertable("app") == {"teller", "menu", "purpose"}
+    assert p.attributes.assertable("other") == {"purpose"}
+    with pytest.raises(DocumentError, match=r"did you mean 'menu'\?"):
+        policy(text.replace("{ menu: [", "{ memu: ["))
+    assert policy(text.replace("names: [branch], ", "").replace("branch: N", "region: N"))
+    with pytest.raises(DocumentError, match=r"is also at p1\.yaml"):
+        policy("version: 1\nattributes: {}", "version: 1\nattributes: {}")
+
+
+PEOPLE = {"app": {"branch": "HQ"}, "t1": {"branch": "N", "grade": "A"}}
+
+
+@pytest.mark.parametrize(
+    ("login", "asserted", "known", "roles"),
+    [
+        ("app", {}, {"branch": "HQ"}, set()),
+        ("app", {"teller": "t1"}, {"branch": "N", "grade": "A", "teller": "t1"}, set()),
+        ("app", {"teller": "t1", "branch": "S"}, {"branch": "S", "grade": "A", "teller": "t1"}, set()),
+        ("app", {"teller": "nobody"}, {"teller": "nobody"}, set()),
+        ("t1", {"role": "a, b,,"}, {"branch": "N", "grade": "A", "role": "a, b,,"}, {"a", "b"}),
+        ("x", {}, {}, set()),
+    ],
+)
+def test_who_it_is(login: str, asserted: dict[str, str], known: dict[str, str], roles: set[str]) -> None:
+    table = attributes.UserTable("s", "t", "login", None, "teller", "")
+    found = attributes.person(attributes.Attributes(table), PEOPLE, login, asserted)
+    assert found.attributes == known
+    assert found.roles == roles
+
+
 def test_classes_may_be_named_before_they_stand() -> None:
     p = policy("version: 1\nclasses: {doc: {level: C1, mask: {json: {$.a: email}}}, email: {level: C1, mask: redact}}")
     assert "Redact" in repr(p.classes["doc"].mask)
@@ -194,8 +243,8 @@ def test_every_key_is_in_the_manual() -> None:
     manual = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
     words = {
         *loading.TOP_KEYS, *loading.LATER_KEYS, *loading.CLASS_KEYS, *loading.COLUMN_KEYS, *loading.UNCLASSIFIED_KEYS,
-        *loading.RULE_KEYS, *loading.WHEN_KEYS, *loading.FUNCTION_KEYS, *loading.LATER_IN_RULE, *masks.MASK_NAMES,
-        *masks.KEEP_KEYS, *masks.TOKEN_KEYS, *masks.FPE_KEYS, *masks.SHIFT_KEYS, *masks.ALPHABETS,
+        *loading.RULE_KEYS, *loading.WHEN_KEYS, *loading.FUNCTION_KEYS, *attributes.KEYS, *attributes.USER_KEYS,
+        *masks.MASK_NAMES, *masks.KEEP_KEYS, *masks.TOKEN_KEYS, *masks.FPE_KEYS, *masks.SHIFT_KEYS, *masks.ALPHABETS,
         *UNITS, "filters", "public", "unclassified", "remove", "clear", "deny",
     }  # fmt: skip
     missing = {w for w in words if not re.search(rf"`[^`\n]*\b{re.escape(w)}\b[^`\n]*`", manual)}
@@ -211,7 +260,11 @@ def test_the_manuals_examples_load() -> None:
     for block in blocks:
         text = block
         if block.startswith("    "):
-            text = HEAD + "rules:\n  - name: r\n    columns: '*'\n    show: clear\n" + block
+            text = (
+                HEAD
+                + "attributes: {anyone: [menu, channel, grade, purpose]}\nrules:\n  - name: r\n    columns: '*'\n    show: clear\n"
+                + block
+            )
         elif "version:" not in block:
             text = "version: 1\n" + ("" if "classes:" in block else classes) + block
         policy(text)
