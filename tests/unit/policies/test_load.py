@@ -260,11 +260,8 @@ def test_the_manuals_examples_load() -> None:
     for block in blocks:
         text = block
         if block.startswith("    "):
-            text = (
-                HEAD
-                + "attributes: {anyone: [menu, channel, grade, purpose]}\nrules:\n  - name: r\n    columns: '*'\n    show: clear\n"
-                + block
-            )
+            rule = "rules:\n  - name: r\n    columns: '*'\n    show: clear\n"
+            text = HEAD + "attributes: {anyone: [menu, channel, grade, purpose]}\n" + rule + block
         elif "version:" not in block:
             text = "version: 1\n" + ("" if "classes:" in block else classes) + block
         policy(text)
