@@ -301,8 +301,8 @@ class Session(State):
                     hold = login.on_client_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
                 except st.Elsewhere:
                     hold = gates.wait(self, st.PLAN)
-                except gates.Unanswered as error:
-                    hold = refusing.in_place(self, tag, error.refusal)
+                except gates.Unanswered as unknown:  # a name of its own: mypyc gives a name one type in a function
+                    hold = refusing.in_place(self, tag, unknown.refusal)
                 if hold:
                     scan.rewind()
                     self.flush_client()
