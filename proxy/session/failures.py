@@ -106,6 +106,8 @@ def _skip_to_sync(s: State, head: Expected, state: str) -> None:
     """After an error in the extended protocol nothing up to the next Sync is answered."""
     queue = s.queue
     s.gate &= ~st.COPY_IN
+    if s.transient:
+        s.statements.doubt()
     while queue and queue[0].kind != expect.SYNC:
         s.abandon(queue.popleft(), state)
     _spare_syncs(s, 0)

@@ -108,10 +108,11 @@ def in_place(s: State, tag: int, refusal: Refusal) -> bool:
 def poison_for(s: State, kind: int, name: bytes = b"") -> poison.Poison:
     """What must fail in the message's place.
 
-    A pooler that keeps account of prepared statements ends the connection over a name it does not know. There a text that cannot
-    be parsed takes the place; it costs the unnamed statement, which is prepared again when it is used.
+    A pooler that keeps account of prepared statements ends the connection over a name it does not know, or knows already. There
+    an unnamed text that cannot be parsed takes the place; it costs the unnamed statement, prepared again when it is used.
     """
-    if not s.transient or kind not in (expect.BIND, expect.DESCRIBE_STATEMENT):
+    names = kind in (expect.BIND, expect.DESCRIBE_STATEMENT) or (kind == expect.PARSE and name)
+    if not s.transient or not names:
         return poison.poison(kind, name)
     slot = s.statements.find(b"")
     if slot is not None:

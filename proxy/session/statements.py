@@ -206,6 +206,15 @@ class Statements:
                 slot.close()
                 self.tidy(slot)
 
+    def doubt(self) -> None:
+        """A pooler that keeps account of them has taken a Close at its word that the server has skipped: prepare them again."""
+        for slot in self.slots.values():
+            record = slot.confirmed
+            if record is not None and not record.from_sql:
+                record.link = -1
+                record.stamp = MIXED
+                slot.refresh()
+
     def bind(self, name: bytes, record: Record | None, stamp: int, view_stamp: int, batch: int) -> Portal:
         """A Bind has been sent. In its own batch it is the only candidate: had it failed, the server would skip what follows."""
         self.portals[name] = portal = Portal(name, record, stamp, view_stamp, batch, self.portals.get(name))
