@@ -51,7 +51,8 @@ def ask_server(s: State) -> bool:
     alone = not s.batch_open
     s.own_batch = alone and s.transient and s.tx == tags.IDLE  # question and statement have to meet the same server connection
     in_batch = s.batch_open = s.own_batch or s.batch_open
-    s.inject(probe.question(in_batch, s.pooled, s.assertable))
+    first = s.transient and s.met != s.link and not s.era_in_tx
+    s.inject(probe.question(in_batch, s.pooled, s.assertable, first))
     s.queue.extend(probe.expected(in_batch, alone))
     s.probe_epoch = s.authority.epoch
     s.wait = st.PROBE

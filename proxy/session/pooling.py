@@ -83,6 +83,8 @@ def begin(s: State, view: View) -> None:
     s.era += 1
     s.contexts = [None, None]
     s.contexts_anywhere = [None, None]
+    s.assertable = ()  # what is set there others may have set
+    s.gate &= ~st.ASSERTED
     s.rename(s.claimed)
     s.to_server.append(probe.question(False, True))
     s.queue.extend(probe.expected(False, True))

@@ -40,12 +40,21 @@ def _written(row: str) -> str:
 
 
 NAME: Final = b"pgveil.probe"
-TEXT: Final = (
+_TEMPORARY: Final = (
+    "pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid "
+    "AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
+)
+"""SQL: the relation `c` is in the temporary schema. Where there is none the server looks at no relation."""
+_NAMES: Final = (
     "SELECT pg_catalog.encode(pg_catalog.convert_to(pg_catalog.json_build_object("
     "'path', pg_catalog.current_schemas(true), 'setting', pg_catalog.current_setting('search_path'), "
     "'temp', (SELECT pg_catalog.json_object_agg(c.relname, c.oid::pg_catalog.text) FROM pg_catalog.pg_class c "
-    "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
+    f"WHERE {_TEMPORARY} "
     "AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r','p','v','m','f','S','i','I','c']::pg_catalog.\"char\"[])), "
+    "'temp_schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n "
+    "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+)
+_DONE: Final = (
     "'fresh', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname, c.oid::pg_catalog.text, c.relkind)) "
     f"FROM {_TRANSACTION}, pg_catalog.pg_class c, pg_catalog.pg_namespace n WHERE t.id IS NOT NULL "
     "AND n.oid OPERATOR(pg_catalog.=) c.relnamespace AND c.relpersistence OPERATOR(pg_catalog.<>) 't'::pg_catalog.\"char\" "
@@ -78,20 +87,22 @@ TEXT: Final = (
     "(SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a "
     "WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped), "
     "pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) CURRENT_USER) ORDER BY c.relname) "
-    "FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
+    f"FROM pg_catalog.pg_class c WHERE {_TEMPORARY} "
     "AND c.relkind OPERATOR(pg_catalog.=) 'v'::pg_catalog.\"char\"), "
     "'kin', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(h.inhrelid::pg_catalog.int8, h.inhparent::pg_catalog.int8)) "
     "FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) h.inhrelid "
-    "WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
-    "'temp_schema', (SELECT n.nspname FROM pg_catalog.pg_namespace n "
-    "WHERE n.oid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+    f"WHERE {_TEMPORARY}), "
     "'held', (SELECT pg_catalog.json_agg(k.name) FROM pg_catalog.pg_cursors k "
     "WHERE k.creation_time OPERATOR(pg_catalog.<) pg_catalog.transaction_timestamp()), "
+)
+"""What the session has done: in the open transaction, in the temporary schema, and the cursors that it holds."""
+_READING: Final = (
     "'process', pg_catalog.pg_backend_pid(), "
     "'encoding', pg_catalog.current_setting('client_encoding'), "
     "'strings', pg_catalog.current_setting('standard_conforming_strings')"
     ")::pg_catalog.text, 'UTF8'), 'hex')"
 )
+TEXT: Final = _NAMES + _DONE + _READING
 MAX_ANSWER: Final = 2 * 1024 * 1024
 
 _ORIGIN: Final = (
@@ -101,14 +112,16 @@ _ORIGIN: Final = (
     "WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())), "
     "'user', pg_catalog.json_build_array(SESSION_USER, CURRENT_USER), "
     "'nulls', pg_catalog.current_setting('transform_null_equals'), "
-    "'types', EXISTS (SELECT 1 FROM pg_catalog.pg_type y "
-    "WHERE y.typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
+    "'types', pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid "
+    "AND (EXISTS (SELECT 1 FROM pg_catalog.pg_type y WHERE y.typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() "
     "AND y.typrelid OPERATOR(pg_catalog.=) 0::pg_catalog.oid AND y.typelem OPERATOR(pg_catalog.=) 0::pg_catalog.oid) "
-    "OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), "
+    "OR EXISTS (SELECT 1 FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())), "
     "'creates', pg_catalog.current_schema(), "
 )
 """Behind a pooler the question is also whether this is the server whose catalog we read, and what others have left."""
-POOLED_TEXT: Final = TEXT.replace("'encoding', ", _ORIGIN + "'encoding', ")
+POOLED_TEXT: Final = _NAMES + _DONE + _ORIGIN + _READING
+FIRST_TEXT: Final = _NAMES + _ORIGIN + _READING
+"""In front of the first statement of a transaction there is nothing that the session has done."""
 
 
 _ASSERTED: Final = (
@@ -118,16 +131,18 @@ _ASSERTED: Final = (
 )
 _ANY_ASSERTED: Final = re.compile(r"'[a-z0-9_]+'(?:, '[a-z0-9_]+')*".join(map(re.escape, _ASSERTED)))
 _QUESTIONS_MAX: Final = 256
-_questions: Final[dict[tuple[bool, tuple[str, ...]], bytes]] = {}
+_questions: Final[dict[tuple[str, tuple[str, ...]], bytes]] = {}
 
 
-def question(in_batch: bool, pooled: bool, asserted: tuple[str, ...] = ()) -> bytes:
-    """In an open batch it is followed by Flush, otherwise by a Sync of its own. `asserted`: settings veil.<name> to ask for."""
-    known = _questions.get((pooled, asserted))
+def question(in_batch: bool, pooled: bool, asserted: tuple[str, ...] = (), first: bool = False) -> bytes:
+    """In an open batch it is followed by Flush, otherwise by a Sync of its own. `asserted`: settings veil.<name> to ask for.
+    `first`: in its transaction, behind a pooler."""
+    text = FIRST_TEXT if first else POOLED_TEXT if pooled else TEXT
+    known = _questions.get((text, asserted))
     if known is None:
         if len(_questions) >= _QUESTIONS_MAX:
             _questions.clear()
-        known = _questions[pooled, asserted] = _question(POOLED_TEXT if pooled else TEXT, asserted)
+        known = _questions[text, asserted] = _question(text, asserted)
     return known + (codec.FLUSH if in_batch else codec.SYNC)
 
 
@@ -149,7 +164,7 @@ def _question(text: str, asserted: tuple[str, ...]) -> bytes:
 
 def is_question(name: bytes, text: str) -> bool:
     """Another pgveil in front of this one asks."""
-    return name == NAME and _ANY_ASSERTED.sub("", text, count=1) in (TEXT, POOLED_TEXT)
+    return name == NAME and _ANY_ASSERTED.sub("", text, count=1) in (TEXT, POOLED_TEXT, FIRST_TEXT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -377,7 +377,7 @@ class State:
         if not profile.masked:
             self.been_clear = True
         if profile.assertable or self.assertable:
-            self._may_assert(tuple(sorted(profile.assertable)))
+            self._may_assert(() if self.pooled else tuple(sorted(profile.assertable)))
         self.contexts = [None, None]
         self.contexts_anywhere = [None, None]
         if old is None or old.epoch != view.epoch:
@@ -395,8 +395,7 @@ class State:
     def _may_assert(self, names: tuple[str, ...]) -> None:
         if names != self.assertable:
             self.assertable = names
-            # On a shared server connection others may have left something: there nothing counts but SET LOCAL.
-            self.gate = self.gate | ASSERTED if names and not self.transient else self.gate & ~ASSERTED
+            self.gate = self.gate | ASSERTED if names else self.gate & ~ASSERTED
 
     def on_asserted(self, asserted: tuple[tuple[str, str], ...]) -> None:
         """What the server has said about `assertable`."""

@@ -9,8 +9,8 @@
 
 Inputs that follow each other are one step; after a step all outputs of both directions must be what the lines below it say.
 ErrorResponse and NoticeResponse may be written short, with SQLSTATE and message: `ErrorResponse 42501 "text"`; `*` stands for
-any text. `Probe` is the resolution probe without its last message, `ProbeAnswer ["a" "b"] ["t" 17000] ["c"]` its replies
-(search path, temporary relations, cursors older than the transaction).
+any text. `Probe` is the resolution probe without its last message (`ProbeFirst`: in front of a pooled transaction),
+`ProbeAnswer ["a" "b"] ["t" 17000] ["c"]` its replies (search path, temporary relations, cursors older than the transaction).
 Several parts may stand on one line, three or more blanks apart.
 """
 
@@ -238,8 +238,9 @@ class Player:
             self.got[direction].clear()
             lines = []
             for number, text in expected[direction]:
-                if text == "Probe":
-                    question = probe.question(False, self.book.pooling is not Pooling.NONE)[: -len(codec.SYNC)]
+                if text in ("Probe", "ProbeFirst"):
+                    pooled = self.book.pooling is not Pooling.NONE
+                    question = probe.question(False, pooled, first=text == "ProbeFirst")[: -len(codec.SYNC)]
                     lines += [(number, trace.show(m, True)) for m in trace.split(question)]
                 else:
                     lines.append((number, text))
