@@ -59,7 +59,7 @@ def on_authentication(s: State) -> None:
 def on_error(s: State) -> None:
     """The login has failed. An error right behind a SCRAM message that the relay has spoilt is explained."""
     s.fatal = True
-    if s.unbound and not s.server.large:
+    if s.unbound:
         fields = codec.decode_fields(asides.body(s))
         if dict(fields).get("C") in (b"28000", b"08P01"):
             s.instead(codec.encode_error(auth.explain_binding(fields, s.codec)))
@@ -81,6 +81,7 @@ def on_first_ready(s: State) -> None:
         return
     view = s.refresh_view()
     s.phase = st.READY
+    s.server.reclass(st.SERVER_CLASSES)
     if s.wait == st.AUTHENTICATION:
         s.wait = st.NOTHING
     pooling.begin(s, view)

@@ -53,6 +53,8 @@ PLAN: Final = 6
 CROWDED: Final = 7
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
+LOGIN_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcvEN")
+"""Of the server until the login is over: nothing has been asked that an error could quote at any length."""
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcv", text="EN")
 
 
@@ -137,7 +139,7 @@ class State:
         # The two streams. A mark is where the bytes begin that have not been forwarded yet.
         limit = options.max_statement
         self.client = Scanner(CLIENT_CLASSES, {tags.QUERY: limit, tags.PARSE: limit, tags.PASSWORD: 65536}, MIB)
-        self.server = Scanner(SERVER_CLASSES, {tags.ERROR_RESPONSE: 16 * MIB, tags.NOTICE_RESPONSE: 16 * MIB}, MIB)
+        self.server = Scanner(LOGIN_CLASSES, {tags.ERROR_RESPONSE: 16 * MIB, tags.NOTICE_RESPONSE: 16 * MIB}, MIB)
         self.client_mark = 0
         self.server_mark = 0
         self.unfinished: list[bytes] = []

@@ -103,6 +103,10 @@ class Scanner:
         self.start = self.body = self.end = 0
         self.began = -1
 
+    def reclass(self, classes: bytes) -> None:
+        """From the next message on."""
+        self._classes = classes
+
     def rewind(self) -> None:
         """Make `next()` report the last event again; it must not have been a run or a piece."""
         self.end = self.start
