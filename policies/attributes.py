@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from policies.document import Entry, Section
 from policies.names import Part, split_name
@@ -18,7 +19,7 @@ PREFIX = "veil."
 """Of the settings by which a session asserts: SET veil.menu = '0412'."""
 ROLE = "role"
 """Asserted, it names roles (with commas between) that count beside the login's own."""
-KEYS = ("user", "trusted_apps", "anyone")
+KEYS = ("user", "trusted_apps", "anyone", "comments")
 USER_KEYS = ("from", "login", "names", "on_behalf")
 _TAKEN = frozenset({"time", "days", "timezone", "network", "application_name", "app"})
 """Words that mean something else in `when`."""
@@ -47,6 +48,8 @@ class Attributes:
     """Attributes that each trusted application login may assert."""
     anyone: frozenset[str] = frozenset()
     """Attributes that every login may state."""
+    comments: frozenset[str] = frozenset()
+    """Those of them that may also be asserted for one statement, in a comment at its end."""
 
     def assertable(self, user: str) -> frozenset[str]:
         """What a login may assert."""
@@ -66,13 +69,18 @@ def parse_attributes(section: Section) -> Attributes:
     trusted: dict[str, frozenset[str]] = {}
     for user, entry in section.section("trusted_apps") or ():
         trusted[user] = _names(entry)
-    anyone = section.get("anyone")
+    anyone, comments = section.get("anyone"), section.get("comments")
     table = section.section("user", USER_KEYS)
     found = Attributes(
-        _table(table) if table is not None else None, trusted, _names(anyone) if anyone is not None else frozenset()
+        _table(table) if table is not None else None,
+        trusted,
+        _names(anyone) if anyone is not None else frozenset(),
+        _names(comments) if comments is not None else frozenset(),
     )
     if anyone is not None and ROLE in found.anyone:
         raise anyone.error("found role", "attributes that prove nothing: a role may be asserted by trusted applications only")
+    if comments is not None and (unknown := found.comments - found.anyone.union(*trusted.values())):
+        raise comments.error(f"found {', '.join(sorted(unknown))}", "attributes of trusted_apps or anyone")
     if found.table is not None and found.table.on_behalf is not None:
         assert table is not None
         if not any(found.table.on_behalf in names for names in trusted.values()):
@@ -137,3 +145,32 @@ def person(attributes: Attributes, table: Mapping[str, Mapping[str, str]], login
     known = {**table.get(who, {}), **asserted}
     roles = frozenset(r.strip() for r in asserted.get(ROLE, "").split(",")) - {""}
     return Person(known, roles)
+
+
+_PAIR = re.compile(r"\s*([^=,'\s]+)\s*=\s*'((?:[^'\\]|\\.)*)'\s*(,|\Z)")
+
+
+def of_comment(text: str, names: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """What the comment at the end of a statement asserts, of these names, in order of the names.
+
+    The form is sqlcommenter's: /*menu='0412',purpose='loan%20review'*/, keys and values URL-encoded. Anything else is a comment
+    like any other, and so is what stands behind -- in its line.
+    """
+    end = len(text.rstrip(" \t\r\n\f;"))
+    if text[end - 2 : end] != "*/":
+        return ()
+    start = text.rfind("/*", 0, end - 2)
+    if start < 0 or "--" in text[max(text.rfind("\n", 0, start), text.rfind("\r", 0, start)) + 1 : start]:
+        return ()
+    inside = text[start + 2 : end - 2]
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(inside):
+        pair = _PAIR.match(inside, at)
+        if pair is None or ((at := pair.end()) == len(inside) and pair[3]):
+            return ()
+        name, value = unquote(pair[1]), unquote(re.sub(r"\\(.)", r"\1", pair[2]))
+        if name in found:
+            return ()
+        found[name] = value
+    return tuple((name, found[name]) for name in sorted(names) if name in found)

@@ -58,6 +58,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         masked=masked,
         always_clear=not masked and _always_clear(policy, rules),
         assertable=context.assertable,
+        commented=context.commented,
         may_classify=policy.may_classify,
     )
 

@@ -31,6 +31,8 @@ class Context:
     """What is known of the person: for `when`, and for :user.<name> in row predicates."""
     assertable: frozenset[str] = frozenset()
     """What the login may assert of it."""
+    commented: frozenset[str] = frozenset()
+    """What of that it may also assert in comments."""
 
 
 def who_differs(rule: Rule, context: Context) -> str | None:

@@ -120,5 +120,7 @@ class Profile:
     """Nothing can be masked for this session while the policy stays, whatever relations and roles there may be."""
     assertable: frozenset[str] = frozenset()
     """Attributes that the session may assert (SET veil.<name>)."""
+    commented: frozenset[str] = frozenset()
+    """Those that it may assert in a comment, for one statement."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

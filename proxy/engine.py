@@ -68,6 +68,7 @@ def context_of(
         now=now,
         attributes=known.attributes,
         assertable=assertable,
+        commented=assertable & policy.attributes.comments,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from policies.attributes import of_comment
 from proxy.session import changes, cursors, expect, gates, plans, poison, pooling, probe, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
@@ -44,6 +45,11 @@ def on_parse(s: State) -> bool:
     data = buf[middle + 1 : text_end]
     text: str | Refusal = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = None
+    comment: tuple[tuple[str, str], ...] = ()
+    if s.commented and isinstance(text, str):
+        comment = of_comment(text, s.commented)
+        if (done := gates.act_for(s, comment)) is not None:
+            return done
     if s.masked:
         if not isinstance(text, str):
             return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
@@ -82,6 +88,8 @@ def on_parse(s: State) -> bool:
     record = Record(text, plan.text if s.masked else text, plan, s.stamp, True)
     if end - text_end > 3:
         record.types = buf[text_end + 1 : end]
+    if comment:
+        record.comment = comment
     if unreadable is not None:
         record.unreadable = unreadable
     if not s.standard_strings:
@@ -127,6 +135,8 @@ def on_bind(s: State) -> bool:
             return refuse(s, expect.BIND, _UNREADABLE_NAME, None, "")
     slot = s.statements.find(s.name(name))
     record = slot.latest if slot is not None else None
+    if s.commented and record is not None and (done := gates.act_for(s, record.comment)) is not None:
+        return done
     if s.masked:
         if record is None:
             return refuse(s, expect.BIND, _missing(s, name), None, "")
@@ -194,6 +204,8 @@ def _describe_statement(s: State, name: bytes) -> bool:
             return refuse(s, expect.DESCRIBE_STATEMENT, _UNREADABLE_NAME, None, "")
     slot = s.statements.find(s.name(name))
     record = slot.latest if slot is not None else None
+    if s.commented and record is not None and (done := gates.act_for(s, record.comment)) is not None:
+        return done
     if slot is None or record is None:
         if s.masked:
             return refuse(s, expect.DESCRIBE_STATEMENT, _missing(s, name), None, "")
@@ -231,6 +243,8 @@ def on_execute(s: State) -> bool:
         return done
     portal = s.statements.portals.get(s.name(name))
     record = portal.record if portal is not None else None
+    if s.commented and record is not None and (done := gates.act_for(s, record.comment)) is not None:
+        return done
     if record is None or (portal is not None and portal.cursor):
         plan, text = _UNKNOWN_PORTAL, ""
     else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from policies.attributes import of_comment
 from proxy.session import changes, cursors, expect, extended, gates, plans, pooling, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
@@ -47,6 +48,8 @@ def on_query(s: State) -> bool:
     else:
         text = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = refused = None
+    if s.commented and isinstance(text, str) and (done := gates.act_for(s, of_comment(text, s.commented))) is not None:
+        return done
     if s.masked:
         if not isinstance(text, str):
             return refuse(s, expect.QUERY, text, None, lenient(s, data))

@@ -124,6 +124,13 @@ def _ask_who(s: State) -> bool | None:
     return ask_server(s)
 
 
+def act_for(s: State, comment: tuple[tuple[str, str], ...]) -> bool | None:
+    """Before a message of a statement with this comment is decided: None: go on; True: held until it can be."""
+    if s.act_for(comment):
+        return wait(s, st.DRAIN)
+    return confirm(s) if s.masked else None
+
+
 def confirm(s: State) -> bool | None:
     """Before a masked session's statement: is the picture of the catalog still right? None: go on; True: held until it is."""
     if s.tx_ddl and s.resolution is None and s.tx == tags.IN_TRANSACTION and not s.queue and s.probe_error is None:

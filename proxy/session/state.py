@@ -211,6 +211,10 @@ class State:
         self.masked = True
         self.assertable: tuple[str, ...] = ()
         """What the session may assert of its person; the server is asked for these."""
+        self.commented: frozenset[str] = frozenset()
+        """What of that it may assert in a comment, for one statement."""
+        self.said: tuple[tuple[str, str], ...] = ()
+        """What the session asserts for all of its statements."""
         self.asserting = False
         """A statement of this transaction may have changed it: its end may change it back."""
         self.been_clear = False
@@ -378,6 +382,7 @@ class State:
         self.masked = profile.masked
         if not profile.masked:
             self.been_clear = True
+        self.commented = profile.commented
         if profile.assertable or self.assertable:
             self._may_assert(() if self.pooled else tuple(sorted(profile.assertable)))
         self.contexts = [None, None]
@@ -402,6 +407,24 @@ class State:
     def on_asserted(self, asserted: tuple[tuple[str, str], ...]) -> None:
         """What the server has said about `assertable`."""
         self.gate &= ~ASSERTED
+        self.said = asserted
+        self._become(asserted)
+
+    def act_for(self, comment: tuple[tuple[str, str], ...]) -> bool:
+        """The current message is for whom the session speaks, or for whom the comment of its statement names. True: not yet,
+        because what went before is still to be answered."""
+        asserted = self.said
+        if comment:
+            merged = {**dict(asserted), **dict(comment)}
+            asserted = tuple((name, merged[name]) for name in sorted(merged))
+        if asserted == self.identity.asserted:
+            return False
+        if self.queue:
+            return True
+        self._become(asserted)
+        return False
+
+    def _become(self, asserted: tuple[tuple[str, str], ...]) -> None:
         if asserted != self.identity.asserted:
             self.identity = replace(self.identity, asserted=asserted)
             self.audit.identity(self.identity)

@@ -33,6 +33,8 @@ class Record:
     """Why `text` is only an approximation; such a statement runs in clear sessions only."""
     unread: bool = False
     """Nobody has seen the whole text, which was too long; `text` only says so."""
+    comment: tuple[tuple[str, str], ...] = ()
+    """What the comment at its end asserts."""
     standard_strings: bool = True
     """standard_conforming_strings when the server read the text."""
     tangled: bool = False
@@ -70,6 +72,7 @@ class Record:
         record.from_sql = self.from_sql
         record.unread = self.unread
         record.tangled = self.tangled
+        record.comment = self.comment
         record.standard_strings = self.standard_strings
         record.shape = self.shape
         record.inputs = self.inputs

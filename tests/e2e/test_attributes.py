@@ -27,6 +27,7 @@ attributes:
   user: { from: staff.users, names: [branch, grade], on_behalf: teller }
   trusted_apps: { attr_app: [teller, role, menu, channel] }
   anyone: [purpose]
+  comments: [teller, menu, role]
 rules:
   - { name: nobody by telephone, when: { channel: phone }, columns: "*", show: deny }
   - name: their own branch
@@ -208,6 +209,38 @@ def test_everybody_states_a_purpose(proxy: ProxyProcess) -> None:
         until(recorded, "the purpose is in the record")
         clerk.execute("SET veil.purpose = ''")
         assert phones(clerk) == MASKED
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_in_comments(proxy: ProxyProcess, prepare: bool) -> None:
+    """For one statement; what the session asserts by settings holds for the rest."""
+    north = "/*menu='0412',teller='t1',traceparent='00-5bd'*/"
+    with connect(proxy, "attr_app") as app:
+        for comment, seen in (
+            (north, NORTH), ("", MASKED), ("/*role='attr_manager'*/", CLEAR), (north, NORTH), ("/*role='attr%5Fmanager'*/ ;", CLEAR),
+            ("/*teller='t1'*/", MASKED), ("-- /*role='attr_manager'*/", MASKED), ("/*role='attr_manager',role='x'*/", MASKED),
+            ("/*channel='phone'*/", MASKED),
+        ):  # fmt: skip
+            found = app.execute(f"{PHONES} {comment}", prepare=prepare and ";" not in comment).fetchall()  # type: ignore[arg-type]
+            assert found == seen, comment
+        app.execute("SET veil.menu = '0412'")
+        assert app.execute(f"{PHONES} /*teller='t1'*/", prepare=prepare).fetchall() == NORTH
+        assert app.execute(f"{PHONES} /*teller='t1',menu=''*/", prepare=prepare).fetchall() == MASKED
+        assert app.execute(f"SELECT '/*role=''attr_manager''*/', phone FROM shop.people WHERE id = %s", [1]).fetchone() == (
+            "/*role='attr_manager'*/", MASKED[0][0],
+        )  # fmt: skip
+    with connect(proxy, "attr_ann") as ann:
+        assert ann.execute(f"{PHONES} /*role='attr_manager'*/").fetchall() == SOUTH
+
+
+def test_comments_in_a_pipeline(proxy: ProxyProcess) -> None:
+    """Each statement is decided for whom it names, with all of them under way."""
+    with connect(proxy, "attr_app") as app, app.pipeline():
+        seen = []
+        for i in range(24):
+            comment = ("/*role='attr_manager'*/", "/*role='attr_app'*/", "/*menu='0412',teller='t1'*/")[i % 3]
+            seen.append(app.execute(f"{PHONES} {comment}", prepare=i % 2 == 0))  # type: ignore[arg-type]
+        assert [cursor.fetchall() for cursor in seen] == [CLEAR, MASKED, NORTH] * 8
 
 
 def test_denied(proxy: ProxyProcess) -> None:

@@ -99,6 +99,10 @@ REFUSED = [
     ("version: 1\nattributes: {user: {from: a.b, on_behalf: teller}}", "that a trusted application may assert"),
     ("version: 1\nattributes: {trusted_apps: {app: [Menu]}}", "expected the name of an attribute: small letters"),
     ("version: 1\nattributes: {trusted_apps: {app: [time]}}", "expected the name of an attribute: small letters"),
+    (
+        "version: 1\nattributes: {anyone: [purpose], comments: [menu]}",
+        "found menu, expected attributes of trusted_apps or anyone",
+    ),
     ("version: 1\nattributes: {anyone: [role]}", "a role may be asserted by trusted applications only"),
     (RULE % "when: {tiem: x}", "did you mean 'time'?"),
     (RULE % "when: {app: x}, application_name: y", "means the same as 'application_name'"),
@@ -191,6 +195,31 @@ attributes:
     assert policy(text.replace("names: [branch], ", "").replace("branch: N", "region: N"))
     with pytest.raises(DocumentError, match=r"is also at p1\.yaml"):
         policy("version: 1\nattributes: {}", "version: 1\nattributes: {}")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("select 1 /*menu='0412'*/", {"menu": "0412"}),
+        ("select 1 /* menu = '0412' , purpose='a%20b%27', x='1' */ ; \n", {"menu": "0412", "purpose": "a b'"}),
+        ("select 1\n-- x\n/*menu='3'*/", {"menu": "3"}),
+        (r"select 1 /*menu='it\'s'*/", {"menu": "it's"}),
+        ("select 1 -- /*menu='1'*/", {}),
+        ("select 1 --\r/*menu='1'*/", {"menu": "1"}),
+        ("select '/*menu=''1''*/'", {}),
+        ("/*menu='1'*/ select 1", {}),
+        ("select 1 /*menu=1*/", {}),
+        ("select 1 /*menu='1',*/", {}),
+        ("select 1 /*menu='1',menu='2'*/", {}),
+        ("select 1 /*menu='1'*/ */", {}),
+        ("select 1 /**/", {}),
+        ("/*/", {}),
+        ("*/", {}),
+        ("", {}),
+    ],
+)
+def test_comments(text: str, found: dict[str, str]) -> None:
+    assert dict(attributes.of_comment(text, frozenset({"menu", "purpose"}))) == found
 
 
 PEOPLE = {"app": {"branch": "HQ"}, "t1": {"branch": "N", "grade": "A"}}
