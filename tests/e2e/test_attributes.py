@@ -226,7 +226,7 @@ def test_in_comments(proxy: ProxyProcess, prepare: bool) -> None:
         app.execute("SET veil.menu = '0412'")
         assert app.execute(f"{PHONES} /*teller='t1'*/", prepare=prepare).fetchall() == NORTH
         assert app.execute(f"{PHONES} /*teller='t1',menu=''*/", prepare=prepare).fetchall() == MASKED
-        assert app.execute(f"SELECT '/*role=''attr_manager''*/', phone FROM shop.people WHERE id = %s", [1]).fetchone() == (
+        assert app.execute("SELECT '/*role=''attr_manager''*/', phone FROM shop.people WHERE id = %s", [1]).fetchone() == (
             "/*role='attr_manager'*/", MASKED[0][0],
         )  # fmt: skip
     with connect(proxy, "attr_ann") as ann:
