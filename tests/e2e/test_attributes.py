@@ -217,7 +217,8 @@ def test_in_comments(proxy: ProxyProcess, prepare: bool) -> None:
     north = "/*menu='0412',teller='t1',traceparent='00-5bd'*/"
     with connect(proxy, "attr_app") as app:
         for comment, seen in (
-            (north, NORTH), ("", MASKED), ("/*role='attr_manager'*/", CLEAR), (north, NORTH), ("/*role='attr%5Fmanager'*/ ;", CLEAR),
+            (north, NORTH), ("", MASKED), ("/*role='attr_manager'*/", CLEAR), (north, NORTH),
+            ("/*role='attr%5Fmanager'*/ ;", CLEAR),
             ("/*teller='t1'*/", MASKED), ("-- /*role='attr_manager'*/", MASKED), ("/*role='attr_manager',role='x'*/", MASKED),
             ("/*channel='phone'*/", MASKED),
         ):  # fmt: skip
