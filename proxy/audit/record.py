@@ -49,7 +49,7 @@ class Kind(enum.Enum):
 
 
 COMMON = ("v", "seq", "kind", "time", "worker", "mac")
-_WHO = ("session", "login", "database", "client", "client_port", "application", "tls")
+_WHO = ("session", "login", "database", "client", "client_port", "application", "tls", "asserted")
 _DECISION = (
     *_WHO, "roles", "profile", "policy", "protocol", "statement", "part", "parts", "verdict", "touches",
     "touches_more", "refusal", "placed_by", "text", "text_digest",

@@ -144,7 +144,7 @@ class SessionAudit:
             "session": self._sid, "login": identity.user, "database": identity.database,
             "client": identity.client_address, "client_port": identity.client_port,
             "application": identity.application_name, "tls": identity.tls,
-            **({"asserted": dict(identity.asserted)} if identity.asserted else {}),
+            "asserted": dict(identity.asserted),
         }  # fmt: skip
         self._renew()
 

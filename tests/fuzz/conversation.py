@@ -8,6 +8,7 @@
     WAIT                          the burst is over: the client reads what the server has to say before it goes on
 
 A text that holds `/*refused*/` is one that the policy refuses; a server without pgveil gets one that fails in its place.
+In a Query, what stands before `/*behind*/` is carried out first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from proxy.wire import codec, tags, trace
 
 REFUSED = b"/*refused*/"
+BEHIND = b"/*behind*/"
 STAND_IN = b"select refused_by_policy"
 STAND_IN_STATES = frozenset({b"42703", b"42883"})
 """SQLSTATEs of what stands in for refused messages."""
@@ -96,7 +98,7 @@ def stand_in(message: bytes) -> bytes:
     if REFUSED not in message:
         return message
     if message[0] == tags.QUERY and message.find(0, 5) == len(message) - 1:
-        return codec.encode_query(STAND_IN)
+        return codec.encode_query(message[5:-1].rpartition(BEHIND)[0] + STAND_IN)
     if message[0] == tags.PARSE:
         try:
             return codec.encode_parse(codec.Parse(codec.decode_parse(message[5:]).name, STAND_IN))

@@ -184,7 +184,7 @@ REFUSED = (
     Text("select pg_read_file('x') /*refused*/"),
     Text("do $$ begin execute 'select 1'; end $$ /*refused*/"),
     Text("set standard_conforming_strings to off /*refused*/"),
-    Text("select 1; select pg_ls_dir('.') /*refused*/"),
+    Text("select 1; /*behind*/select pg_ls_dir('.') /*refused*/"),
     Text("update bank.people set name = phone where id = $1 /*refused*/", (INT,)),
 )
 """Of masked logins."""

@@ -57,8 +57,8 @@ def test_a_decision_and_its_outcome(session: SessionAudit) -> None:
     assert len(digest) == 16
     assert {k: v for k, v in decision.items() if k not in COMMON} == {
         "session": "s1", "login": '李"四', "database": "bank", "client": "10.0.0.1", "client_port": 5000,
-        "application": "psql", "tls": True, "roles": ["analyst", "teller"], "profile": "profilekey", "policy": "v7",
-        "protocol": "extended", "statement": "SELECT", "part": 1, "parts": 2, "verdict": "rewrite",
+        "application": "psql", "tls": True, "asserted": {}, "roles": ["analyst", "teller"], "profile": "profilekey",
+        "policy": "v7", "protocol": "extended", "statement": "SELECT", "part": 1, "parts": 2, "verdict": "rewrite",
         "touches": [{"relation": "bank.customers", "column": "phone", "class": "phone", "level": "C2", "use": "output",
                      "show": "mask", "rule": None}],
         "touches_more": 0, "refusal": None, "placed_by": "sqlglot",
