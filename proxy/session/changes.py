@@ -92,6 +92,19 @@ def apply(s: State, entry: Expected, plan: Plan, bits: int, text: str, unreadabl
     entry.changes = bits
 
 
+def unsettles_person(s: State, plan: Plan) -> bool:
+    """A statement of a query string may change for whom the session acts, in a way that its text does not show (the planner looks
+    at those that do): the end of a transaction that has asserted something, or EXECUTE. Others stand behind it."""
+    for statement in plan.statements[:-1]:
+        if s.asserting and statement.effects.value & plans.TRANSACTION_END:
+            return True
+        if statement.prepared is not None and statement.effects.value & plans.EXECUTES:
+            slot = s.statements.find(s.sql_name(statement.prepared))
+            if slot is not None and any(r.effects & plans.ASSERTS for r in slot.candidates()):
+                return True
+    return False
+
+
 def _closed(s: State, statement: StatementPlan) -> tuple[Portal, ...]:
     """What CLOSE or DISCARD closes of what there is now."""
     if statement.cursor is not None and statement.kind == "CLOSE":

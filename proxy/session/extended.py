@@ -46,8 +46,8 @@ def on_parse(s: State) -> bool:
     text: str | Refusal = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = None
     comment: tuple[tuple[str, str], ...] = ()
-    if s.commented and isinstance(text, str):
-        comment = of_comment(text, s.commented)
+    if s.commented:
+        comment = of_comment(text, s.commented) if isinstance(text, str) else ()
         if (done := gates.act_for(s, comment)) is not None:
             return done
     if s.masked:
@@ -135,7 +135,7 @@ def on_bind(s: State) -> bool:
             return refuse(s, expect.BIND, _UNREADABLE_NAME, None, "")
     slot = s.statements.find(s.name(name))
     record = slot.latest if slot is not None else None
-    if s.commented and record is not None and (done := gates.act_for(s, record.comment)) is not None:
+    if s.commented and (done := gates.act_for(s, record.comment if record is not None else ())) is not None:
         return done
     if s.masked:
         if record is None:
@@ -204,7 +204,7 @@ def _describe_statement(s: State, name: bytes) -> bool:
             return refuse(s, expect.DESCRIBE_STATEMENT, _UNREADABLE_NAME, None, "")
     slot = s.statements.find(s.name(name))
     record = slot.latest if slot is not None else None
-    if s.commented and record is not None and (done := gates.act_for(s, record.comment)) is not None:
+    if s.commented and (done := gates.act_for(s, record.comment if record is not None else ())) is not None:
         return done
     if slot is None or record is None:
         if s.masked:
@@ -243,7 +243,7 @@ def on_execute(s: State) -> bool:
         return done
     portal = s.statements.portals.get(s.name(name))
     record = portal.record if portal is not None else None
-    if s.commented and record is not None and (done := gates.act_for(s, record.comment)) is not None:
+    if s.commented and (done := gates.act_for(s, record.comment if record is not None else ())) is not None:
         return done
     if record is None or (portal is not None and portal.cursor):
         plan, text = _UNKNOWN_PORTAL, ""

@@ -48,8 +48,10 @@ def on_query(s: State) -> bool:
     else:
         text = encodings.decode(data, s.codec, s.within) or read(s, data)
     unreadable = refused = None
-    if s.commented and isinstance(text, str) and (done := gates.act_for(s, of_comment(text, s.commented))) is not None:
-        return done
+    if s.commented:
+        comment = of_comment(text, s.commented) if isinstance(text, str) else ()
+        if (done := gates.act_for(s, comment)) is not None:
+            return done
     if s.masked:
         if not isinstance(text, str):
             return refuse(s, expect.QUERY, text, None, lenient(s, data))
@@ -76,6 +78,8 @@ def on_query(s: State) -> bool:
     entry = Expected(expect.QUERY)
     bits = s.bits(plan)
     if bits:
+        if s.assertable and len(plan.statements) > 1 and changes.unsettles_person(s, plan):
+            return refuse(s, expect.QUERY, ASSERTED_BEFORE, None, text)
         if bits & plans.EXECUTES and (stale := renewal.check_sql_execute(s, plan)):
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
         if bits & plans.FETCHES and (stale := cursors.check_fetches(s, plan)):
@@ -159,6 +163,8 @@ def on_function(s: State) -> bool:
     if s.gate and (done := gates.before_text(s)) is not None:
         return done
     s.refresh_view()
+    if s.commented and (done := gates.act_for(s, ())) is not None:
+        return done
     if s.masked:
         return refuse(s, expect.FUNCTION, _FUNCTION, None, "")
     entry = Expected(expect.FUNCTION)

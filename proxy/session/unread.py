@@ -43,6 +43,8 @@ def _on_piece(s: State, kind: int) -> bool:
         if s.gate and (done := gates.before_text(s)) is not None:
             return done
         s.refresh_view()
+        if s.commented and (done := gates.act_for(s, ())) is not None:
+            return done
         name = b""
         if kind == expect.PARSE:
             end = scan.buf.find(0, at, scan.end)

@@ -58,6 +58,7 @@ GRANT SELECT ON staff.users TO {CONTROL};
 """
 PHONES = "SELECT phone FROM shop.people ORDER BY id"
 MASKED = [("138****5678",), ("139****5678",)]
+SQLSTATE = psycopg.pq.DiagnosticField.SQLSTATE
 CLEAR = [("13812345678",), ("13912345678",)]
 NORTH = [("13812345678",), ("139****5678",)]
 SOUTH = [("138****5678",), ("13912345678",)]
@@ -174,6 +175,43 @@ def test_in_one_query_string(proxy: ProxyProcess) -> None:
                 app.execute(f"SET veil.role = 'attr_clerk'; {PHONES}")
             app.execute("SET veil.menu = 'x'; SELECT 1")
             assert phones(app) == (CLEAR if before == "attr_manager" else MASKED)
+
+
+def test_what_a_query_string_does_not_show(proxy: ProxyProcess) -> None:
+    """The end of a transaction, and EXECUTE, may take back what was asserted before the rest of the string is read."""
+    with connect(proxy, "attr_app") as app:
+        for end in ("COMMIT", "ROLLBACK"):
+            app.execute("BEGIN")
+            app.execute("SET LOCAL veil.role = 'attr_manager'")
+            assert phones(app) == CLEAR
+            with pytest.raises(psycopg.errors.FeatureNotSupported, match="acts for"):
+                app.execute(f"{end}; {PHONES}")  # type: ignore[arg-type]
+            app.execute("ROLLBACK")
+            assert phones(app) == MASKED
+        app.execute("SET veil.role = 'attr_manager'")
+        app.execute("PREPARE change AS SELECT set_config('veil.role', 'attr_app', false)")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="acts for"):
+            app.execute(f"EXECUTE change; {PHONES}")
+        app.execute("EXECUTE change")
+        assert phones(app) == MASKED
+
+
+def test_a_comment_is_for_its_own_statement(proxy: ProxyProcess) -> None:
+    """Not for a call, a cursor or an unreadable text behind it."""
+    with connect(proxy, "attr_app") as app:
+        manager = f"{PHONES} /*role='attr_manager'*/"
+        app.execute("BEGIN")
+        app.execute("DECLARE c CURSOR FOR SELECT phone FROM shop.people ORDER BY id")
+        assert app.execute(manager).fetchall() == CLEAR  # type: ignore[arg-type]
+        assert app.execute("FETCH ALL c").fetchall() == MASKED
+        app.execute("COMMIT")
+        assert app.execute(manager).fetchall() == CLEAR  # type: ignore[arg-type]
+        found = app.pgconn.exec_(b"SELECT phone, '\xff' FROM shop.people")
+        assert found.error_field(SQLSTATE) == b"22021"
+        assert app.execute(manager).fetchall() == CLEAR  # type: ignore[arg-type]
+        long = PHONES.encode() + b" -- " + b"x" * (65 << 20)
+        found = app.pgconn.exec_(long)
+        assert found.error_field(SQLSTATE) == b"54000"
 
 
 def test_at_the_start(proxy: ProxyProcess) -> None:
