@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
 from policies.language import Policy, Rule, SelectorKind
+from policies.limits import Caps, caps
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
 from policies.matching import Active, ActiveRules, Context, who_differs
@@ -48,8 +49,9 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         decisions.setdefault(relation.oid, {})[column.attnum] = decision
         if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
             masked = True
+    held_to = caps(policy.limits, context.user, context.roles)
     return Profile(
-        key=_key(policy, context.assertable, decisions),
+        key=_key(policy, context.assertable, decisions, held_to),
         policy_version=policy.version,
         decisions=decisions,
         functions=policy.functions,
@@ -60,6 +62,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         assertable=context.assertable,
         commented=context.commented,
         may_classify=policy.may_classify,
+        caps=held_to,
     )
 
 
@@ -192,7 +195,7 @@ def _merged(branches: list[Branch]) -> tuple[Branch, ...]:
     return tuple(out)
 
 
-def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Mapping[int, Decision]]) -> str:
+def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Mapping[int, Decision]], held_to: Caps) -> str:
     """Digest of a canonical form of everything that decides. Dataclass reprs are complete and stable."""
     seen: dict[int, str] = {}
 
@@ -206,5 +209,5 @@ def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Map
         for oid, columns in decisions.items()
         for attnum, d in columns.items()
     ]
-    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), sorted(assertable), content]
+    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), sorted(assertable), held_to.names, content]
     return hashlib.blake2b(json.dumps(whole, ensure_ascii=True).encode(), digest_size=16).hexdigest()

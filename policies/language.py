@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies.attributes import Attributes
+from policies.limits import Limit
 from policies.masks.base import BaseMask
 from policies.model import Show
 from policies.names import Pattern
@@ -143,6 +144,7 @@ class Policy:
     extensions: frozenset[str]
     """Extensions whose functions masked sessions may call."""
     attributes: Attributes = field(default_factory=Attributes)
+    limits: tuple[Limit, ...] = ()
 
     def may_classify(self, schema: str, relation: str) -> bool:
         """Whether some column of the relation, one that it does not have yet perhaps, may be sensitive."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from policies.attributes import Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
 from policies.language import PUBLIC, UNCLASSIFIED, ColumnEntry, DataClass, Policy, Rule, Unclassified
+from policies.limits import Limit, parse_limits
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
 from policies.masks.parse import parse_mask
@@ -21,8 +22,8 @@ from policies.model import Show
 from policies.names import split_name
 from policies.rules import Scope, parse_pattern, parse_rule
 
-TOP_KEYS = ("version", "classes", "columns", "unclassified", "rules", "functions", "attributes")
-LATER_KEYS = ("approvals", "limits", "alerts", "on_failure")
+TOP_KEYS = ("version", "classes", "columns", "unclassified", "rules", "functions", "attributes", "limits")
+LATER_KEYS = ("approvals", "alerts", "on_failure")
 CLASS_KEYS = ("level", "mask")
 COLUMN_KEYS = ("class", "mask")
 UNCLASSIFIED_KEYS = ("new_columns_of", "show")
@@ -57,6 +58,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         functions=frozenset(reader.functions),
         extensions=frozenset(reader.extensions),
         attributes=reader.attributes,
+        limits=tuple(reader.limits),
     )
 
 
@@ -81,6 +83,7 @@ class _Reader:
         self.functions: set[str] = set()
         self.extensions: set[str] = set()
         self.attributes = Attributes()
+        self.limits: list[Limit] = []
         self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
@@ -122,6 +125,8 @@ class _Reader:
         if functions is not None:
             self.functions.update(_function(e) for e in _list(functions, "allow"))
             self.extensions.update(e.string() for e in _list(functions, "trust_extensions"))
+        if "limits" in section:
+            self.limits += parse_limits(section.entries["limits"], self.limits)
 
     def _class(self, name: str) -> DataClass:
         if name in self.classes:

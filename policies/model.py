@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from policies.limits import NO_CAPS, Caps
+
 COMPANION = "pgveil"
 """The schema that `pgveil install` makes: functions of keyed masks and their keys. Masked sessions may use nothing of it."""
 
@@ -122,5 +124,7 @@ class Profile:
     """Attributes that the session may assert (SET veil.<name>)."""
     commented: frozenset[str] = frozenset()
     """Those that it may assert in a comment, for one statement."""
+    caps: Caps = NO_CAPS
+    """How much the person may learn."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies import DocumentError, attributes, load_policy, rules
+from policies import DocumentError, attributes, limits, load_policy, rules
 from policies import load as loading
 from policies.language import SelectorKind, level_key
 from policies.masks import parse as masks
@@ -273,6 +273,7 @@ def test_every_key_is_in_the_manual() -> None:
     words = {
         *loading.TOP_KEYS, *loading.LATER_KEYS, *loading.CLASS_KEYS, *loading.COLUMN_KEYS, *loading.UNCLASSIFIED_KEYS,
         *rules.RULE_KEYS, *rules.WHEN_KEYS, *loading.FUNCTION_KEYS, *attributes.KEYS, *attributes.USER_KEYS,
+        *limits.KEYS,
         *masks.MASK_NAMES, *masks.KEEP_KEYS, *masks.TOKEN_KEYS, *masks.FPE_KEYS, *masks.SHIFT_KEYS, *masks.ALPHABETS,
         *UNITS, "filters", "public", "unclassified", "remove", "clear", "deny",
     }  # fmt: skip

@@ -1,0 +1,139 @@
+"""How much somebody may learn: rows with sensitive data in clear, and values probed by filters.
+
+A limit speaks of roles, of logins, or of everybody; each person it speaks of has the whole of it. Where several speak of the
+same person, the smallest number counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+from policies.document import Entry
+
+KEYS = (
+    "name",
+    "role",
+    "roles",
+    "user",
+    "clear_rows_per_statement",
+    "clear_rows_per_session",
+    "clear_rows_per_day",
+    "probes_per_hour",
+    "over",
+)
+NUMBERS = ("clear_rows_per_statement", "clear_rows_per_session", "clear_rows_per_day", "probes_per_hour")
+OVER = ("refuse", "mask")
+_MOST = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One line of `limits`. A number that is None does not limit; without roles and users it is for everybody."""
+
+    name: str
+    """As the policy calls it, or by its place."""
+    roles: frozenset[str]
+    users: frozenset[str]
+    clear_rows_per_statement: int | None
+    clear_rows_per_session: int | None
+    clear_rows_per_day: int | None
+    probes_per_hour: int | None
+    over: str
+    """What becomes of the next statement that would show data in clear: `refuse`, or `mask` (everything by its class's mask)."""
+    place: str
+
+    def is_for(self, user: str, roles: Set[str]) -> bool:
+        """`roles`: all that the login counts as."""
+        return user in self.users or not self.roles.isdisjoint(roles) or not (self.users or self.roles)
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The smallest number of a kind that holds for somebody, and the limit that it is from."""
+
+    most: int
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What holds for one person."""
+
+    statement: Cap | None = None
+    session: Cap | None = None
+    day: Cap | None = None
+    probes: Cap | None = None
+
+    @property
+    def rows(self) -> bool:
+        """Rows in clear are limited."""
+        return self.statement is not None or self.session is not None or self.day is not None
+
+    @property
+    def names(self) -> list[str | None]:
+        """The limit that each number is from: with a policy's version, all that there is to know."""
+        return [None if cap is None else cap.limit.name for cap in (self.statement, self.session, self.day, self.probes)]
+
+
+NO_CAPS = Caps()
+
+
+def caps(limits: Sequence[Limit], user: str, roles: Set[str]) -> Caps:
+    """The limits that speak of a login with these roles, each number at its smallest."""
+    of = [limit for limit in limits if limit.is_for(user, roles)]
+    if not of:
+        return NO_CAPS
+    return Caps(
+        _smallest([Cap(x.clear_rows_per_statement, x) for x in of if x.clear_rows_per_statement is not None]),
+        _smallest([Cap(x.clear_rows_per_session, x) for x in of if x.clear_rows_per_session is not None]),
+        _smallest([Cap(x.clear_rows_per_day, x) for x in of if x.clear_rows_per_day is not None]),
+        _smallest([Cap(x.probes_per_hour, x) for x in of if x.probes_per_hour is not None]),
+    )
+
+
+def _smallest(found: Sequence[Cap]) -> Cap | None:
+    """Of equal ones the one that refuses, else the first in the policy."""
+    return min(found, key=lambda cap: (cap.most, cap.limit.over == "mask")) if found else None
+
+
+def parse_limits(entry: Entry, before: Sequence[Limit] = ()) -> tuple[Limit, ...]:
+    """The `limits` of one file; `before`: those of the files before it. Raises DocumentError."""
+    out: list[Limit] = []
+    for item in entry.items():
+        section = item.mapping(KEYS)
+        for key in NUMBERS[:3]:
+            if key in section:
+                raise section.key_error(key, "is not supported yet", "this key to be left out")
+        if "role" in section and "roles" in section:
+            raise section.key_error("roles", "means the same as 'role'", "one of the two")
+        numbers = {key: section.entries[key].int(0, _MOST) for key in NUMBERS if key in section}
+        if not numbers:
+            raise item.error("found no number", f"at least one of {', '.join(NUMBERS)}")
+        if "over" in section and numbers.keys() == {"probes_per_hour"}:
+            raise section.key_error("over", "is about rows in clear", "clear_rows_per_statement, _session or _day beside it")
+        made = Limit(
+            name=section.string("name", item.place),
+            roles=frozenset(_names(section.get("role") or section.get("roles"))),
+            users=frozenset(_names(section.get("user"))),
+            clear_rows_per_statement=numbers.get("clear_rows_per_statement"),
+            clear_rows_per_session=numbers.get("clear_rows_per_session"),
+            clear_rows_per_day=numbers.get("clear_rows_per_day"),
+            probes_per_hour=numbers.get("probes_per_hour"),
+            over=section.choice("over", OVER, "refuse"),
+            place=item.place,
+        )
+        same = next((x for x in (*before, *out) if x.name == made.name), None)
+        if same is not None:
+            raise section.require("name").error(f"is also the name at {same.place}", "each name of a limit once")
+        out.append(made)
+    return tuple(out)
+
+
+def _names(entry: Entry | None) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    names = entry.strings()
+    if not names:
+        raise entry.wrong("at least one name")
+    return names
