@@ -13,17 +13,31 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from policies.document import Entry, Section
+from policies.keywords import PLAIN_NAME, TEXT, Key, mapping, named, several
 from policies.names import Part, split_name
 
 PREFIX = "veil."
 """Of the settings by which a session asserts: SET veil.menu = '0412'."""
 ROLE = "role"
 """Asserted, it names roles (with commas between) that count beside the login's own."""
-KEYS = ("user", "trusted_apps", "anyone", "comments")
-USER_KEYS = ("from", "login", "names", "on_behalf")
+NAME = r"[a-z][a-z0-9_]{0,62}"
+_ONE = {"type": "string", "pattern": f"^{NAME}$"}
+USER_KEYS = {
+    "from": Key("The table with one row for each person, as schema.table.", PLAIN_NAME, needed=True),
+    "login": Key("Its column with the login's name; `login` without it.", TEXT),
+    "names": Key("Its columns that are attributes; all others without it.", several(_ONE)),
+    "on_behalf": Key("The asserted attribute that names the person a trusted application acts for.", _ONE),
+}
+KEYS = {
+    "user": Key("A table with attributes of logins.", mapping(USER_KEYS)),
+    "trusted_apps": Key("Logins of applications, and the attributes that each may assert.", named(several(_ONE))),
+    "anyone": Key("Attributes that every login may state about itself; they prove nothing.", several(_ONE)),
+    "comments": Key("Which of these may also be asserted by a comment at the end of a statement.", several(_ONE)),
+}
+"""`policies.keywords` says how a key is added."""
 _TAKEN = frozenset({"time", "days", "timezone", "network", "application_name", "app"})
 """Words that mean something else in `when`."""
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(NAME)
 
 
 @dataclass(frozen=True, slots=True)

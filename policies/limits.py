@@ -10,21 +10,25 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from policies.document import Entry
+from policies.keywords import TEXT, Key, mapping, some, whole, words
 
-KEYS = (
-    "name",
-    "role",
-    "roles",
-    "user",
-    "clear_rows_per_statement",
-    "clear_rows_per_session",
-    "clear_rows_per_day",
-    "probes_per_hour",
-    "over",
-)
-NUMBERS = ("clear_rows_per_statement", "clear_rows_per_session", "clear_rows_per_day", "probes_per_hour")
 OVER = ("refuse", "mask")
 _MOST = 10**15
+_ROWS = whole(0, _MOST)
+KEYS = {
+    "name": Key("What messages and audit records call it.", TEXT),
+    "role": Key("For members of one of these PostgreSQL roles.", some(TEXT)),
+    "roles": Key("The same as role.", some(TEXT)),
+    "user": Key("For these logins.", some(TEXT)),
+    "clear_rows_per_statement": Key("Rows with sensitive data in clear that one statement may show.", _ROWS),
+    "clear_rows_per_session": Key("The same for a session.", _ROWS),
+    "clear_rows_per_day": Key("The same for a person and day.", _ROWS),
+    "probes_per_hour": Key("Distinct values that may be looked for in columns with filters: equality.", _ROWS),
+    "over": Key("What becomes of the next statement in clear: refuse, or mask.", words(OVER)),
+}
+"""`policies.keywords` says how a key is added."""
+LIMIT = mapping(KEYS, apart=[("role", "roles")])
+NUMBERS = ("clear_rows_per_statement", "clear_rows_per_session", "clear_rows_per_day", "probes_per_hour")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,23 +11,70 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from policies.attributes import Attributes, parse_attributes
+from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
+from policies.keywords import (
+    COLUMN_PATTERN,
+    MASK,
+    PLAIN_NAME,
+    RELATION,
+    SCALAR,
+    TEXT,
+    Key,
+    either,
+    listed,
+    mapping,
+    named,
+    optional,
+    several,
+    words,
+)
 from policies.language import PUBLIC, UNCLASSIFIED, ColumnEntry, DataClass, Policy, Rule, Unclassified
-from policies.limits import Limit, parse_limits
+from policies.limits import LIMIT, Limit, parse_limits
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
 from policies.masks.parse import parse_mask
 from policies.model import Show
 from policies.names import split_name
-from policies.rules import Scope, parse_pattern, parse_rule
+from policies.rules import RULE, Scope, parse_pattern, parse_rule
 
-TOP_KEYS = ("version", "classes", "columns", "unclassified", "rules", "functions", "attributes", "limits")
 LATER_KEYS = ("approvals", "alerts", "on_failure")
-CLASS_KEYS = ("level", "mask")
-COLUMN_KEYS = ("class", "mask")
-UNCLASSIFIED_KEYS = ("new_columns_of", "show")
-FUNCTION_KEYS = ("allow", "trust_extensions")
+CLASS_KEYS = {
+    "level": Key("How sensitive: C1, C2 … or 1, 2 …; compared in natural order.", SCALAR, needed=True),
+    "mask": Key("What people see for whom no rule says otherwise.", MASK, needed=True),
+}
+COLUMN_KEYS = {
+    "class": Key("A class of `classes`.", TEXT, needed=True),
+    "mask": Key("Replaces the mask of the class for these columns.", MASK),
+}
+UNCLASSIFIED_KEYS = {
+    "new_columns_of": Key(
+        "Tables as schema.table, with wildcards: columns of theirs that the dictionary does not mention are sensitive.",
+        several(RELATION),
+        needed=True,
+    ),
+    "show": Key("mask (shows NULL) or deny.", words(("mask", "deny"))),
+}
+FUNCTION_KEYS = {
+    "allow": Key("Functions as schema.function that read no sensitive table.", optional(several(PLAIN_NAME))),
+    "trust_extensions": Key("Extensions all of whose functions are harmless.", optional(several(TEXT))),
+}
+TOP_KEYS = {
+    "version": Key("Always 1.", {"const": 1}, needed=True),
+    "classes": Key(
+        "Kinds of sensitive data: a level, and what people see without a rule of their own.", named(mapping(CLASS_KEYS))
+    ),
+    "columns": Key(
+        "The dictionary: schema.table.column (with wildcards) and its class, or `public` for what is harmless.",
+        named(either(TEXT, mapping(COLUMN_KEYS)), COLUMN_PATTERN),
+    ),
+    "unclassified": Key("What happens to columns that the dictionary does not mention.", mapping(UNCLASSIFIED_KEYS)),
+    "rules": Key("Who sees what, and when. For each column the first rule that matches decides.", optional(listed(RULE))),
+    "functions": Key("Functions outside pg_catalog that masked people may call.", mapping(FUNCTION_KEYS)),
+    "attributes": Key("What is known of the person behind a session.", mapping(KEYS)),
+    "limits": Key("How much somebody may learn.", listed(LIMIT)),
+}
+"""`policies.keywords` says how a key is added."""
 
 
 def load_policy(paths: Sequence[Path]) -> Policy:

@@ -9,28 +9,52 @@ from dataclasses import dataclass
 
 from policies.attributes import Attributes, is_name
 from policies.document import Entry, Section
+from policies.keywords import COLUMN_PATTERN, MASK, SCALAR, TEXT, Key, either, mapping, some, words
 from policies.language import UNCLASSIFIED, Network, Rule, Selector, SelectorKind
 from policies.masks.base import BaseMask
-from policies.masks.parse import MASK_NAMES
+from policies.masks.words import MASK_NAMES
 from policies.model import Show
 from policies.names import Pattern, split_name
 from policies.predicate import Predicate, parse_predicate
 from policies.schedule import DAYS, DEFAULT_ZONE, Schedule
 
-RULE_KEYS = (
-    "name",
-    "role",
-    "roles",
-    "user",
-    "database",
-    "application_name",
-    "network",
-    "when",
-    "columns",
-    "rows",
-    "show",
-)
-WHEN_KEYS = ("time", "days", "timezone", "network", "application_name", "app")
+WINDOW = r"^\s*[0-9]{1,2}:[0-9]{2}\s*-\s*[0-9]{1,2}:[0-9]{2}\s*$"
+_DAY = "([mM][oO][nN]|[tT][uU][eE]|[wW][eE][dD]|[tT][hH][uU]|[fF][rR][iI]|[sS][aA][tT]|[sS][uU][nN])"
+DAY_RANGE = rf"^\s*{_DAY}\s*(-\s*{_DAY}\s*)?$"
+SELECTOR = rf"^\s*\*\s*$|^\s*(level\s*(<=|>=|<(?!=)|>(?!=)|=)|class\s*=)\s*\S|{COLUMN_PATTERN}"
+_APPLICATION = some(TEXT)
+_NETWORK = some(TEXT)
+_VALUES = some(SCALAR)
+WHEN_KEYS = {
+    "time": Key("From and to, such as 08:30-17:30; the end is not included.", {"type": "string", "pattern": WINDOW}),
+    "days": Key("mon-fri, sat, or a list of days.", some({"type": "string", "pattern": DAY_RANGE})),
+    "timezone": Key("A name such as Asia/Shanghai, for time and days; UTC without it.", TEXT),
+    "network": Key("The client's address is in one of these networks.", _NETWORK),
+    "application_name": Key("The client calls itself so; * and ? are wildcards. Any client can set it.", _APPLICATION),
+    "app": Key("Short for application_name.", _APPLICATION),
+}
+"""`policies.keywords` says how a key is added. Attributes of the person stand beside these."""
+RULE_KEYS = {
+    "name": Key("Each name once; it is in the audit record.", TEXT, needed=True),
+    "role": Key("The login is a member of one of these PostgreSQL roles, or is one itself.", some(TEXT)),
+    "roles": Key("The same as role.", some(TEXT)),
+    "user": Key("The login is one of these.", some(TEXT)),
+    "database": Key("The session is in one of these databases.", some(TEXT)),
+    "application_name": WHEN_KEYS["application_name"],
+    "network": WHEN_KEYS["network"],
+    "when": Key(
+        "Times, days, networks and attributes of the person; all of them must hold.",
+        mapping(WHEN_KEYS, others=_VALUES, apart=[("app", "application_name")]),
+    ),
+    "columns": Key(
+        "Which sensitive columns: *, level<=C2, class=phone or schema.table.column with wildcards; one or a list.",
+        some({"type": "string", "pattern": SELECTOR}),
+        needed=True,
+    ),
+    "rows": Key("An SQL condition over the table's own columns; :user.branch is an attribute of the person.", TEXT),
+    "show": Key("clear, mask (the class's), deny, or a mask.", either(words(s.value for s in Show), MASK), needed=True),
+}
+RULE = mapping(RULE_KEYS, apart=[("role", "roles")])
 _COMPARISONS = ("<=", ">=", "<", ">", "=")
 
 

@@ -1,4 +1,4 @@
-"""The command line: `pgveil serve | check | explain | audit | discover | standards | install | keygen | demo`.
+"""The command line: `pgveil serve | check | explain | audit | discover | standards | schema | install | keygen | demo`.
 
 Errors are one line for a person; `--debug` shows where they come from.
 Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
@@ -20,6 +20,7 @@ from proxy.diagnose import check_live, explain_live
 from proxy.discovery.command import discover, standards
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
+from proxy.schema import schema
 from proxy.supervise import Place
 from proxy.supervise import serve as run_server
 from proxy.workers import run_workers, worker_config, worker_name
@@ -121,6 +122,7 @@ cli.add_command(install)
 cli.add_command(keygen)
 cli.add_command(discover)
 cli.add_command(standards)
+cli.add_command(schema)
 
 
 def _read(path: Path) -> Config:

@@ -17,56 +17,27 @@ from policies.document import DocumentError, Entry, Section, read_document
 from policies.standards import PREFIX as STANDARD_PREFIX
 from policies.standards import STANDARDS
 from proxy.admission import Ceilings, Rate
+from proxy.configkeys import (
+    ADDRESS,
+    AUDIT,
+    AUDIT_MODES,
+    AUDIT_TEXTS,
+    CLIENT_TLS,
+    CONTROL,
+    DISCOVERY,
+    LIMITS,
+    MAX_WORKERS,
+    PASSWORD,
+    SECTIONS,
+    SERVER_TLS,
+    TCP,
+    UPSTREAM,
+)
 from proxy.errors import ConfigError
 from proxy.session.effects import Pooling
 from proxy.sockets import TcpSettings
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
-SECTIONS = (
-    "listen",
-    "upstream",
-    "control",
-    "tls",
-    "policy",
-    "audit",
-    "http",
-    "limits",
-    "tcp",
-    "databases",
-    "workers",
-    "discovery",
-)
-UPSTREAM = ("host", "port", "connect_timeout", "tls", "pooling")
-SERVER_TLS = ("mode", "ca", "cert", "key")
-CONTROL = (
-    "user",
-    "password",
-    "password_file",
-    "password_env",
-    "database",
-    "host",
-    "port",
-    "tls",
-    "interval",
-    "max_stale",
-)
-MAX_WORKERS = 256
-LIMITS = (
-    "connections",
-    "connections_per_user",
-    "connections_per_address",
-    "connections_per_database",
-    "connection_rate",
-    "failed_logins",
-    "failed_logins_per_address",
-    "login_timeout",
-    "idle_timeout",
-    "write_timeout",
-    "drain_timeout",
-    "hang_timeout",
-)
-PASSWORD = ("password", "password_file", "password_env")
-TCP = ("keepalive", "keepalive_interval", "keepalive_count", "user_timeout")
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|m|h)")
 _PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -118,10 +89,6 @@ class AuditSettings:
     """Made at the first start when it is not there."""
     mode: str = "before-result"
     text: str = "redacted"
-
-
-AUDIT_MODES = ("strict", "before-result", "async")
-AUDIT_TEXTS = ("redacted", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,23 +161,23 @@ class _Reader:
             listen=self.listen(top, Listen()),
             upstream=(upstream := self.upstream(top.require("upstream").mapping(UPSTREAM))),
             control=self.control(top.require("control"), upstream.pooling),
-            policy=tuple(self.policy_file(e) for e in top.require("policy").items_or_one()),
+            policy=self.policy(top.require("policy")),
             workers=workers,
-            audit=self.audit(top.require("audit").mapping(("directory", "key_file", "mode", "text"))),
-            tls=self.client_tls(top.section("tls", ("cert", "key", "client_ca", "client_crl", "mode"))),
+            audit=self.audit(top.require("audit").mapping(AUDIT)),
+            tls=self.client_tls(top.section("tls", CLIENT_TLS)),
             http=self.http(top, workers),
             limits=self.limits(top.section("limits", LIMITS)),
             tcp=self.tcp(top.section("tcp", TCP)),
             databases=self.databases(top.get("databases")),
-            discovery=self.discovery(top.section("discovery", ("user", *PASSWORD))),
+            discovery=self.discovery(top.section("discovery", DISCOVERY)),
         )
 
     def listen(self, top: Section, default: Listen) -> Listen:
-        section = top.section("listen", ("host", "port"))
+        section = top.section("listen", ADDRESS)
         return default if section is None else _address(section, default)
 
     def http(self, top: Section, workers: int) -> Listen | None:
-        section = top.section("http", ("host", "port"))
+        section = top.section("http", ADDRESS)
         if section is None:
             return None
         address = _address(section, Listen("127.0.0.1", 9630))
@@ -282,6 +249,12 @@ class _Reader:
         user = section.require("user").string()
         _one_password(section)
         return DiscoverySettings(user, self.password(section) if self.for_discovery else None)
+
+    def policy(self, entry: Entry) -> tuple[Path, ...]:
+        files = tuple(self.policy_file(e) for e in entry.items_or_one())
+        if not files:
+            raise entry.wrong("at least one policy file")
+        return files
 
     def policy_file(self, entry: Entry) -> Path:
         """A file, or one of the standards that come along: `standard:jrt-0171`."""

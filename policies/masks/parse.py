@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from policies.document import Entry, Section
 from policies.keys import KeyRef, parse_reference
+from policies.keywords import Keys
 from policies.masks.base import TEXT, BaseMask
 from policies.masks.basic import Constant, Null, Redact, Sql
 from policies.masks.containers import Each, Json, Remove, build_nodes, inner_type
@@ -17,6 +18,21 @@ from policies.masks.keyed import SEPARATORS, Fpe, Shift, Token
 from policies.masks.numbers import Bucket, Round
 from policies.masks.personal import Address, Email, Ip, Name
 from policies.masks.scrub import Scrub
+from policies.masks.words import (
+    ALPHABETS,
+    BARE_KEYS,
+    BUCKET_KEYS,
+    CONSTANT_KEYS,
+    FPE_KEEP_KEYS,
+    FPE_KEYS,
+    KEEP_KEYS,
+    MASK_KEYS,
+    MASK_NAMES,
+    REDACT_KEYS,
+    ROUND_KEYS,
+    SHIFT_KEYS,
+    TOKEN_KEYS,
+)
 
 Lookup = Callable[[str], BaseMask | None]
 """Finds the mask of a class by its name; inside json and each a class may be named instead of a mask."""
@@ -33,21 +49,6 @@ _PLAIN: dict[str, BaseMask] = {
     "fpe": Fpe(),
     "shift": Shift(),
 }
-ALPHABETS = {
-    "digits": "0123456789",
-    "lower": "abcdefghijklmnopqrstuvwxyz",
-    "upper": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "hex": "0123456789abcdef",
-    "alnum": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "upper_alnum": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-}
-"""Of fpe, by name."""
-TOKEN_KEYS = ("key", "length", "prefix")
-FPE_KEYS = ("key", "alphabet", "keep", "tweak")
-SHIFT_KEYS = ("key", "days")
-KEEP_KEYS = ("first", "last", "fill", "fill_length")
-_WITH_ARGUMENT = ("keep", "redact", "constant", "round", "bucket", "truncate", "json", "each", "sql", "token", "fpe", "shift")
-MASK_NAMES = tuple(dict.fromkeys([*_PLAIN, *_WITH_ARGUMENT]))
 _PATH_KEY = re.compile(r'\.(?:"([^"]+)"|([^.\s"\[\]*]+))')
 
 
@@ -68,7 +69,7 @@ def parse_mask(entry: Entry, classes: Lookup | None = None) -> BaseMask:
             return Remove()
     if word in _PLAIN:
         return _PLAIN[word]
-    if word in _WITH_ARGUMENT:
+    if word in MASK_KEYS:
         raise entry.error(f"found {word!r} alone", f"{{ {word}: … }}")
     return _PLAIN[entry.choice(MASK_NAMES)]
 
@@ -78,7 +79,9 @@ def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
     if len(section) != 1:
         raise entry.error(f"found {len(section)} keys", "one mask: { name: … }")
     ((word, argument),) = section
-    section.only(MASK_NAMES)
+    if word in BARE_KEYS and word not in MASK_KEYS:
+        raise argument.error(f"found an argument for {word!r}", f"the bare word {word}")
+    section.only(MASK_KEYS)
     match word:
         case "keep":
             return _keep(argument)
@@ -87,9 +90,9 @@ def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
         case "constant":
             return Constant(_constant(argument))
         case "round":
-            return Round(_step(argument, "to"))
+            return Round(_step(argument, ROUND_KEYS))
         case "bucket":
-            return Bucket(_step(argument, "size"))
+            return Bucket(_step(argument, BUCKET_KEYS))
         case "truncate":
             return Truncate(argument.choice(UNITS))
         case "json":
@@ -105,7 +108,7 @@ def _parse_map(entry: Entry, classes: Lookup | None) -> BaseMask:
         case "shift":
             return _shift(argument)
         case _:
-            raise argument.error(f"found an argument for {word!r}", f"the bare word {word}")
+            raise AssertionError(word)
 
 
 def _token(section: Section) -> Token:
@@ -122,7 +125,7 @@ def _fpe(section: Section) -> Fpe:
         odd = [c for c in alphabet if c in SEPARATORS or not c.isprintable()]
         if len(alphabet) < 2 or len(set(alphabet)) < len(alphabet) or len(alphabet) > 1000 or odd:
             raise entry.wrong(f"one of {', '.join(ALPHABETS)}, or two and more different characters without separators")
-    keep = section.section("keep", ("first", "last"))
+    keep = section.section("keep", FPE_KEEP_KEYS)
     first, last = (keep.int(k, 0, 0, 10_000) if keep is not None else 0 for k in ("first", "last"))
     tweak = section.string("tweak", "")
     if len(tweak.encode()) > 64:
@@ -162,7 +165,7 @@ def _keep(entry: Entry) -> Keep:
 
 def _redact_text(entry: Entry) -> str:
     if entry.is_mapping:
-        return _clean(entry.mapping(allowed=("text",)).require("text"))
+        return _clean(entry.mapping(allowed=REDACT_KEYS).require("text"))
     return _clean(entry)
 
 
@@ -175,7 +178,7 @@ def _clean(entry: Entry) -> str:
 
 def _constant(entry: Entry) -> str | int | Decimal | bool:
     if entry.is_mapping:
-        entry = entry.mapping(allowed=("value",)).require("value")
+        entry = entry.mapping(allowed=CONSTANT_KEYS).require("value")
     if not entry.is_scalar or entry.is_null:
         raise entry.wrong("text, a number, true or false")
     tag = entry.node.tag.rpartition(":")[2]
@@ -189,9 +192,10 @@ def _constant(entry: Entry) -> str | int | Decimal | bool:
     return _clean(entry)
 
 
-def _step(entry: Entry, key: str) -> Decimal:
+def _step(entry: Entry, keys: Keys) -> Decimal:
     if entry.is_mapping:
-        entry = entry.mapping(allowed=(key,)).require(key)
+        (key,) = keys
+        entry = entry.mapping(allowed=keys).require(key)
     number = entry.number()
     if not 1e-18 <= number <= 1e30:
         raise entry.wrong("a number above 0")

@@ -1,0 +1,108 @@
+"""The keys of the configuration file: what each one means and how its value looks. `policies.keywords` says how a key is added.
+
+The words for people are short here; docs/configuration.md is the manual. A key that stands there for a file only says so.
+"""
+
+from __future__ import annotations
+
+from policies.keywords import DURATION, SCALAR, TEXT, Key, Schema, either, listed, mapping, named, optional, some, whole, words
+from proxy.session.effects import Pooling
+from proxy.tls import ClientMode, ServerMode
+
+MAX_WORKERS = 256
+AUDIT_MODES = ("strict", "before-result", "async")
+AUDIT_TEXTS = ("redacted", "none")
+_PORT = whole(1, 65535)
+_COUNT = whole(0, 1_000_000)
+_RATE: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,5}/(s|m|h)$"}
+
+SERVER_TLS = {
+    "mode": Key("As libpq's sslmode; prefer without it.", words(m.value for m in ServerMode)),
+    "ca": Key("PEM file of the authorities that may sign the server's certificate; the system's without it.", TEXT),
+    "cert": Key("PEM file: our own certificate, if the server asks for one.", TEXT),
+    "key": Key("PEM file: its key.", TEXT),
+}
+PASSWORDS = {
+    "password": Key("The password; ${NAME} is taken from the environment.", SCALAR),
+    "password_file": Key("A file with the password.", TEXT),
+    "password_env": Key("The environment variable with the password.", TEXT),
+}
+PASSWORD = tuple(PASSWORDS)
+_ONE_PASSWORD = [("password", "password_file"), ("password", "password_env"), ("password_file", "password_env")]
+ADDRESS = {
+    "host": Key("Address to listen on, or a name; 0.0.0.0 or :: for all.", TEXT),
+    "port": Key("0 picks a free port, which the log names.", whole(0, 65535)),
+}
+UPSTREAM = {
+    "host": Key("The PostgreSQL server: name, address, or the directory of a Unix socket.", TEXT, needed=True),
+    "port": Key("5432 without it.", _PORT),
+    "connect_timeout": Key("For connecting and the TLS handshake together; 10s without it.", DURATION),
+    "tls": Key("TLS between pgveil and the server.", mapping(SERVER_TLS)),
+    "pooling": Key("Whether this is a connection pooler, and its mode; auto finds out.", words(p.value for p in Pooling)),
+}
+CONTROL = {
+    "user": Key("The login that reads catalogs and roles. It needs CONNECT, and no privilege on any table.", TEXT, needed=True),
+    **PASSWORDS,
+    "database": Key("Where it connects for what all databases share; postgres without it.", TEXT),
+    "host": Key("The server itself, when upstream is a pooler.", TEXT),
+    "port": Key("Of that server; 5432 without it.", _PORT),
+    "tls": Key("As upstream.tls without it.", mapping(SERVER_TLS)),
+    "interval": Key("How often the catalog is asked whether it has changed; 1s without it.", DURATION),
+    "max_stale": Key("Masked sessions are refused when the catalog could not be read for so long; 30s without it.", DURATION),
+}
+CLIENT_TLS = {
+    "cert": Key("PEM file with the certificate for clients.", TEXT, needed=True),
+    "key": Key("PEM file with its key, without a passphrase.", TEXT, needed=True),
+    "client_ca": Key("Clients must show a certificate signed by one of these authorities.", TEXT),
+    "client_crl": Key("Certificate revocation lists, one of each authority in client_ca.", TEXT),
+    "mode": Key("require refuses plain connections; allow lets both in.", words(m.value for m in ClientMode)),
+}
+AUDIT = {
+    "directory": Key("Where the hash-chained segments go.", TEXT, needed=True),
+    "key_file": Key("The secret that seals the chain; made at the first start.", TEXT),
+    "mode": Key("strict, before-result (without it) or async: when evidence is written.", words(AUDIT_MODES)),
+    "text": Key("What is kept of statements: redacted (without it) or none.", words(AUDIT_TEXTS)),
+}
+LIMITS = {
+    "connections": Key("Sessions at once; 500 without it.", whole(1, 1_000_000)),
+    "connections_per_user": Key("Sessions of one login.", _COUNT),
+    "connections_per_address": Key("Connections of one client address.", _COUNT),
+    "connections_per_database": Key("Sessions in one database.", _COUNT),
+    "connection_rate": Key("New connections of one address: 50/s, 600/m, 1000/h.", _RATE),
+    "failed_logins": Key("Wrong passwords of one user from one address: 5/m.", _RATE),
+    "failed_logins_per_address": Key("Wrong passwords from one address, whatever the names.", _RATE),
+    "login_timeout": Key("From the first byte to the end of the login; 60s without it.", DURATION),
+    "idle_timeout": Key("A session idle for so long outside a transaction ends; 0s: never.", DURATION),
+    "write_timeout": Key("A client that takes nothing for so long is cut off; 0s: never.", DURATION),
+    "drain_timeout": Key("How long a stopping proxy waits for running statements; 30s without it.", DURATION),
+    "hang_timeout": Key("A worker silent for so long is replaced; 30s without it.", DURATION),
+}
+TCP = {
+    "keepalive": Key("Silence after which probes are sent; 60s without it.", DURATION),
+    "keepalive_interval": Key("Between probes; 15s without it.", DURATION),
+    "keepalive_count": Key("Probes without an answer, after which the connection is closed; 6 without it.", whole(1, 127)),
+    "user_timeout": Key("Data that nobody acknowledges for so long ends the connection; 0s: the system's.", DURATION),
+}
+DISCOVERY = {
+    "user": Key("The login of pgveil discover, which reads tables.", TEXT, needed=True),
+    **PASSWORDS,
+}
+SECTIONS = {
+    "listen": Key("Where clients connect; 127.0.0.1:6432 without it.", mapping(ADDRESS)),
+    "upstream": Key("The PostgreSQL server behind the proxy.", mapping(UPSTREAM), needed=True),
+    "control": Key("The login that reads catalogs and roles.", mapping(CONTROL, apart=_ONE_PASSWORD), needed=True),
+    "tls": Key("The certificate for clients; plain text without it.", mapping(CLIENT_TLS)),
+    "policy": Key("The policy: a file or a list of files; standard:jrt-0171 is one that comes along.", some(TEXT), needed=True),
+    "audit": Key("The audit trail.", mapping(AUDIT), needed=True),
+    "http": Key("/metrics, /healthz and /readyz; off without it.", mapping(ADDRESS)),
+    "limits": Key("Of each worker. 0 and 0s: none.", mapping(LIMITS)),
+    "tcp": Key("How vanished peers are noticed.", mapping(TCP)),
+    "databases": Key(
+        "Which databases are served: a list, or a map from the name at the client to the name at the server.",
+        either({**listed(SCALAR), "minItems": 1}, {**named(optional(SCALAR)), "minProperties": 1}),
+    ),
+    "workers": Key(
+        "Processes that share the port: a number, or auto for one per CPU.", either(whole(1, MAX_WORKERS), words(["auto"]))
+    ),
+    "discovery": Key("The login of pgveil discover.", mapping(DISCOVERY, apart=_ONE_PASSWORD)),
+}
