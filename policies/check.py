@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from policies.decide import column_type, sensitive
-from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations
+from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
+from policies.document import suggest
 from policies.language import UNCLASSIFIED, Policy, Rule, Selector, SelectorKind
 from policies.masks.base import BaseMask
 from policies.matching import missing_columns
 from policies.model import Show
+from policies.names import Pattern
 
 _LISTED = 5
 Sensitive = tuple[RelationLike, ColumnLike, Classified]
@@ -40,15 +42,20 @@ def problems(
 ) -> list[Problem]:
     """All findings. `roles` are the role names of the server; None: not known, so not checked."""
     columns = list(sensitive(classification, relations))
-    out = [Problem("warning", e.place, f"{e.pattern.source} matches no column of a table") for e in classification.unmatched]
+    out = [Problem("warning", o.place, f"{o.what} replaces {o.replaced}") for o in policy.overrides]
+    near = Near(relations)
+    for entry in classification.unmatched:
+        source = entry.pattern.source
+        out.append(Problem("warning", entry.place, f"{source} matches no column of a table{near.column(entry.pattern)}"))
     out += _unused_classes(policy)
     out += _unsuitable_defaults(columns)
     for number, rule in enumerate(policy.rules):
         mine = [c for c in columns if any(_selects(s, c) for s in rule.columns)]
-        out += _selectors(policy, rule, columns)
+        out += _selectors(policy, rule, columns, near)
         out += _unsuitable_mask(rule, mine)
         out += _rows(rule, mine)
         out += _conditions(rule, roles)
+        out += _attributes(policy, rule)
         shadow = _shadow(policy.rules[:number], rule, mine)
         if shadow is not None:
             out.append(Problem("warning", rule.place, f"rule '{rule.name}' is never reached: '{shadow.name}' comes before it"))
@@ -96,14 +103,17 @@ def _unsuitable_mask(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:
         yield Problem("error", rule.place, f"rule '{rule.name}': {why}; shown as NULL: {_list(names)}")
 
 
-def _selectors(policy: Policy, rule: Rule, columns: list[Sensitive]) -> Iterator[Problem]:
+def _selectors(policy: Policy, rule: Rule, columns: list[Sensitive], near: Near) -> Iterator[Problem]:
     for selector in rule.columns:
         if selector.kind is SelectorKind.ALL or any(_selects(selector, c) for c in columns):
             continue
         known = {c.level for c in policy.classes.values()} | {UNCLASSIFIED}
         what = "names no sensitive column"
+        if selector.pattern is not None:
+            what += near.column(selector.pattern)
         if selector.kind is SelectorKind.LEVEL and selector.value not in known:
-            what = f"names a level that no class has (there are {', '.join(sorted(known - {UNCLASSIFIED}))})"
+            levels = ", ".join(sorted(known - {UNCLASSIFIED}))
+            what = f"names a level that no class has (there are {levels}){suggest(selector.value, known)}"
         yield Problem("warning", rule.place, f"rule '{rule.name}': {selector.source} {what}")
 
 
@@ -113,20 +123,21 @@ def _rows(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:
         missing = missing_columns(rule, relation) if relation.oid not in seen else []
         seen.add(relation.oid)
         if missing:
+            name, names = f"{relation.schema}.{relation.name}", _names_missing(missing, relation)
             effect = {Show.CLEAR: "grants nothing there", Show.DENY: "denies every row there"}.get(
                 rule.show, "has no effect there" if rule.mask is not None else "masks every row there"
             )
             yield Problem(
                 "warning",
                 rule.place,
-                f"rule '{rule.name}' {effect}: {relation.schema}.{relation.name} has no column {', '.join(missing)}",
+                f"rule '{rule.name}' {effect}: {name} has no column {names}",
             )
 
 
 def _conditions(rule: Rule, roles: Collection[str] | None) -> Iterator[Problem]:
     if roles is not None:
         for name in sorted((rule.roles | rule.users) - set(roles)):
-            yield Problem("warning", rule.place, f"rule '{rule.name}': the server has no role '{name}'")
+            yield Problem("warning", rule.place, f"rule '{rule.name}': the server has no role '{name}'{suggest(name, roles)}")
     alone = rule.applications and not (rule.roles or rule.users or rule.networks)
     if alone and rule.show is Show.CLEAR:
         yield Problem(
@@ -135,6 +146,44 @@ def _conditions(rule: Rule, roles: Collection[str] | None) -> Iterator[Problem]:
             f"rule '{rule.name}' shows data to whoever calls itself {' or '.join(rule.applications)}: "
             "any client can set application_name; add a role or network",
         )
+
+
+def _attributes(policy: Policy, rule: Rule) -> Iterator[Problem]:
+    """Attributes in `rows` that nobody can have; those in `when` are refused when the policy is read."""
+    declared = policy.attributes.declared
+    if rule.rows is None or declared is None:
+        return
+    for name in sorted(rule.rows.attributes - declared):
+        yield Problem("warning", rule.place, f"rule '{rule.name}': nobody has an attribute '{name}'{suggest(name, declared)}")
+
+
+def _names_missing(missing: list[str], relation: RelationLike) -> str:
+    names = [c.name for c in relation.columns]
+    return ", ".join(f"{name}{suggest(name, names)}" for name in missing)
+
+
+class Near:
+    """Names of the live catalog that are near to one that is not there."""
+
+    def __init__(self, relations: Relations) -> None:
+        self._columns: dict[str, dict[str, list[str]]] = {}
+        for relation in listed(relations):
+            names = [c.name for c in relation.columns]
+            self._columns.setdefault(relation.schema, {})[relation.name] = names
+
+    def column(self, pattern: Pattern) -> str:
+        """Looks at the first part that is not there; nothing for patterns."""
+        if pattern.wildcards:
+            return ""
+        schema, table, column = (p.text for p in pattern.parts)
+        tables = self._columns.get(schema)
+        if tables is None:
+            return f": there is no schema {schema}{suggest(schema, self._columns)}"
+        if table not in tables:
+            return f": there is no table {schema}.{table}{suggest(table, tables)}"
+        if column not in tables[table]:
+            return f": there is no column {column}{suggest(column, tables[table])}"
+        return ""
 
 
 def _shadow(earlier: tuple[Rule, ...], rule: Rule, mine: list[Sensitive]) -> Rule | None:

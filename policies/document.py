@@ -186,7 +186,7 @@ class Entry:
         """One word of a closed set."""
         words = tuple(allowed)
         if not self.is_scalar or self.node.value not in words:
-            meant = _suggest(str(self.node.value), words) if self.is_scalar else ""
+            meant = suggest(str(self.node.value), words) if self.is_scalar else ""
             raise self.wrong(f"one of {', '.join(words)}{meant}")
         return str(self.node.value)
 
@@ -228,7 +228,7 @@ class Section:
                 at = self.key_mark(key)
                 raise DocumentError(
                     entry.path, at.line + 1, at.column + 1, entry.key,
-                    f"found an unknown key{_suggest(key, words)}", f"one of {', '.join(words)}",
+                    f"found an unknown key{suggest(key, words)}", f"one of {', '.join(words)}",
                 )  # fmt: skip
 
     def key_mark(self, key: str) -> yaml.Mark:
@@ -387,6 +387,7 @@ def _range(minimum: float | None, maximum: float | None) -> str:
     return f" of at most {maximum}" if maximum is not None else ""
 
 
-def _suggest(found: str, words: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(found, words, n=1, cutoff=0.6)
+def suggest(found: str, words: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` when one of the words is near, else nothing."""
+    near = difflib.get_close_matches(found, list(words), n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""

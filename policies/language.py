@@ -67,6 +67,17 @@ class Unclassified:
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Something that a later file says otherwise than an earlier one."""
+
+    what: str
+    place: str
+    """Of what counts."""
+    replaced: str
+    """Of what does not."""
+
+
 class SelectorKind(enum.Enum):
     ALL = "all"
     LEVEL = "level"
@@ -145,6 +156,8 @@ class Policy:
     """Extensions whose functions masked sessions may call."""
     attributes: Attributes = field(default_factory=Attributes)
     limits: tuple[Limit, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    """For people: what later files replaced."""
 
     def may_classify(self, schema: str, relation: str) -> bool:
         """Whether some column of the relation, one that it does not have yet perhaps, may be sensitive."""

@@ -1,8 +1,10 @@
 """From YAML files to a Policy. Everything that is not understood is refused, with file, line and key.
 
-Several files make one policy: classes, dictionary and rules are taken in the order of the files. Keys of the language that
-this version cannot carry out are refused as such, never ignored: a policy that promises approvals must not load without
-them.
+Several files make one policy. A class of a later file replaces that of an earlier one; dictionary and rules are taken in the
+order of the files; what `unclassified`, `functions` and `limits` say in several files holds together; `attributes`, which say
+who is believed, stand in one file, and each rule's name is there once (docs/policy.md tells it to people). Keys of the language
+that this version cannot carry out are refused as such, never ignored: a policy that promises approvals must not load
+without them.
 """
 
 from __future__ import annotations
@@ -29,14 +31,15 @@ from policies.keywords import (
     several,
     words,
 )
-from policies.language import PUBLIC, UNCLASSIFIED, ColumnEntry, DataClass, Policy, Rule, Unclassified
+from policies.language import PUBLIC, UNCLASSIFIED, ColumnEntry, DataClass, Override, Policy, Rule, Unclassified
 from policies.limits import LIMIT, Limit, parse_limits
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
 from policies.masks.parse import parse_mask
 from policies.model import Show
-from policies.names import split_name
+from policies.names import Part, split_name
 from policies.rules import RULE, Scope, parse_pattern, parse_rule
+from policies.standards import STANDARDS
 
 LATER_KEYS = ("approvals", "alerts", "on_failure")
 CLASS_KEYS = {
@@ -106,6 +109,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         extensions=frozenset(reader.extensions),
         attributes=reader.attributes,
         limits=tuple(reader.limits),
+        overrides=(*reader.overrides, *_replaced_lines(reader.entries)),
     )
 
 
@@ -134,6 +138,7 @@ class _Reader:
         self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
+        self.overrides: list[Override] = []
 
     def announce(self, section: Section) -> None:
         """Note the names of classes and attributes first: they may be named further up, or in another file."""
@@ -148,8 +153,10 @@ class _Reader:
             assert classes is not None
             if name in (PUBLIC, UNCLASSIFIED):
                 raise classes.key_error(name, "is a word of the language", "another name for the class")
-            if name in self._sources:
-                raise classes.key_error(name, f"is also at {self._sources[name].place}", "each class once")
+            if (before := self._sources.get(name)) is not None:
+                if _is_standard(before) and _is_standard(entry):
+                    raise classes.key_error(name, f"is also at {before.place}", "one standard, or a copy of what is needed")
+                self.overrides.append(Override(f"class '{name}'", entry.place, before.place))
             self._sources[name] = entry
 
     def read(self, section: Section) -> None:
@@ -158,9 +165,7 @@ class _Reader:
         for source, entry in section.section("columns") or ():
             self.entries.append(self._column(source, entry))
         if (new := section.section("unclassified", UNCLASSIFIED_KEYS)) is not None:
-            if self.unclassified is not None:
-                raise new.entry.error(f"is also at {self.unclassified.place}", "unclassified once")
-            self.unclassified = _unclassified(new)
+            self.unclassified = _unclassified(new, self.unclassified)
         rules = section.get("rules")
         for entry in rules.items() if rules is not None and not rules.is_null else ():
             rule = parse_rule(entry.mapping(), Scope(self._sources, self.attributes, self._mask))
@@ -227,15 +232,35 @@ class _Lookup:
         return self._reader.class_mask(name)
 
 
+def _replaced_lines(entries: Sequence[ColumnEntry]) -> list[Override]:
+    """Lines of the dictionary with the same pattern and something else to say."""
+    last: dict[tuple[Part, ...], ColumnEntry] = {}
+    out = []
+    for entry in entries:
+        before = last.get(entry.pattern.parts)
+        if before is not None and (before.data_class, before.mask) != (entry.data_class, entry.mask):
+            out.append(Override(f"{entry.pattern.source}: {entry.data_class}", entry.place, before.place))
+        last[entry.pattern.parts] = entry
+    return out
+
+
 def _list(section: Section, key: str) -> tuple[Entry, ...]:
     entry = section.get(key)
     return () if entry is None or entry.is_null else entry.items_or_one()
 
 
-def _unclassified(section: Section) -> Unclassified:
+def _is_standard(entry: Entry) -> bool:
+    return Path(entry.path) in STANDARDS.values()
+
+
+def _unclassified(section: Section, before: Unclassified | None) -> Unclassified:
+    """Together with what earlier files say: all their tables, and refused where one of them says so."""
     wanted = "schema.table, each part a name or a pattern such as *"
     relations = tuple(parse_pattern(e.string(), 2, e, wanted) for e in section.require("new_columns_of").items_or_one())
     show = Show(section.choice("show", ("mask", "deny"), "mask"))
+    if before is not None:
+        relations = (*before.relations, *relations)
+        show = Show.DENY if before.data_class.show is Show.DENY else show
     made = DataClass(UNCLASSIFIED, UNCLASSIFIED, Null(), section.entry.place, show)
     return Unclassified(relations, made, section.entry.place)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from policies.attributes import Attributes, is_name
-from policies.document import Entry, Section
+from policies.document import Entry, Section, suggest
 from policies.keywords import COLUMN_PATTERN, MASK, SCALAR, TEXT, Key, either, mapping, some, words
 from policies.language import UNCLASSIFIED, Network, Rule, Selector, SelectorKind
 from policies.masks.base import BaseMask
@@ -127,7 +127,8 @@ def parse_selector(entry: Entry, classes: Collection[str]) -> Selector:
     if text.startswith("class") and text[5:].lstrip().startswith("="):
         name = text[5:].lstrip()[1:].strip()
         if name not in classes and name != UNCLASSIFIED:
-            raise entry.error(f"found no class '{name}'", f"one of {', '.join([*classes, UNCLASSIFIED])}")
+            known = [*classes, UNCLASSIFIED]
+            raise entry.error(f"found no class '{name}'{suggest(name, known)}", f"one of {', '.join(known)}")
         return Selector(text, SelectorKind.CLASS, value=name)
     wanted = "*, level<=C2, class=phone or schema.table.column"
     return Selector(text, SelectorKind.NAME, pattern=parse_pattern(text, 3, entry, wanted))
@@ -208,7 +209,8 @@ def _schedule(when: Section | None) -> Schedule | None:
     try:
         zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise when.entries["timezone"].wrong("a time zone such as Asia/Shanghai") from None
+        meant = suggest(zone, zoneinfo.available_timezones())
+        raise when.entries["timezone"].wrong(f"a time zone such as Asia/Shanghai{meant}") from None
     return Schedule(start, end, days, zone)
 
 

@@ -263,7 +263,8 @@ class _Reader:
             return self.file(entry, "a policy file")
         known = STANDARDS.get(name.removeprefix(STANDARD_PREFIX))
         if known is None:
-            raise entry.wrong(f"one of {', '.join(STANDARD_PREFIX + n for n in STANDARDS)}")
+            entry.choice([STANDARD_PREFIX + n for n in STANDARDS])
+            raise AssertionError(name)
         return known
 
     def password(self, section: Section) -> str | None:

@@ -102,7 +102,7 @@ def test_check_finds_nothing(server: TestServer, tmp_path: Path) -> None:
 def test_check_finds_everything(server: TestServer, tmp_path: Path) -> None:
     status, out, err = pgveil(server, tmp_path, BAD, "check")
     assert golden(out).splitlines() == [
-        "policy.yaml:9: warning: shop.people.nothing matches no column of a table",
+        "policy.yaml:9: warning: shop.people.nothing matches no column of a table: there is no column nothing",
         "policy.yaml:22: warning: rule 'rounded': the server has no role 'diagnose_nobody'",
         "policy.yaml:17: error: rows of rule 'counted': aggregates and window functions are not allowed in a policy expression; "
         "shown as NULL: shop.people",

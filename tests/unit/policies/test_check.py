@@ -28,7 +28,30 @@ def test_nothing_wrong() -> None:
 
 
 def test_entries_that_match_nothing() -> None:
-    assert found("  []", "bank.t.gone: card") == ["p1.yaml:6: warning: bank.t.gone matches no column of a table"]
+    for name, why in (
+        ("bank.t.vipp", "there is no column vipp (did you mean 'vip'?)"),
+        ("bank.t.xyz", "there is no column xyz"),
+        ("bank.tt.phone", "there is no table bank.tt (did you mean 't'?)"),
+        ("banc.t.phone", "there is no schema banc (did you mean 'bank'?)"),
+    ):
+        assert found("  []", f"{name}: card") == [f"p1.yaml:6: warning: {name} matches no column of a table: {why}"]
+    assert found("  []", "bank.*.gone: card") == ["p1.yaml:6: warning: bank.*.gone matches no column of a table"]
+
+
+def test_attributes_that_nobody_has() -> None:
+    rules = "  - { name: r, columns: '*', rows: 'phone = :user.brunch', show: clear }\n"
+    assert found(rules + "attributes: { anyone: branch }") == [
+        "p1.yaml:8: warning: rule 'r': nobody has an attribute 'brunch' (did you mean 'branch'?)"
+    ]
+    assert found(rules + "attributes: { user: { from: a.b } }") == []
+
+
+def test_names_of_roles_and_columns_are_told_when_they_are_near() -> None:
+    rules = "  - { name: r, role: teler, columns: '*', rows: vipp, show: clear }"
+    assert found(rules, roles={"teller"}) == [
+        "p1.yaml:8: warning: rule 'r' grants nothing there: bank.t has no column vipp (did you mean 'vip'?)",
+        "p1.yaml:8: warning: rule 'r': the server has no role 'teler' (did you mean 'teller'?)",
+    ]
 
 
 def test_mask_and_type() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from policies import DocumentError, attributes, load_policy
+from policies import DocumentError, attributes, classify, load_policy, problems
 from policies import load as loading
 from policies.language import SelectorKind, level_key
 from policies.masks.basic import Null
@@ -15,7 +15,8 @@ from policies.masks.dates import UNITS
 from policies.masks.keep import Keep
 from policies.masks.words import ALPHABETS, MASK_NAMES
 from policies.model import Show
-from tests.unit.policies.support import policy
+from policies.standards import STANDARDS
+from tests.unit.policies.support import policy, relation
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = "version: 1\nclasses: {phone: {level: C2, mask: {keep: {first: 3, last: 4}}}, name: {level: C1, mask: name}}\n"
@@ -86,7 +87,7 @@ REFUSED = [
     (HEAD + "rules: [{name: r, columns: '*'}]", "found no key 'show'"),
     (HEAD + "rules: [{name: r, columns: '*', show: claer}]", "did you mean 'clear'?"),
     (HEAD + "rules: [{name: r, columns: '*', show: phone}]", "expected one of clear, mask, deny"),
-    (HEAD + "rules: [{name: r, columns: class=fone, show: clear}]", "found no class 'fone'"),
+    (HEAD + "rules: [{name: r, columns: class=fone, show: clear}]", "found no class 'fone' (did you mean 'phone'?)"),
     (HEAD + "rules: [{name: r, columns: level<=, show: clear}]", "expected a level"),
     (HEAD + "rules: [{name: r, columns: customers, show: clear}]", "expected *, level<=C2, class=phone"),
     (HEAD + 2 * "rules: [{name: r, columns: '*', show: clear}]\n", "found twice"),
@@ -113,7 +114,7 @@ REFUSED = [
     (RULE % "when: {time: '08:00-08:00'}", "found an empty window"),
     (RULE % "when: {time: '08:00-24:01'}", "expected a time of day from and to"),
     (RULE % "when: {days: someday}", "expected days such as mon, fri or mon-fri"),
-    (RULE % "when: {days: mon, timezone: Asia/Shanghigh}", "expected a time zone such as Asia/Shanghai"),
+    (RULE % "when: {days: mon, timezone: Asia/Shanghigh}", "a time zone such as Asia/Shanghai (did you mean 'Asia/Shanghai'?)"),
     (RULE % "when: {days: mon, timezone: ../../etc/passwd}", "expected a time zone such as Asia/Shanghai"),
     (RULE % "rows: 'a = 1 -- x'", "'--' cannot be used in a row predicate"),
     (RULE % "rows: 'a = 1; drop table t'", "';' cannot be used in a row predicate"),
@@ -171,8 +172,44 @@ def test_later_keys_are_never_ignored(key: str) -> None:
 def test_several_files_make_one_policy() -> None:
     p = policy(HEAD, "version: 1\ncolumns: {a.b.c: phone}", "version: 1\nrules: [{name: r, columns: class=name, show: clear}]")
     assert len(p.entries) == len(p.rules) == 1
-    with pytest.raises(DocumentError, match=r"key 'classes\.phone': is also at p1\.yaml:2"):
-        policy(HEAD, HEAD)
+
+
+OTHER = "version: 1\nclasses: { phone: { level: C3, mask: redact } }\n"
+
+
+def test_a_later_file_replaces_classes_of_an_earlier_one() -> None:
+    p = policy(HEAD + "columns: { a.b.c: phone, a.b.d: name }", OTHER + "columns: { a.b.d: public, a.b.c: phone }")
+    assert (p.classes["phone"].level, p.classes["phone"].place) == ("C3", "p2.yaml:2")
+    assert p.classes["name"].place == "p1.yaml:2"
+    assert [(o.what, o.place, o.replaced) for o in p.overrides] == [
+        ("class 'phone'", "p2.yaml:2", "p1.yaml:2"),
+        ("a.b.d: public", "p2.yaml:3", "p1.yaml:3"),
+    ]
+    relations = [relation(1, "a.b", "c:text d:text")]
+    assert classify(p, relations).columns.keys() == {(1, 1)}
+    assert [x.message for x in problems(p, classify(p, relations), relations)] == [
+        "class 'phone' replaces p1.yaml:2",
+        "a.b.d: public replaces p1.yaml:3",
+    ]
+
+
+def test_a_business_file_overrides_a_standard(tmp_path: Path) -> None:
+    mine = tmp_path / "bank.yaml"
+    mine.write_text(OTHER + "columns: { a.b.c: email }")
+    p = load_policy([STANDARDS["jrt-0171"], mine])
+    assert (p.classes["phone"].level, p.classes["email"].level) == ("C3", "C2")
+    assert [o.what for o in p.overrides] == ["class 'phone'"]
+    with pytest.raises(DocumentError, match="expected one standard"):
+        load_policy([STANDARDS["jrt-0171"], STANDARDS["gdpr"]])
+
+
+def test_what_several_files_say_of_new_columns_holds_together() -> None:
+    parts = [f"version: 1\nunclassified: {{ new_columns_of: {x}.*, show: {y} }}" for x, y in (("a", "deny"), ("b", "mask"))]
+    for texts in (parts, parts[::-1]):
+        found = policy(*texts).unclassified
+        assert found is not None
+        assert {r.source for r in found.relations} == {"a.*", "b.*"}
+        assert found.data_class.show is Show.DENY
 
 
 def test_attributes_of_people() -> None:
@@ -283,6 +320,8 @@ def examples_of_the_manual() -> list[str]:
     out = []
     for block in blocks:
         text = block
+        if block.startswith("policy:"):  # of the configuration
+            continue
         if block.startswith("    "):
             rule = "rules:\n  - name: r\n    columns: '*'\n    show: clear\n"
             text = HEAD + "attributes: {anyone: [menu, channel, grade, purpose]}\n" + rule + block
