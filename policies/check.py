@@ -6,7 +6,7 @@ of the policy does nothing, or less than it seems to.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from policies.decide import column_type, sensitive
@@ -137,7 +137,7 @@ def _rows(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:
 def _conditions(rule: Rule, roles: Collection[str] | None) -> Iterator[Problem]:
     if roles is not None:
         for name in sorted((rule.roles | rule.users) - set(roles)):
-            yield Problem("warning", rule.place, f"rule '{rule.name}': the server has no role '{name}'{suggest(name, roles)}")
+            yield Problem("warning", rule.place, f"rule '{rule.name}': the server has no role '{name}'{_near(name, roles)}")
     alone = rule.applications and not (rule.roles or rule.users or rule.networks)
     if alone and rule.show is Show.CLEAR:
         yield Problem(
@@ -159,7 +159,12 @@ def _attributes(policy: Policy, rule: Rule) -> Iterator[Problem]:
 
 def _names_missing(missing: list[str], relation: RelationLike) -> str:
     names = [c.name for c in relation.columns]
-    return ", ".join(f"{name}{suggest(name, names)}" for name in missing)
+    return ", ".join(f"{name}{_near(name, names)}" for name in missing)
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """In a catalog there are many names: nearer than in a list of words."""
+    return suggest(name, names, 0.7)
 
 
 class Near:
@@ -178,11 +183,11 @@ class Near:
         schema, table, column = (p.text for p in pattern.parts)
         tables = self._columns.get(schema)
         if tables is None:
-            return f": there is no schema {schema}{suggest(schema, self._columns)}"
+            return f": there is no schema {schema}{_near(schema, self._columns)}"
         if table not in tables:
-            return f": there is no table {schema}.{table}{suggest(table, tables)}"
+            return f": there is no table {schema}.{table}{_near(table, tables)}"
         if column not in tables[table]:
-            return f": there is no column {column}{suggest(column, tables[table])}"
+            return f": there is no column {column}{_near(column, tables[table])}"
         return ""
 
 

@@ -387,7 +387,7 @@ def _range(minimum: float | None, maximum: float | None) -> str:
     return f" of at most {maximum}" if maximum is not None else ""
 
 
-def suggest(found: str, words: Iterable[str]) -> str:
+def suggest(found: str, words: Iterable[str], cutoff: float = 0.6) -> str:
     """` (did you mean 'x'?)` when one of the words is near, else nothing."""
-    near = difflib.get_close_matches(found, list(words), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(found, list(words), n=1, cutoff=cutoff)
     return f" (did you mean '{near[0]}'?)" if near else ""
