@@ -126,5 +126,7 @@ class Profile:
     """Those that it may assert in a comment, for one statement."""
     caps: Caps = NO_CAPS
     """How much the person may learn."""
+    metered: bool = False
+    """Rows are counted as they are shown (`proxy.session.metering`)."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

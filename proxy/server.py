@@ -34,7 +34,8 @@ from proxy.session.machine import Session
 from proxy.sweep import Sweep
 from proxy.transport import WAITING, Link
 from proxy.upstream import Upstream, certificate_of
-from proxy.wire.startup import wants_replication
+from proxy.wire.startup import CancelRequest, wants_replication
+from proxy.wire.startup import encode as encode_packet
 from rewrite.plan import Refusal
 
 log = logging.getLogger("pgveil.server")
@@ -290,6 +291,21 @@ class Server:
                 continue
             if asked == link.catalog_asked:
                 return
+
+    def on_cut(self, link: Link) -> None:
+        self._chore(self._cut(link))
+
+    async def _cut(self, link: Link) -> None:
+        """The server's own backend is asked to stop; it may also be done by now."""
+        try:
+            async with self._cancels:
+                await self.upstream.cancel(encode_packet(CancelRequest(link.session.backend, link.session.cancel_key[4:])))
+        except PgveilError as error:
+            event(log, "cancel_failed", logging.WARNING, reason=error.message)
+        finally:
+            link.session.cancel_sent()
+            if not link.closing:
+                link.pump()
 
     def on_plan(self, link: Link) -> None:
         link.planning = self._chore(self._plan_for(link))

@@ -44,6 +44,9 @@ class Keeper(Protocol):
     def on_plan(self, link: Link) -> None:
         """The session wants a long text planned. Idempotent."""
 
+    def on_cut(self, link: Link) -> None:
+        """The session wants the server to end what it is doing: call `Session.cancel_sent` when it knows, or cannot be told."""
+
     def on_closed(self, link: Link) -> None:
         """Both sockets are gone; called once."""
 
@@ -138,6 +141,9 @@ class Link:
             self.keeper.on_attention(self)
         if session.wants_plan is not None and self.planning is None:
             self.keeper.on_plan(self)
+        if session.wants_cancel:
+            session.wants_cancel = False
+            self.keeper.on_cut(self)
         if session.close and not out:
             self.close()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import asides, changes, expect, failures, plans, poison, probe, results
+from proxy.session import asides, changes, expect, failures, metering, plans, poison, probe, results
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation, body
 from proxy.session.expect import Expected
@@ -72,6 +72,8 @@ def on_rows(s: State, head: Expected) -> None:
             if len(s.probe_answer) + scan.end - scan.start > probe.MAX_ANSWER:
                 raise ServerViolation("the server's answer about name resolution is too long")
             s.probe_answer += scan.buf[scan.start : scan.end]
+        return
+    if head.allowances and not metering.may_pass(s, head):
         return
     head.rows += scan.count
     head.bytes += scan.end - scan.start

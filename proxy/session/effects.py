@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from policies.model import Profile
 from rewrite.catalog import Catalog
-from rewrite.plan import Plan, PlanContext
+from rewrite.plan import Plan, PlanContext, Refusal, Touch
 
 MIB = 1024 * 1024
 
@@ -146,6 +146,33 @@ class AuditSink(Protocol):
         """Something that is not a statement: guard, protocol_error, replication. `fields` holds `sid` and no data."""
 
 
+class Allowance(Protocol):
+    """Rows that somebody may still get. Shared by whatever draws on it: asked and charged for each run of rows that is relayed,
+    so what several sessions of a process take is never more than there is."""
+
+    def left(self) -> int:
+        """Rows that may still go to the client."""
+
+    def spend(self, rows: int) -> None:
+        """So many rows, at most `left()`, go to the client now."""
+
+    @property
+    def refusal(self) -> Refusal:
+        """What the client is told when it may get no more."""
+
+    @property
+    def details(self) -> Mapping[str, str | int | bool]:
+        """For the audit event `rows_withheld`; no data."""
+
+
+class Meter(Protocol):
+    """Says what rows are counted. Asked once for each statement of a session whose profile is `metered`."""
+
+    def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Allowance, ...]:
+        """On what the rows of a statement with these touches draw; empty when they are not counted. None: nobody knows what the
+        rows show (a cursor that a function has opened)."""
+
+
 class Pooling(enum.Enum):
     """Whether the server connection is the session's own (docs/pooling.md)."""
 
@@ -174,5 +201,7 @@ class SessionOptions:
     clock: Callable[[], float] = time.time
     """Wall clock, for rules that depend on the time."""
     pooling: Pooling = Pooling.NONE
+    meter: Meter | None = None
+    """Counts the rows of those whose profile is `metered`; None: nobody's."""
     timer: Callable[[], float] = time.perf_counter
     """Monotonic clock, for durations."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from proxy.session.effects import Allowance
 from proxy.session.statements import Portal, Record, Slot
 from rewrite.plan import Plan
 
@@ -68,6 +69,10 @@ class Expected:
     """Statement of a Query that is running."""
     rows: int = 0
     bytes: int = 0
+    allowances: tuple[tuple[Allowance, ...], ...] = ()
+    """How much the client may get of the rows, for each statement; see `metering`."""
+    charged: int = 0
+    """What the rows of the running statement have cost of its allowances."""
     started: float = 0.0
     failed: bool = False
     """An error has been relayed; only ReadyForQuery is left."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, cursors, expect, gates, plans, poison, pooling, probe, renewal, unread
+from proxy.session import changes, cursors, expect, gates, metering, plans, poison, pooling, probe, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, poison_for, read, refuse
@@ -274,6 +274,9 @@ def on_execute(s: State) -> bool:
             return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
         if bits & plans.FETCHES and (answer := cursors.check_fetches(s, plan)):
             return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+    if s.metered and (answer := metering.before_execute(s, entry, plan, portal)) is not False:
+        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+    if bits:
         changes.apply(s, entry, plan, bits, text, record.unreadable if record is not None else None)
     s.decide(entry, "statement", plan, text, "extended")
     s.queue.append(entry)

@@ -67,6 +67,7 @@ def on_error(s: State, head: Expected | None) -> None:
         if head.copying:
             _spare_syncs(s, 1)
         return
+    s.poison_due = False
     _skip_to_sync(s, head, state)
     if head.alone and s.own_batch:  # nobody else is going to send a Sync
         s.gate &= ~st.SKIPPING

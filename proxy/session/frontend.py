@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, cursors, expect, extended, gates, plans, pooling, renewal, unread
+from proxy.session import changes, cursors, expect, extended, gates, metering, plans, pooling, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
@@ -84,6 +84,9 @@ def on_query(s: State) -> bool:
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
         if bits & plans.FETCHES and (stale := cursors.check_fetches(s, plan)):
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
+    if s.metered and (told := metering.before_query(s, entry, plan)) is not False:
+        return told if isinstance(told, bool) else refuse(s, expect.QUERY, told, plan, text)
+    if bits:
         changes.apply(s, entry, plan, bits, text, unreadable)
     if verdict is Verdict.REWRITE and plan.text != text:
         out = encodings.encode(plan.text, s.codec)
@@ -111,6 +114,8 @@ def on_sync(s: State) -> bool:
         entry.maybe = True
     elif gate & st.SKIPPING:
         s.gate = gate & ~st.SKIPPING
+    if s.poison_due:
+        metering.poison_batch(s)
     if s.tripped_batch:
         s.tripped_batch = False
         entry.tripped = True

@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.session import backend, frontend, gates, login, poison, pooling, refusing
+from proxy.session import backend, frontend, gates, login, metering, poison, pooling, refusing
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
 from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions
@@ -78,7 +78,8 @@ class Session(State):
     After each call the transport flushes the audit writer if `evidence` is set (and clears it), writes and clears
     `to_server` and `to_client`, pauses reading from the client while `held`, starts a catalog refresh if
     `wants_catalog` or `ddl` is set (clearing `ddl`) and calls `catalog_refreshed` when it is done, has `wants_plan`
-    planned where that keeps nobody waiting and calls `plan_made`, and closes both sides when `close` is set and
+    planned where that keeps nobody waiting and calls `plan_made`, sends the server a cancel request if `wants_cancel` is set
+    (clearing it) and calls `cancel_sent` when the server has got it, or cannot, and closes both sides when `close` is set and
     everything is written.
     """
 
@@ -152,6 +153,8 @@ class Session(State):
                 dispatch(self, tag)
             self.flush_server()
             scan.release()
+            if self.cut is not None:
+                metering.have_cancelled(self, self.cut)
             if self.held:
                 self._resume()
         except Exception as error:
@@ -207,6 +210,17 @@ class Session(State):
             return
         self.wants_plan = None
         self.planned = asked, plan
+        try:
+            if self.held:
+                self._resume()
+        except Exception as error:
+            self._fail(error, from_client=False)
+
+    def cancel_sent(self) -> None:
+        """The answer to `wants_cancel`."""
+        self.cancelling = False
+        if self.close:
+            return
         try:
             if self.held:
                 self._resume()
@@ -297,6 +311,11 @@ class Session(State):
                     self.wait = st.DRAIN
                     self.held = True
                     return
+                if self.metered and self.phase == st.READY and scan.count and metering.must_wait(self, tag):
+                    scan.rewind()
+                    self.flush_client()
+                    self.held = True
+                    return
                 try:
                     hold = login.on_client_message(self, tag) if self.phase == st.AUTHENTICATING else handlers[tag](self)
                 except st.Elsewhere:
@@ -348,6 +367,9 @@ class Session(State):
                 return
         elif wait == st.PLAN:
             if self.wants_plan is not None:
+                return
+        elif wait == st.CANCELLING:
+            if self.cancelling:
                 return
         elif wait == st.CROWDED:
             if len(self.queue) > _OWED_MAX // 2:

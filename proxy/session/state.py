@@ -51,6 +51,7 @@ DRAIN: Final = 4
 DDL_DONE: Final = 5
 PLAN: Final = 6
 CROWDED: Final = 7
+CANCELLING: Final = 8
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
 LOGIN_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcvEN")
@@ -135,6 +136,7 @@ class State:
         self.evidence = False
         self.held = False
         self.ddl = False
+        self.wants_cancel = False
 
         # The two streams. A mark is where the bytes begin that have not been forwarded yet.
         limit = options.max_statement
@@ -178,6 +180,12 @@ class State:
         """The client has gone; the session ends behind what it has sent."""
         self.discarded = 0
         """Bytes from the server since then."""
+        self.cut: Expected | None = None
+        """Its result has just been ended before its end."""
+        self.cancelling = False
+        """The server is being told to end a statement whose result has been cut; it must not meet another one."""
+        self.poison_due = False
+        """A result has been cut in the open batch, of which the server knows nothing yet."""
         self.tripped_batch = False
         """The guard has stopped a result in a batch whose Sync has not been sent."""
 
@@ -209,6 +217,8 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.metered = False
+        """Rows are counted, or have been: one of these may still be under way."""
         self.assertable: tuple[str, ...] = ()
         """What the session may assert of its person; the server is asked for these."""
         self.commented: frozenset[str] = frozenset()
@@ -380,6 +390,8 @@ class State:
             self.audit.context(profile, view.roles)
         self.view_until = profile.valid_until
         self.masked = profile.masked
+        if profile.metered and self.options.meter is not None:
+            self.metered = True
         if not profile.masked:
             self.been_clear = True
         self.commented = profile.commented
@@ -575,6 +587,8 @@ class State:
         self.audit.outcome(entry.seqs[index], tag, rows, entry.bytes, now - entry.started, None)
         entry.index = index + 1
         entry.rows = entry.bytes = 0
+        if entry.charged:
+            entry.charged = 0
         entry.started = now
         self.evidence = True
 
@@ -631,7 +645,7 @@ class State:
         for entry in self.queue:
             self.abandon(entry, state)
         self.queue.clear()
-        self.held = self.wants_catalog = False
+        self.held = self.wants_catalog = self.wants_cancel = False
         self.unfinished.clear()
         self.backlog.clear()
         self.backlog_size = 0

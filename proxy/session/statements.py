@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from proxy.session.effects import Allowance
 from rewrite.plan import Plan, Refusal
 
 NO_TYPES = b"\0\0"
@@ -177,6 +178,10 @@ class Portal:
     """A cursor that outlives its transaction."""
     era: int = 0
     """Of a cursor: the policy under which it was opened, as `State.era` counts them."""
+    allowances: tuple[Allowance, ...] | None = None
+    """On what its rows draw, once some have been asked for: however it is read, it is one statement."""
+    counted_in: int = 0
+    """The policy under which that was found out, as `State.era` counts them."""
 
 
 @dataclass(slots=True)

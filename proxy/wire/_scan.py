@@ -52,7 +52,7 @@ class ScanError(Exception):
 class Scanner:
     __slots__ = (
         "_classes", "_limits", "_need", "_rest", "_rest_tag", "_size", "_stash",
-        "began", "body", "buf", "count", "end", "large", "start",
+        "began", "body", "buf", "count", "end", "first", "large", "start",
     )  # fmt: skip
 
     def __init__(self, classes: bytes, limits: dict[int, int], limit: int) -> None:
@@ -69,6 +69,8 @@ class Scanner:
         self.body: int = 0
         self.end: int = 0
         self.count: int = 0
+        self.first: int = 0
+        """Where in `buf` the first message of a run begins; before it there may be the end of another one."""
         self.large: bool = False
         self.began: int = -1
         """Where in `buf` the RELAY message begins whose end has not come yet, if it is a `SHORT` one."""
@@ -156,7 +158,9 @@ class Scanner:
                 self.count = 0
                 self.end = pos
                 return tag
+            self.first = pos
         else:
+            self.first = pos
             self.body = pos + HEADER
             if size - pos < HEADER:
                 self._check_tag(buf[pos])
@@ -187,6 +191,11 @@ class Scanner:
         self.count = count
         self.end = pos
         return tag
+
+    def following(self, at: int) -> int:
+        """Where the message that begins at `at`, within the current run, ends. That may be beyond `buf`."""
+        length: int = _header(self.buf, at)[1]
+        return at + length + 1
 
     def _whole(self, tag: int, kind: int, pos: int, size: int) -> int:
         if kind == INVALID:

@@ -1,11 +1,12 @@
 """Reads and plays playbooks: conversations in the codec's text form, with what each side must see.
 
     # title: …        # profile: masked | clear | …        # pooling: session | transaction        # login: no (it does it itself)
+    # rows: 3 (profile counted: as many rows of statements with phone)      # cancels: slowly (until DO cancelled)
     C> message            from the client          >S message     the server must get it
     S> message            from the server          >C message     the client must get it
     AU line               evidence, in order (checked in playbooks that have any)
-    DO catalog NAME | refresh | policy PROFILE | client eof | server eof | refuse CODE TEXT     what happens outside
-    IS held | free | close | idle | busy | ddl | wants_catalog      what the transport must see
+    DO catalog NAME | refresh | policy PROFILE | client eof | server eof | refuse CODE TEXT | cancelled     what happens outside
+    IS held | free | close | idle | busy | ddl | wants_catalog | cancelled      what the transport must see
 
 Inputs that follow each other are one step; after a step all outputs of both directions must be what the lines below it say.
 ErrorResponse and NoticeResponse may be written short, with SQLSTATE and message: `ErrorResponse 42501 "text"`; `*` stands for
@@ -42,6 +43,8 @@ class Playbook:
     profile: str = "masked"
     pooling: Pooling = Pooling.NONE
     login: bool = True
+    rows: int | None = None
+    cancels_at_once: bool = True
     parts: list[tuple[int, str, str]] = field(default_factory=list)
     """Line number, direction, text."""
 
@@ -58,6 +61,10 @@ def load(path: Path) -> Playbook:
                 book.profile = value.strip()
             elif key.strip() == "pooling":
                 book.pooling = Pooling(value.strip())
+            elif key.strip() == "rows":
+                book.rows = int(value)
+            elif key.strip() == "cancels":
+                book.cancels_at_once = value.strip() != "slowly"
             elif key.strip() == "login":
                 book.login = value.strip() != "no"
         elif line:
@@ -165,7 +172,9 @@ class Player:
     def __init__(self, book: Playbook, cut: Cut) -> None:
         self.book = book
         self.cut = cut
-        self.session, self.authority, self.audit = scripted.make_session(book.profile, pooling=book.pooling)
+        meter = scripted.PhoneMeter(book.rows) if book.rows is not None else None
+        self.session, self.authority, self.audit = scripted.make_session(book.profile, pooling=book.pooling, meter=meter)
+        self.cancelled = False
         self.got: dict[str, list[bytes]] = {">S": [], ">C": []}
         self.audited = any(direction == "AU" for _, direction, _ in book.parts)
 
@@ -211,6 +220,12 @@ class Player:
         self.got[">C"] += session.to_client
         session.to_server.clear()
         session.to_client.clear()
+        if session.wants_cancel:
+            session.wants_cancel = False
+            self.cancelled = True
+            if self.book.cancels_at_once:
+                session.cancel_sent()
+                self.collect()
 
     def do(self, text: str) -> None:
         what, _, rest = text.partition(" ")
@@ -222,6 +237,8 @@ class Player:
             session.catalog_refreshed()
         elif what == "policy":
             self.authority.change(profile=rest)
+        elif text == "cancelled":
+            session.cancel_sent()
         elif text == "client eof":
             session.client_eof()
         elif text == "server eof":
@@ -261,6 +278,7 @@ class Player:
             state = {
                 "held": session.held, "free": not session.held, "close": session.close, "open": not session.close,
                 "idle": session.idle, "busy": not session.idle, "ddl": session.ddl,
-                "wants_catalog": session.wants_catalog,
+                "wants_catalog": session.wants_catalog, "cancelled": self.cancelled,
             }  # fmt: skip
             assert state[text], f"{self.book.path.name}:{number} not {text}"
+            self.cancelled = self.cancelled and text != "cancelled"

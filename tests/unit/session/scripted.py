@@ -12,7 +12,7 @@ COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,8 @@ def make_catalog(version: str = "v1", *names: str) -> Catalog:
 
 
 def make_profile(name: str) -> Profile:
+    if name == "counted":
+        return Profile("lax", "p1", {CUSTOMERS: {2: CLEAR}}, masked=True, metered=True)
     if name == "clear":
         return Profile("clear", "p1", {CUSTOMERS: {2: CLEAR}}, masked=False)
     return Profile(name, "p1", {CUSTOMERS: {2: MASKED}}, masked=True)
@@ -207,6 +209,32 @@ class ListedAudit:
 
     def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
         self.lines.append(f"event {kind}")
+
+
+class Rows:
+    """An allowance of so many rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.refusal = Refusal("53400", "no more rows for you")
+        self.details: Mapping[str, str | int | bool] = {"limit": "few"}
+
+    def left(self) -> int:
+        return self.rows
+
+    def spend(self, rows: int) -> None:
+        assert 0 <= rows <= self.rows
+        self.rows -= rows
+
+
+class PhoneMeter:
+    """Counts the rows of statements that use the column phone, all on one allowance."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = Rows(rows)
+
+    def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Rows, ...]:
+        return () if touches is not None and not touches else (self.rows,)
 
 
 IDENTITY = Identity("ana", "bank", startup=(("user", "ana"), ("database", "bank")))

@@ -1,0 +1,240 @@
+"""Results of which the client may get so many rows and no more: the allowance of an entry.
+
+Where the session's profile is `metered`, the meter (`effects.Meter`) says for each statement on which allowances its rows draw.
+They are charged run by run, before a run is relayed; when a run would take more than is left, the rows that fit go out, and
+behind them our error takes the place of the rest. The rest is swallowed, and the server is told to cancel the statement
+(`State.wants_cancel`) unless it has given everything already. Client and server are then in the state in which PostgreSQL leaves
+them after an error in the middle of a result:
+
+* In a transaction, or in a batch, something is sent that makes it fail (as after a result that the guard has stopped).
+* So nothing may go on before the rows have been seen: whatever comes behind a counted Execute or Query is held until that
+  has been answered, Syncs above all. A Query that writes beside showing rows is refused where the server would commit it by
+  itself.
+* The client's next message is held until the server has the cancel request: it must not meet another statement.
+
+Rows are counted as messages of results or of COPY, and a result counts at least one row for each ROW_BYTES of it: what collects
+many rows in one (string_agg) is no way round the count. A portal or cursor draws on the same allowances however it is read.
+
+For a new kind of allowance: implement `effects.Allowance` and `effects.Meter`, and set `Profile.metered` for those whose rows
+are to be counted. Nothing is done here for anybody else but a test of `State.metered`, and of `Expected.allowances` for each run.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.session import expect, gates, plans, poison, refusing
+from proxy.session import state as st
+from proxy.session.effects import Allowance
+from proxy.session.expect import Expected
+from proxy.session.state import State
+from proxy.session.statements import Portal
+from proxy.wire import tags
+from rewrite.plan import Effect, Plan, Refusal, StatementPlan
+
+ROW_BYTES: Final = 1024
+"""A result counts a row for each so many bytes, if that is more than it has rows."""
+_READS: Final = frozenset({"SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN", "FETCH", "MOVE", "DECLARE CURSOR", "CLOSE"})
+_ONE_BY_ONE: Final = Refusal(
+    "0A000",
+    "rows are counted here, and statements that change something stand beside the one whose rows are",
+    "Send the statements one by one.",
+)
+_COMMITS: Final = Refusal(
+    "0A000",
+    "rows are counted here, and the statement would be committed before they are",
+    "BEGIN a transaction first, or leave RETURNING out.",
+)
+_ANY: Final = (tags.QUERY, tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, tags.CLOSE, tags.FUNCTION_CALL, tags.SYNC)
+
+
+# Before the statement.
+
+
+def before_query(s: State, entry: Expected, plan: Plan) -> bool | Refusal:
+    """False: it may go on, and its rows are counted if they have to be. True: held. Otherwise why it is refused."""
+    counted = tuple(_allowances(s, statement) for statement in plan.statements)
+    if not any(counted):
+        return False
+    if s.queue:
+        return gates.wait(s, st.DRAIN)
+    if not all(x.kind in _READS and not x.effects & Effect.WRITES for x in plan.statements):
+        if len(plan.statements) > 1 or s.batch_open:
+            return _ONE_BY_ONE
+        if s.tx != tags.IN_TRANSACTION and plan.statements[0].kind != "COPY":
+            return _COMMITS
+    for allowances in counted:
+        if allowances and (refusal := _exhausted(allowances)) is not None:
+            return refusal
+    entry.allowances = counted
+    return False
+
+
+def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None) -> bool | Refusal:
+    """The same of an Execute."""
+    if portal is not None and portal.cursor:
+        allowances = _of_portal(s, portal)
+    elif portal is None or portal.record is None:
+        allowances = _ask(s, None)
+    elif (kept := _kept(s, portal)) is not None:
+        allowances = kept
+    else:
+        allowances = _keep(s, portal, _allowances(s, plan.statements[0]) if plan.statements else ())
+    if not allowances:
+        return False
+    if (refusal := _exhausted(allowances)) is not None:
+        return refusal
+    entry.allowances = (allowances,)
+    return False
+
+
+def _allowances(s: State, statement: StatementPlan) -> tuple[Allowance, ...]:
+    bits = statement.effects.value
+    if bits & plans.FETCHES and statement.cursor is not None:
+        portal = s.statements.portals.get(s.sql_name(statement.cursor))
+        return _of_portal(s, portal) if portal is not None else _ask(s, None)
+    if bits & plans.EXECUTES and statement.prepared is not None:
+        slot = s.statements.find(s.sql_name(statement.prepared))
+        out: tuple[Allowance, ...] = ()
+        for record in slot.candidates() if slot is not None else ():
+            for made in record.plan.statements:
+                if not record.from_sql or made.prepared == statement.prepared:
+                    out += _ask(s, made)
+        return out
+    return _ask(s, statement)
+
+
+def _of_portal(s: State, portal: Portal) -> tuple[Allowance, ...]:
+    found = _kept(s, portal)
+    if found is None:
+        record = portal.record
+        found = ()
+        if record is None:
+            found = _ask(s, None)
+        else:
+            for made in record.plan.statements:
+                if made.cursor is None or s.sql_name(made.cursor) == portal.name:
+                    found += _ask(s, made)
+        _keep(s, portal, found)
+    return found
+
+
+def _kept(s: State, portal: Portal) -> tuple[Allowance, ...] | None:
+    return portal.allowances if portal.counted_in == s.era else None
+
+
+def _keep(s: State, portal: Portal, found: tuple[Allowance, ...]) -> tuple[Allowance, ...]:
+    portal.allowances = found
+    portal.counted_in = s.era
+    return found
+
+
+def _ask(s: State, statement: StatementPlan | None) -> tuple[Allowance, ...]:
+    meter, view = s.options.meter, s.view
+    if meter is None or view is None:
+        return ()
+    return meter.allowances(s.identity, view.profile, None if statement is None else statement.touches)
+
+
+def _exhausted(allowances: tuple[Allowance, ...]) -> Refusal | None:
+    for allowance in allowances:
+        if allowance.left() <= 0:
+            return allowance.refusal
+    return None
+
+
+def must_wait(s: State, tag: int) -> bool:
+    """The client's message is held, because what goes before is being counted or cancelled."""
+    if s.cancelling:
+        if tag not in _ANY:
+            return False
+        s.wait = st.CANCELLING
+        return True
+    if s.queue and tag in _ANY and not s.gate & st.COPY_IN and any(entry.allowances for entry in s.queue):
+        return gates.wait(s, st.DRAIN)
+    return False
+
+
+# While its rows come.
+
+
+def _charge(rows: int, size: int) -> int:
+    return max(rows, size // ROW_BYTES)
+
+
+def may_pass(s: State, head: Expected) -> bool:
+    """The server's current run of rows may go to the client whole, and has been charged. Otherwise the result has ended here."""
+    scan = s.server
+    allowances = head.allowances[head.index] if head.index < len(head.allowances) else ()
+    if not allowances or not scan.count:
+        return True
+    wanted = _charge(head.rows + scan.count, head.bytes + scan.end - scan.start + scan.rest) - head.charged
+    scarce = allowances[0]
+    left = scarce.left()
+    for allowance in allowances[1:]:
+        here = allowance.left()
+        if here < left:
+            scarce, left = allowance, here
+    if wanted > left:
+        _cut(s, head, allowances, scarce, left)
+        return False
+    head.charged += wanted
+    for allowance in allowances:
+        allowance.spend(wanted)
+    return True
+
+
+def _cut(s: State, head: Expected, allowances: tuple[Allowance, ...], scarce: Allowance, left: int) -> None:
+    scan = s.server
+    at = scan.first
+    rows, charged = head.rows, head.charged
+    for _ in range(scan.count):
+        end = scan.following(at)
+        cost = _charge(rows + 1, head.bytes + end - scan.start)
+        if cost - head.charged > left or end > scan.end:
+            break
+        rows, charged, at = rows + 1, cost, end
+    if at > s.server_mark:
+        s.to_client.append(scan.buf[s.server_mark : at])
+        s.server_mark = at
+    for allowance in allowances:
+        allowance.spend(charged - head.charged)
+    head.bytes += at - scan.start
+    head.rows, head.charged = rows, charged
+    details: dict[str, str | int | bool] = {"sid": s.sid, "rows": rows}
+    details.update(scarce.details)
+    s.audit.event("rows_withheld", details)
+    refusal = scarce.refusal
+    s.server_mark = scan.end
+    s.mute_rest = scan.inside
+    s.to_client.append(poison.error(refusal, s.codec))
+    s.cut = head
+    if head.kind == expect.QUERY:
+        s.abandon(head, refusal.sqlstate)
+        head.tripped = head.failed = True
+        return
+    s.abandon(head, refusal.sqlstate)
+    head.swallow = head.tripped = True
+    head.seqs = ()
+    s.gate |= st.SKIPPING
+    s.tripped_batch = s.poison_due = True
+
+
+def have_cancelled(s: State, head: Expected) -> None:
+    """After the chunk in which a result has been cut: is the server still busy with it?"""
+    s.cut = None
+    if s.queue and s.queue[0] is head and not s.close:
+        s.wants_cancel = s.cancelling = True
+
+
+def poison_batch(s: State) -> None:
+    """In front of the Sync of a batch in which a result has been cut: all of it has been answered, and nothing has failed."""
+    s.poison_due = False
+    data, provokes = refusing.poison_for(s, expect.BIND)
+    s.inject(data)
+    entry = Expected(expect.REFUSED)
+    entry.swallow = True
+    entry.replace = b""
+    entry.align = True
+    entry.provokes = provokes
+    s.queue.append(entry)
