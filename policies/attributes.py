@@ -35,8 +35,8 @@ KEYS = {
     "comments": Key("Which of these may also be asserted by a comment at the end of a statement.", several(_ONE)),
 }
 """`policies.keywords` says how a key is added."""
-_TAKEN = frozenset({"time", "days", "timezone", "network", "application_name", "app"})
-"""Words that mean something else in `when`."""
+_TAKEN = frozenset({"time", "days", "timezone", "network", "application_name", "app", "access", "why", "requests"})
+"""Words that mean something else, in `when` or behind SHOW veil."""
 _NAME = re.compile(NAME)
 
 
@@ -143,6 +143,8 @@ def _name(entry: Entry) -> str:
 class Person:
     """What is known of the person behind a session."""
 
+    name: str
+    """The login, or the one it acts for."""
     attributes: Mapping[str, str]
     roles: frozenset[str]
     """Asserted."""
@@ -158,7 +160,7 @@ def person(attributes: Attributes, table: Mapping[str, Mapping[str, str]], login
         who = asserted.get(attributes.table.on_behalf, login)
     known = {**table.get(who, {}), **asserted}
     roles = frozenset(r.strip() for r in asserted.get(ROLE, "").split(",")) - {""}
-    return Person(known, roles)
+    return Person(who, known, roles)
 
 
 _PAIR = re.compile(r"\s*([^=,'\s]+)\s*=\s*'((?:[^'\\]|\\.)*)'\s*(,|\Z)")

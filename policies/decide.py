@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from policies.approvals import rules_of
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
 from policies.language import Policy, Rule, SelectorKind
 from policies.limits import Caps, caps
@@ -39,8 +40,10 @@ class Step:
 
 def compile_profile(policy: Policy, classification: Classification, relations: Relations, context: Context) -> Profile:
     """What the policy says about every sensitive column for this context. Pure; costs a few milliseconds."""
-    rules = [r for r in policy.rules if who_differs(r, context) is None]
+    granted = rules_of(context.grants, policy, classification, relations, context.now)
+    rules = granted + [r for r in policy.rules if who_differs(r, context) is None]
     changes = [c for r in rules if r.schedule and (c := r.schedule.next_change(context.now)) is not None]
+    changes += [g.until for g in context.grants if g.until > context.now]
     active = ActiveRules([Active(r, context) for r in rules if r.schedule is None or r.schedule.holds(context.now)])
     decisions: dict[int, dict[int, Decision]] = {}
     masked = False
@@ -63,6 +66,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         commented=context.commented,
         may_classify=policy.may_classify,
         caps=held_to,
+        rationed=frozenset(g.name for g in context.grants if g.left is not None),
     )
 
 
@@ -88,7 +92,7 @@ def explain(
             continue
         steps: list[Step] = []
         active = []
-        for rule in policy.rules:
+        for rule in (*rules_of(context.grants, policy, classification, relations, context.now), *policy.rules):
             differs = who_differs(rule, context)
             if differs is None and rule.schedule is not None and not rule.schedule.holds(context.now):
                 differs = f"holds only at {rule.schedule}"

@@ -98,6 +98,12 @@ class Selector:
     value: str = ""
     pattern: Pattern | None = None
 
+    def selects(self, data_class: DataClass, schema: str, relation: str, column: str) -> bool:
+        """Whether it speaks of this column, which is of that class."""
+        if self.pattern is not None:
+            return self.pattern.matches(schema, relation, column)
+        return self.selects_class(data_class)
+
     def selects_class(self, data_class: DataClass) -> bool:
         """For every kind but NAME."""
         if self.kind is SelectorKind.LEVEL:
@@ -141,6 +147,38 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakGlass:
+    """Who may see at once, and answer for it later."""
+
+    roles: frozenset[str]
+    max: float
+    """Seconds for which it lasts at most."""
+    review: float
+    """Seconds within which somebody else has to look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who may ask to see columns in clear, and who may say yes."""
+
+    columns: tuple[Selector, ...]
+    approvers: frozenset[str]
+    """Roles."""
+    requesters: frozenset[str]
+    """Roles; empty: everybody."""
+    same: tuple[str, ...]
+    """Attributes that approver and requester must have in common, such as branch."""
+    need: int
+    """How many approvers."""
+    max: float
+    """Seconds for which it may be given at most."""
+    max_rows: int | None
+    """A number of rows has to be asked for, at most this one; None: there need be none."""
+    glass: BreakGlass | None
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy, from one or more files."""
 
@@ -158,6 +196,7 @@ class Policy:
     limits: tuple[Limit, ...] = ()
     overrides: tuple[Override, ...] = ()
     """For people: what later files replaced."""
+    approvals: tuple[Approval, ...] = ()
 
     def may_classify(self, schema: str, relation: str) -> bool:
         """Whether some column of the relation, one that it does not have yet perhaps, may be sensitive."""

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from policies.approvals import APPROVAL, GRANT, parse_approvals
 from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
 from policies.keywords import (
@@ -31,7 +32,7 @@ from policies.keywords import (
     several,
     words,
 )
-from policies.language import PUBLIC, UNCLASSIFIED, ColumnEntry, DataClass, Override, Policy, Rule, Unclassified
+from policies.language import PUBLIC, UNCLASSIFIED, Approval, ColumnEntry, DataClass, Override, Policy, Rule, Unclassified
 from policies.limits import LIMIT, Limit, parse_limits
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
@@ -41,7 +42,7 @@ from policies.names import Part, split_name
 from policies.rules import RULE, Scope, parse_pattern, parse_rule
 from policies.standards import STANDARDS
 
-LATER_KEYS = ("approvals", "alerts", "on_failure")
+LATER_KEYS = ("alerts", "on_failure")
 CLASS_KEYS = {
     "level": Key("How sensitive: C1, C2 … or 1, 2 …; compared in natural order.", SCALAR, needed=True),
     "mask": Key("What people see for whom no rule says otherwise.", MASK, needed=True),
@@ -75,6 +76,7 @@ TOP_KEYS = {
     "rules": Key("Who sees what, and when. For each column the first rule that matches decides.", optional(listed(RULE))),
     "functions": Key("Functions outside pg_catalog that masked people may call.", mapping(FUNCTION_KEYS)),
     "attributes": Key("What is known of the person behind a session.", mapping(KEYS)),
+    "approvals": Key("Who may ask to see columns in clear for a while, and who has to agree.", listed(APPROVAL)),
     "limits": Key("How much somebody may learn.", listed(LIMIT)),
 }
 """`policies.keywords` says how a key is added."""
@@ -110,6 +112,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         attributes=reader.attributes,
         limits=tuple(reader.limits),
         overrides=(*reader.overrides, *_replaced_lines(reader.entries)),
+        approvals=tuple(reader.approvals),
     )
 
 
@@ -135,6 +138,7 @@ class _Reader:
         self.extensions: set[str] = set()
         self.attributes = Attributes()
         self.limits: list[Limit] = []
+        self.approvals: list[Approval] = []
         self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
@@ -172,7 +176,11 @@ class _Reader:
             same = next((r for r in self.rules if r.name == rule.name), None)
             if same is not None:
                 raise entry.mapping().require("name").error(f"is also the name at {same.place}", "each rule name once")
+            if rule.name.startswith(GRANT):
+                raise entry.mapping().require("name").wrong(f"a name that does not begin with '{GRANT}'")
             self.rules.append(rule)
+        if (approvals := section.get("approvals")) is not None and not approvals.is_null:
+            self.approvals += parse_approvals(approvals, self._sources)
         functions = section.section("functions", FUNCTION_KEYS)
         if functions is not None:
             self.functions.update(_function(e) for e in _list(functions, "allow"))

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from policies.approvals import Grant
 from policies.dictionary import Classified, ColumnLike, RelationLike
 from policies.language import ANY, Rule
 
@@ -33,6 +34,10 @@ class Context:
     """What the login may assert of it."""
     commented: frozenset[str] = frozenset()
     """What of that it may also assert in comments."""
+    person: str = ""
+    """Who it is: the login, or the one that a trusted application acts for."""
+    grants: tuple[Grant, ...] = ()
+    """What has been approved for the person in this database."""
 
 
 def who_differs(rule: Rule, context: Context) -> str | None:

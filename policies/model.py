@@ -128,5 +128,7 @@ class Profile:
     """How much the person may learn."""
     metered: bool = False
     """Rows are counted as they are shown (`proxy.session.metering`)."""
+    rationed: frozenset[str] = frozenset()
+    """Names of the grants that hold for a number of rows only."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

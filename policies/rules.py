@@ -113,7 +113,15 @@ def _show(entry: Entry, scope: Scope) -> tuple[Show, BaseMask | None]:
 
 def parse_selector(entry: Entry, classes: Collection[str]) -> Selector:
     """What a rule says of columns: `*`, `level<=C2`, `class=phone` or a name. Raises DocumentError."""
-    text = entry.string().strip()
+    found = read_selector(entry.string(), classes)
+    if isinstance(found, Selector):
+        return found
+    raise entry.error(*found)
+
+
+def read_selector(source: str, classes: Collection[str]) -> Selector | tuple[str, str]:
+    """The selector, or what was found instead and what is expected."""
+    text = source.strip()
     if text == "*":
         return Selector(text, SelectorKind.ALL)
     if text.startswith("level"):
@@ -122,16 +130,18 @@ def parse_selector(entry: Entry, classes: Collection[str]) -> Selector:
         if symbol is not None:
             level = rest[len(symbol) :].strip()
             if not level:
-                raise entry.wrong("a level, as in level<=C2")
+                return f"found {text!r}", "a level, as in level<=C2"
             return Selector(text, SelectorKind.LEVEL, symbol, level)
     if text.startswith("class") and text[5:].lstrip().startswith("="):
         name = text[5:].lstrip()[1:].strip()
         if name not in classes and name != UNCLASSIFIED:
             known = [*classes, UNCLASSIFIED]
-            raise entry.error(f"found no class '{name}'{suggest(name, known)}", f"one of {', '.join(known)}")
+            return f"found no class '{name}'{suggest(name, known)}", f"one of {', '.join(known)}"
         return Selector(text, SelectorKind.CLASS, value=name)
-    wanted = "*, level<=C2, class=phone or schema.table.column"
-    return Selector(text, SelectorKind.NAME, pattern=parse_pattern(text, 3, entry, wanted))
+    parts = split_name(text)
+    if parts is None or len(parts) != 3:
+        return f"found the name {text!r}", "*, level<=C2, class=phone or schema.table.column"
+    return Selector(text, SelectorKind.NAME, pattern=Pattern(text, parts))
 
 
 def parse_pattern(source: str, parts: int, entry: Entry, wanted: str) -> Pattern:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from policies.approvals import Grant
 from policies.attributes import UserTable, person
 from policies.decide import Context, compile_profile
 from policies.dictionary import Classification, classify
@@ -21,6 +22,12 @@ from rewrite.planner import Planner
 People = Mapping[str, Mapping[str, str]]
 """Attributes of logins, by login and name."""
 NOBODY: People = {}
+Granted = Callable[[str, str], tuple[Grant, ...]]
+"""Of a person, in a database."""
+
+
+def no_grants(person: str, database: str) -> tuple[Grant, ...]:
+    return ()
 
 
 class PolicyEngine:
@@ -43,17 +50,28 @@ class PolicyEngine:
         roles: Callable[[str], frozenset[str]],
         now: float,
         people: People = NOBODY,
+        grants: Granted = no_grants,
     ) -> tuple[Profile, frozenset[str]]:
         """Profile, and all roles that count."""
-        context = context_of(policy, identity, roles, now, people)
+        context = context_of(policy, identity, roles, now, people, grants)
         return compile_profile(policy, classification, relations, context), context.roles
+
+    def context(
+        self, policy: Policy, identity: Identity, roles: Callable[[str], frozenset[str]], people: People, grants: Granted
+    ) -> Context:
+        return context_of(policy, identity, roles, time.time(), people, grants)
 
     def people_table(self, policy: Policy) -> UserTable | None:
         return policy.attributes.table
 
 
 def context_of(
-    policy: Policy, identity: Identity, roles: Callable[[str], frozenset[str]], now: float, people: People = NOBODY
+    policy: Policy,
+    identity: Identity,
+    roles: Callable[[str], frozenset[str]],
+    now: float,
+    people: People = NOBODY,
+    grants: Granted = no_grants,
 ) -> Context:
     """What the rules may ask about a session. `roles`: whom a role counts as; `people`: the table of users."""
     assertable = policy.attributes.assertable(identity.user)
@@ -69,6 +87,8 @@ def context_of(
         attributes=known.attributes,
         assertable=assertable,
         commented=assertable & policy.attributes.comments,
+        person=known.name,
+        grants=grants(known.name, identity.database),
     )
 
 

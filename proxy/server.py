@@ -322,6 +322,25 @@ class Server:
         if not link.closing:
             link.pump()
 
+    def on_question(self, link: Link) -> None:
+        link.answering = self._chore(self._answer_for(link))
+
+    async def _answer_for(self, link: Link) -> None:
+        """A command that has begun is carried out whatever becomes of its client."""
+        asked = link.session.wants_answer
+        try:
+            while asked is not None and not link.closing:
+                if not self.evidence.secure():
+                    link.withhold()
+                    return
+                answer = await self.control.desk.answer(asked)
+                link.session.answer_given(asked, answer)
+                asked = link.session.wants_answer
+        finally:
+            link.answering = None
+        if not link.closing:
+            link.pump()
+
     def on_closed(self, link: Link) -> None:
         if link.planning is not None:
             link.planning.cancel()

@@ -251,19 +251,18 @@ class Supervisor:
         """What the control plane has to say goes to the log, and into the trail where it is about the policy."""
         bad = name.endswith(("refused", "failed", "unavailable", "stale", "not_named"))
         event(log, name, logging.WARNING if bad else logging.INFO, **fields)
-        if not name.startswith("policy_"):
-            return
-        self.metrics.reloads.labels("rejected" if bad else "accepted").inc()
+        if name.startswith("policy_"):
+            self.metrics.reloads.labels("rejected" if bad else "accepted").inc()
+            files = [str(path) for path in self.config.policy]
+            told = {"policy": fields.get("version"), "files": files, "accepted": not bad, "reason": fields.get("problem")}
+            self._record(Kind.POLICY, told)
+        elif name.startswith(("grant", "break_glass")):
+            detail = {key: value for key, value in fields.items() if key != "sid"}
+            self._record(Kind.EVENT, {"event": name, "session": fields.get("sid"), "detail": detail})
+
+    def _record(self, kind: Kind, fields: Mapping[str, object]) -> None:
         try:
-            self.evidence.record(
-                Kind.POLICY,
-                {
-                    "policy": fields.get("version"),
-                    "files": [str(path) for path in self.config.policy],
-                    "accepted": not bad,
-                    "reason": fields.get("problem"),
-                },
-            )
+            self.evidence.record(kind, fields)
         except PgveilError as error:
             event(log, "audit_failed", logging.ERROR, reason=error.message)
 

@@ -47,6 +47,9 @@ class Keeper(Protocol):
     def on_cut(self, link: Link) -> None:
         """The session wants the server to end what it is doing: call `Session.cancel_sent` when it knows, or cannot be told."""
 
+    def on_question(self, link: Link) -> None:
+        """The session wants an answer to a command for pgveil itself. Idempotent."""
+
     def on_closed(self, link: Link) -> None:
         """Both sockets are gone; called once."""
 
@@ -59,6 +62,7 @@ class Link:
         "_linger",
         "_whole",
         "active",
+        "answering",
         "attached",
         "audit",
         "catalog_asked",
@@ -113,6 +117,8 @@ class Link:
         self.idle_since = 0.0
         self.planning: asyncio.Task[None] | None = None
         """A long text is being planned for this session."""
+        self.answering: asyncio.Task[None] | None = None
+        """A command for pgveil itself is being carried out for this session."""
         self.refreshing = False
         """A catalog is being read for this session."""
         self.catalog_asked = 0
@@ -144,6 +150,8 @@ class Link:
         if session.wants_cancel:
             session.wants_cancel = False
             self.keeper.on_cut(self)
+        if session.wants_answer is not None and self.answering is None:
+            self.keeper.on_question(self)
         if session.close and not out:
             self.close()
 

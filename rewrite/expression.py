@@ -66,6 +66,29 @@ def _column_names(node: Node, found: set[str]) -> None:
             _column_names(value, found)
 
 
+_PLAIN = frozenset(
+    """A_Expr BoolExpr ColumnRef A_Const NullTest BooleanTest List TypeCast TypeName A_ArrayExpr String Integer Float
+    Boolean""".split()
+)
+
+
+def is_plain(text: str) -> bool:
+    """Whether an expression compares columns and constants only: it calls nothing by name."""
+    try:
+        (statement,) = parse(f"SELECT ({text}\n)")
+    except (ParseError, ValueError):
+        return False
+    return set(statement.body) == {"targetList", "limitOption", "op"} and _all_plain(
+        statement.body["targetList"][0]["ResTarget"]["val"]
+    )
+
+
+def _all_plain(node: Node) -> bool:
+    if isinstance(node, dict):
+        return all((not key[:1].isupper() or key in _PLAIN) and _all_plain(value) for key, value in node.items())
+    return all(map(_all_plain, node)) if isinstance(node, list) else True
+
+
 def operator(left: str, name: str, right: str) -> str:
     return f"({left} OPERATOR(pg_catalog.{name}) {right})"
 

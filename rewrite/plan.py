@@ -109,6 +109,7 @@ class Effect(enum.Flag):
     TAINTS = enum.auto()  # masked values may be in temporary relations afterwards
     OPENS = enum.auto()  # DECLARE CURSOR
     FETCHES = enum.auto()  # FETCH or MOVE: goes on with a query that was decided when its cursor was opened
+    COMMAND = enum.auto()  # it is addressed to pgveil itself
     ASSERTS = enum.auto()  # what the session asserts of the person behind it (SET veil.…) may be different afterwards
 
 
@@ -167,6 +168,30 @@ class Says(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """$1 as an argument of a command."""
+
+    number: int
+    place: int
+    """Of the argument, from 0."""
+
+
+Argument = str | int | Parameter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something that is asked of pgveil itself."""
+
+    name: str
+    """access, why, requests, request, approve, ..."""
+    arguments: tuple[Argument, ...] = ()
+    """One for each parameter."""
+    numbers: tuple[bool, ...] = ()
+    """Which of them are whole numbers; the others are texts."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatementPlan:
     kind: str
     """Statement class in upper case: SELECT, INSERT, COPY, SET, ..."""
@@ -189,6 +214,7 @@ class StatementPlan:
     fresh: int = 0
     """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
     says: Says = Says.LITTLE
+    command: Command | None = None
 
 
 ASSERTED_BEFORE = Refusal(
@@ -218,6 +244,8 @@ class Plan:
     """Of a refusal in a query string of several statements: how those before the refused one run. In its place is POISON."""
     digest: str = ""
     """Of the client's text, where that was too long to be kept."""
+    own: bool = False
+    """It holds for sessions that see everything as well."""
 
     @property
     def effects(self) -> Effect:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from policies.model import Profile
 from rewrite import statements
 from rewrite.catalog import Catalog, Function
+from rewrite.commands import command_plan
 from rewrite.functions import Names, asserts
 from rewrite.masked import READS_LATER, plan_masked
 from rewrite.pgtree import ParseError, parse
@@ -209,6 +210,9 @@ class Planner:
         if context.resolution is not None and context.resolution.functions:
             context = replace(context, catalog=self._with_functions(context.catalog, context.resolution.functions))
         try:
+            command = command_plan(text)
+            if command is not None:
+                return command
             if not context.profile.masked:
                 return observe(text, context, self.book(context.catalog, context.profile))
             if is_too_long(text):
@@ -301,7 +305,7 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
         except (Refused, KeyError, RecursionError):
             log.debug("a statement of a clear session could not be analysed")
         if asserted and (found or statement.kind in READS_LATER):
-            return Plan(Verdict.REFUSE, "", refusal=ASSERTED_BEFORE)
+            return Plan(Verdict.REFUSE, "", refusal=ASSERTED_BEFORE, own=True)
         asserted = asserted or bool(context.profile.assertable and effects & Effect.ASSERTS)
         prepared = statements.prepared_name(statement.kind, statement.body)
         shareable = statement.kind in statements.QUERIES

@@ -59,6 +59,16 @@ async def install(connection: asyncpg.Connection, ring: Keyring) -> Installed:
     return Installed(added, present, crypto is not None)
 
 
+async def install_approvals(connection: asyncpg.Connection, control: str) -> None:
+    """The tables of requests and grants, for the login of control connections. Safe to repeat; raises as `install`."""
+    text = resources.files("proxy.companion").joinpath("approvals.sql").read_text(encoding="utf-8")
+    async with connection.transaction():
+        await connection.execute("SET LOCAL search_path = pg_catalog; SET LOCAL client_min_messages = warning")
+        await _make_owner(connection)
+        await connection.execute(f"SET LOCAL ROLE {OWNER}")
+        await connection.execute(text.replace("{control}", '"' + control.replace('"', '""') + '"'))
+
+
 async def _make_owner(connection: asyncpg.Connection) -> None:
     """The role, and the schema in its hands. A schema of that name that belongs to somebody else is not ours to fill."""
     found = await connection.fetchrow("SELECT rolcanlogin, rolsuper FROM pg_roles WHERE rolname = $1", OWNER)

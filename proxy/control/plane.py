@@ -23,8 +23,14 @@ from typing import Any, Protocol
 
 import asyncpg
 
+from policies.approvals import Grant
 from policies.attributes import UserTable
+from policies.matching import Context
 from policies.model import Profile
+from proxy.approvals import store
+from proxy.approvals.asking import Situation
+from proxy.approvals.desk import Desk
+from proxy.approvals.watch import GrantWatch
 from proxy.control import queries
 from proxy.control.catalog import CatalogRead
 from proxy.control.connection import FAILURES, Target, connect
@@ -36,6 +42,8 @@ from proxy.control.roles import Roles
 from proxy.session.effects import Identity, Planner
 from rewrite.catalog import Catalog, Relation
 
+Granted = Callable[[str, str], tuple[Grant, ...]]
+"""What has been approved for a person in a database."""
 Event = Callable[[str, Mapping[str, str | int | bool]], None]
 
 FRESH = 0.25
@@ -63,11 +71,17 @@ class Engine(Protocol):
         roles: Callable[[str], frozenset[str]],
         now: float,
         people: People,
+        grants: Granted,
     ) -> tuple[Profile, frozenset[str]]:
         """The profile, and the roles that count. `roles`: whom a role counts as; `people`: the attributes of logins."""
 
     def people_table(self, policy: Any) -> UserTable | None:
         """Where the attributes of logins are."""
+
+    def context(
+        self, policy: Any, identity: Identity, roles: Callable[[str], frozenset[str]], people: People, grants: Granted
+    ) -> Context:
+        """Who the session is now, as the rules see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +194,10 @@ class ControlPlane:
         self._lock = asyncio.Lock()
         self._epoch = 1
         self._people = PeopleWatch(target, home, options.interval, self._on_people, self._on_people_failed, clock)
+        self.grants = GrantWatch(
+            target, home, options.interval, options.max_stale, self._on_grants, self._on_grants_failed, clock
+        )
+        self.desk = Desk(self, self.grants, self._on_event)
         self._ticker: asyncio.Task[None] | None = None
 
     @property
@@ -195,6 +213,7 @@ class ControlPlane:
         self._policy = await asyncio.to_thread(self._files.load)
         self._on_event("policy_loaded", {"version": self.policy_version})
         self._people.aim(self._engine.people_table(self._policy), None)
+        self.grants.wanted(bool(self._policy.approvals))
         self._ticker = asyncio.create_task(self._tick(), name="control plane")
         for database in self._pinned:
             self._serve(database)
@@ -205,6 +224,7 @@ class ControlPlane:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
         await self._people.close()
+        await self.grants.close()
         served, self._served = list(self._served.values()), {}
         await asyncio.gather(*(s.watch.close() for s in served))
 
@@ -212,6 +232,7 @@ class ControlPlane:
         """Control connections that are opened from now on go there: certificates have changed."""
         self._target = target
         self._people.retarget(target)
+        self.grants.retarget(target)
         for served in self._served.values():
             served.watch.retarget(target)
 
@@ -283,6 +304,15 @@ class ControlPlane:
         profile, roles = self._profile(served, picture, identity, now)
         return View(picture.catalog, profile, served.planner, self._epoch, served.watch, roles)
 
+    def situation(self, identity: Identity) -> Situation:
+        """What commands for pgveil itself are measured against. Raises ControlUnavailable."""
+        now = time.time()
+        view = self.current(identity, now)
+        picture = self._served[identity.database].picture
+        assert picture is not None
+        context = self._engine.context(picture.policy, identity, picture.roles.of, self._people.people, self.grants.of)
+        return Situation(picture.policy, picture.classification, picture.catalog, context, view.profile)
+
     async def reload(self) -> bool:
         """Read the policy files now (SIGHUP). False when they were refused and the policy in force stays."""
         async with self._lock:
@@ -303,6 +333,7 @@ class ControlPlane:
                 return True
             self._policy = policy
             self._people.aim(table, people)
+            self.grants.wanted(bool(policy.approvals))
             for name, picture in drawn.items():
                 if name in self._served:
                     self._swap(self._served[name], picture)
@@ -399,6 +430,15 @@ class ControlPlane:
             served.profiles.clear()
         self._epoch += 1
 
+    def _on_grants(self, picture: store.Picture) -> None:
+        """Some grant has come, changed or gone."""
+        self._on_people()
+        numbers = ", ".join(str(g.id) for g in picture.grants)
+        self._on_event("grants_in_force", {"count": len(picture.grants), "grants": numbers})
+
+    def _on_grants_failed(self, reason: str) -> None:
+        self._on_event("grants_unavailable", {"database": self.grants.database, "reason": reason})
+
     def _on_people_failed(self, reason: str) -> None:
         self._on_event("attributes_unavailable", {"reason": reason})
 
@@ -409,9 +449,9 @@ class ControlPlane:
             served.profiles.move_to_end(key)
             return found
         relations = picture.catalog.relations
-        of, people = picture.roles.of, self._people.people
+        of, people, grants = picture.roles.of, self._people.people, self.grants.of
         try:
-            profile = self._engine.profile(picture.policy, picture.classification, relations, identity, of, now, people)
+            profile = self._engine.profile(picture.policy, picture.classification, relations, identity, of, now, people, grants)
         except Exception as problem:
             self._on_event("profile_failed", {"database": identity.database, "problem": type(problem).__name__})
             raise ControlUnavailable(identity.database, "the policy could not be applied") from problem

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from policies.model import Profile
 from rewrite.catalog import Catalog
-from rewrite.plan import Plan, PlanContext, Refusal, Touch
+from rewrite.plan import Command, Plan, PlanContext, Refusal, Touch
 
 MIB = 1024 * 1024
 
@@ -67,6 +67,18 @@ class PlanRequest:
             and (a.resolution, a.standard_strings, a.extended, a.parameters, a.transient)
             == (b.resolution, b.standard_strings, b.extended, b.parameters, b.transient)
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A command for pgveil itself, with its arguments."""
+
+    identity: Identity
+    command: Command
+    values: tuple[str | int | None, ...]
+    last: Plan | None
+    """Of the session's last statement."""
+    sid: str
 
 
 class View(Protocol):

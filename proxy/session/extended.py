@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, cursors, expect, gates, metering, plans, poison, pooling, probe, renewal, unread
+from proxy.session import changes, commands, cursors, expect, gates, metering, plans, poison, pooling, probe, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, poison_for, read, refuse
@@ -71,6 +71,10 @@ def on_parse(s: State) -> bool:
             unreadable, text = text, lenient(s, data)
         plan = s.plan(text, True)
         verdict = Verdict.PASS
+        if plan.own:
+            verdict = plan.verdict
+            if verdict is Verdict.REFUSE:
+                return refuse(s, expect.PARSE, plan.refusal or UNPLANNED, plan, text, name)
     out = None
     if verdict is Verdict.REWRITE and plan.text != text:
         out = encodings.encode(plan.text, s.codec)
@@ -85,7 +89,7 @@ def on_parse(s: State) -> bool:
         s.to_server.append(codec.message(tags.PARSE, b"%b\0%b%b" % (name, out, buf[text_end:end])))
     entry = Expected(expect.PARSE)
     entry.plan = plan
-    record = Record(text, plan.text if s.masked else text, plan, s.stamp, True)
+    record = Record(text, plan.text if s.masked or plan.own else text, plan, s.stamp, True)
     if end - text_end > 3:
         record.types = buf[text_end + 1 : end]
     if comment:
@@ -151,6 +155,10 @@ def on_bind(s: State) -> bool:
         if answer is not False:
             return refuse(s, expect.BIND, answer, None, record.text if record else "")
         record = slot.latest
+    if record is not None and record.plan.own:
+        asked = commands.bind(s, record, portal, last)
+        if asked is not None:
+            return asked if isinstance(asked, bool) else refuse(s, expect.BIND, asked, None, record.text)
     entry = Expected(expect.BIND)
     if record is not None:
         entry.plan = record.plan

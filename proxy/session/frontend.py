@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, cursors, expect, extended, gates, metering, plans, pooling, renewal, unread
+from proxy.session import changes, commands, cursors, expect, extended, gates, metering, plans, pooling, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
@@ -73,11 +73,20 @@ def on_query(s: State) -> bool:
             unreadable, text = text, lenient(s, data)
         plan = s.plan(text, False)
         verdict = Verdict.PASS
-        if plan.refusal == ASSERTED_BEFORE:
-            return refuse(s, expect.QUERY, ASSERTED_BEFORE, plan, text)
+        if plan.own:
+            verdict = plan.verdict
+            if verdict is Verdict.REFUSE:
+                return refuse(s, expect.QUERY, plan.refusal or UNPLANNED, plan, text)
     entry = Expected(expect.QUERY)
     bits = s.bits(plan)
+    sent = plan.text
     if bits:
+        if bits & plans.COMMAND:
+            values = commands.constants(plan)
+            answer = values if isinstance(values, Refusal) else commands.ask(s, plan, values)
+            if not isinstance(answer, str):
+                return refuse(s, expect.QUERY, answer, None, text) if isinstance(answer, Refusal) else answer
+            sent = answer
         if s.assertable and len(plan.statements) > 1 and changes.unsettles_person(s, plan):
             return refuse(s, expect.QUERY, ASSERTED_BEFORE, None, text)
         if bits & plans.EXECUTES and (stale := renewal.check_sql_execute(s, plan)):
@@ -88,8 +97,8 @@ def on_query(s: State) -> bool:
         return told if isinstance(told, bool) else refuse(s, expect.QUERY, told, plan, text)
     if bits:
         changes.apply(s, entry, plan, bits, text, unreadable)
-    if verdict is Verdict.REWRITE and plan.text != text:
-        out = encodings.encode(plan.text, s.codec)
+    if verdict is Verdict.REWRITE and sent != text:
+        out = encodings.encode(sent, s.codec)
         if out is None:
             return refuse(s, expect.QUERY, UNENCODABLE, plan, text)
         s.drop()

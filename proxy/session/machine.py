@@ -29,6 +29,8 @@ table ends the session.
   a Flush makes it give what it has, so this always ends.
 * A long text that is in no cache is planned elsewhere (`wants_plan`), so that it does not keep every other session waiting;
   the message is held the same way.
+* A statement that is addressed to pgveil itself (SHOW veil.access, CALL veil.request) is answered elsewhere (`wants_answer`,
+  `commands`); the message is held the same way, and a query that yields the answer goes upstream in its place.
 * Evidence comes first: the decision is recorded when a statement goes upstream, so before any byte of its result can
   exist. The transport flushes the audit writer when `evidence` is set, before it writes `to_client`.
 * The policy view is asked for again when the authority's epoch changes, the application name changes or the profile
@@ -49,7 +51,7 @@ from typing import Final
 from proxy.session import backend, frontend, gates, login, metering, poison, pooling, refusing
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
-from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions
+from proxy.session.effects import Asked, AuditSink, Authority, Identity, PlanRequest, SessionOptions
 from proxy.session.state import State
 from proxy.wire import codec, tags
 from proxy.wire._scan import ScanError
@@ -59,7 +61,7 @@ _INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
 _SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
 _DISCARD_MAX = 1024 * 1024
 """Bytes that are taken from the server for a client that has gone."""
-_OURS: Final = (st.CATALOG, st.DDL_DONE, st.PLAN)
+_OURS: Final = (st.CATALOG, st.DDL_DONE, st.PLAN, st.ANSWER)
 """Waits during which the server knows nothing of the statement."""
 _OWED_MAX = 8192
 """Replies that the server may owe. A client that sends and sends without reading would otherwise have us remember every message
@@ -78,9 +80,9 @@ class Session(State):
     After each call the transport flushes the audit writer if `evidence` is set (and clears it), writes and clears
     `to_server` and `to_client`, pauses reading from the client while `held`, starts a catalog refresh if
     `wants_catalog` or `ddl` is set (clearing `ddl`) and calls `catalog_refreshed` when it is done, has `wants_plan`
-    planned where that keeps nobody waiting and calls `plan_made`, sends the server a cancel request if `wants_cancel` is set
-    (clearing it) and calls `cancel_sent` when the server has got it, or cannot, and closes both sides when `close` is set and
-    everything is written.
+    planned where that keeps nobody waiting and calls `plan_made`, has `wants_answer` answered and calls `answer_given`, sends
+    the server a cancel request if `wants_cancel` is set (clearing it) and calls `cancel_sent` when the server has got it, or
+    cannot, and closes both sides when `close` is set and everything is written.
     """
 
     def __init__(self, identity: Identity, authority: Authority, audit: AuditSink, options: SessionOptions) -> None:
@@ -227,6 +229,18 @@ class Session(State):
         except Exception as error:
             self._fail(error, from_client=False)
 
+    def answer_given(self, asked: Asked, answer: str | Refusal) -> None:
+        """The answer to `wants_answer`."""
+        if self.close or self.wants_answer is not asked:
+            return
+        self.wants_answer = None
+        self.answered = answer
+        try:
+            if self.held:
+                self._resume()
+        except Exception as error:
+            self._fail(error, from_client=False)
+
     def cancel(self) -> None:
         """The client wants its statement to end. The server has been told; here it ends one that the server has not seen yet."""
         if self.close or not self.held or self.wait not in _OURS:
@@ -235,6 +249,7 @@ class Session(State):
         self.wait = st.NOTHING
         self.wants_catalog = False
         self.wants_plan = None
+        self.wants_answer = None
         try:
             refusing.cancel(self, self.client.next())
             self._pump()
@@ -329,6 +344,8 @@ class Session(State):
                     return
                 if self.planned is not None:
                     self.planned = None
+                if self.answered is not None:
+                    self.answered = None
                 if self.leaving:
                     self._left()
                     return
@@ -370,6 +387,9 @@ class Session(State):
                 return
         elif wait == st.CANCELLING:
             if self.cancelling:
+                return
+        elif wait == st.ANSWER:
+            if self.wants_answer is not None:
                 return
         elif wait == st.CROWDED:
             if len(self.queue) > _OWED_MAX // 2:

@@ -15,6 +15,7 @@ TAINTS: Final = Effect.TAINTS.value
 OPENS: Final = Effect.OPENS.value
 FETCHES: Final = Effect.FETCHES.value
 ASSERTS: Final = Effect.ASSERTS.value
+COMMAND: Final = Effect.COMMAND.value
 SETTINGS: Final = 1 << 16
 """Not an Effect: the statement may change client_encoding or standard_conforming_strings, on which reading depends."""
 DEALLOCATES: Final = 1 << 17
@@ -27,7 +28,18 @@ FIRES: Final = Effect.WRITES.value
 
 CURSORS: Final = OPENS | FETCHES | CLOSES
 INTERESTING: Final = (
-    ASSERTS | FIRES | RESOLUTION | DDL | TRANSACTION_END | PREPARES | EXECUTES | TAINTS | SETTINGS | DEALLOCATES | CURSORS
+    COMMAND
+    | ASSERTS
+    | FIRES
+    | RESOLUTION
+    | DDL
+    | TRANSACTION_END
+    | PREPARES
+    | EXECUTES
+    | TAINTS
+    | SETTINGS
+    | DEALLOCATES
+    | CURSORS
 )
 
 _SETTING_KINDS: Final = frozenset({"SET", "RESET", "DISCARD", "CALL", "DO"})

@@ -58,6 +58,7 @@ def refuse(
     protocol = "simple" if kind == expect.QUERY else "function" if kind == expect.FUNCTION else "extended"
     if plan is None or plan.refusal is not refusal:
         plan = Plan(Verdict.REFUSE, "", refusal=refusal)
+    s.last_plan = plan
     entry.seqs = (s.audit.decision(s.sid, "refusal", plan, 0, text, protocol),)
     entry.started = s.timer()
     s.evidence = True

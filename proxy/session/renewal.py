@@ -86,7 +86,7 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     if record.standard_strings != s.standard_strings and "\\" in record.text:
         return STALE  # the server would read the text differently today
     plan = s.plan(record.text, record.extended, record.types)
-    sent = record.text
+    sent = plan.text if plan.own else record.text
     if s.masked:
         if plan.verdict is Verdict.NEED:
             refusal = gates.need(s, plan)
@@ -137,7 +137,7 @@ def _is_changing(s: State, slot: Slot, record: Record) -> bool:
 
 
 def _prepare_again(s: State, slot: Slot, old: Record, plan: Plan, message: int, name: bytes) -> bool | Refusal:
-    sent = plan.text if s.masked else old.text
+    sent = plan.text if s.masked or plan.own else old.text
     text = encodings.encode(sent, s.codec)
     if text is None:
         return UNENCODABLE

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.session import expect, plans, poison
-from proxy.session.effects import AuditSink, Authority, Identity, PlanRequest, SessionOptions, View
+from proxy.session.effects import Asked, AuditSink, Authority, Identity, PlanRequest, SessionOptions, View
 from proxy.session.expect import Expected, Queue
 from proxy.session.pieces import Unread
 from proxy.session.statements import NO_TYPES, Statements
@@ -52,6 +52,7 @@ DDL_DONE: Final = 5
 PLAN: Final = 6
 CROWDED: Final = 7
 CANCELLING: Final = 8
+ANSWER: Final = 9
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
 LOGIN_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcvEN")
@@ -133,6 +134,7 @@ class State:
         self.close = False
         self.wants_catalog = False
         self.wants_plan: PlanRequest | None = None
+        self.wants_answer: Asked | None = None
         self.evidence = False
         self.held = False
         self.ddl = False
@@ -231,6 +233,10 @@ class State:
         """The session has seen everything in clear at some time: there may be things at the server that nobody has looked at."""
         self.planned: tuple[PlanRequest, Plan] | None = None
         """What has been planned elsewhere, until the message it is for has been decided."""
+        self.answered: str | Refusal | None = None
+        """What `wants_answer` has brought, until the message it is for has been decided."""
+        self.last_plan: Plan | None = None
+        """Of the statement that was decided last, commands aside: for SHOW veil.why."""
         self.cancel_key = b""
         """Process and secret, as a cancel request names them."""
         self.backend = 0
@@ -561,6 +567,8 @@ class State:
 
     def decide(self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str) -> None:
         """One decision record per statement, kept with the entry that will bring its outcome."""
+        if not plan.own:
+            self.last_plan = plan
         count = len(plan.statements)
         decision = self.audit.decision
         if count <= 1:

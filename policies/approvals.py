@@ -1,0 +1,242 @@
+"""Grants and approvals: who may ask to see what in clear, who has to agree, and what comes of it.
+
+The policy says for which columns there can be grants at all. A request is measured against it when it is made, each approval when
+it is given, and a grant whenever a profile is made from it: what the policy no longer offers, no grant shows. State (requests,
+votes, grants in force) is kept elsewhere; this module is pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from policies.dictionary import Classification, Relations, listed
+from policies.document import Entry
+from policies.keywords import DURATION, TEXT, Key, mapping, several, some, whole
+from policies.language import Approval, BreakGlass, DataClass, Policy, Rule, Selector, SelectorKind
+from policies.model import Show
+from policies.names import SYSTEM_SCHEMAS, Part, Pattern
+from policies.predicate import Predicate
+from policies.rules import SELECTOR, parse_selector
+
+GLASS_KEYS = {
+    "roles": Key("Who may: PostgreSQL roles.", several(TEXT), needed=True),
+    "max": Key("For how long at most; as long as approvals without it.", DURATION),
+    "review": Key("Within what time somebody has to look at it; a day without it.", DURATION),
+}
+APPROVAL_KEYS = {
+    "columns": Key("Which sensitive columns, as in a rule.", some({"type": "string", "pattern": SELECTOR}), needed=True),
+    "approvers": Key("Roles whose members may say yes.", some(TEXT), needed=True),
+    "requesters": Key("Roles whose members may ask; everybody without it.", several(TEXT)),
+    "same": Key("Attributes, such as branch, that approver and requester must have in common.", several(TEXT)),
+    "need": Key("How many approvers it takes; 1 without it.", whole(1, 9)),
+    "max": Key("For how long at most.", DURATION, needed=True),
+    "max_rows": Key("A request has to name a number of rows, this one at most.", whole(1)),
+    "break_glass": Key("Who may see at once and answer for it later.", mapping(GLASS_KEYS)),
+}
+"""`policies.keywords` says how a key is added."""
+APPROVAL = mapping(APPROVAL_KEYS)
+GRANT = "grant "
+"""Begins the name of the rule that a grant becomes: `grant 7`. No rule of a policy may be called so."""
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*", re.I)
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+
+
+def parse_approvals(entry: Entry, classes: Collection[str]) -> tuple[Approval, ...]:
+    """The policy's `approvals`. Raises DocumentError."""
+    return tuple(_approval(item, classes) for item in entry.items())
+
+
+def _approval(entry: Entry, classes: Collection[str]) -> Approval:
+    section = entry.mapping(APPROVAL_KEYS)
+    columns = tuple(parse_selector(e, classes) for e in section.require("columns").items_or_one())
+    approvers = frozenset(section.require("approvers").strings())
+    if not columns:
+        raise section.require("columns").wrong("at least one column")
+    if not approvers:
+        raise section.require("approvers").wrong("at least one role")
+    longest = section.require("max").duration()
+    glass = section.section("break_glass", GLASS_KEYS)
+    return Approval(
+        columns=columns,
+        approvers=approvers,
+        requesters=frozenset(section.strings("requesters")),
+        same=section.strings("same"),
+        need=section.int("need", 1, 1, 9),
+        max=longest,
+        max_rows=section.entries["max_rows"].int(1) if "max_rows" in section else None,
+        glass=None
+        if glass is None
+        else BreakGlass(
+            frozenset(glass.require("roles").strings()), glass.duration("max", longest), glass.duration("review", 86400.0)
+        ),
+        place=entry.place,
+    )
+
+
+def seconds_of(text: str) -> float | None:
+    """Of `2 hours`, `30 min`, `1 day 12 h`; None when it cannot be read."""
+    total, at = 0.0, 0
+    while at < len(text):
+        found = _DURATION.match(text, at)
+        if found is None or found[2].lower() not in _UNITS:
+            return None
+        total += float(found[1]) * _UNITS[found[2].lower()]
+        at = found.end()
+    return total or None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """A sensitive column, and what it was when somebody asked for it."""
+
+    schema: str
+    relation: str
+    column: str
+    data_class: str
+    level: str
+
+    def __str__(self) -> str:
+        return ".".join(_quoted(n) for n in (self.schema, self.relation, self.column))
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[^\s.\"*?\[,;=<>]+", name) else '"' + name.replace('"', '""') + '"'
+
+
+def targets(selectors: Iterable[Selector], classification: Classification, relations: Relations) -> list[Target]:
+    """The sensitive columns of ordinary relations that the selectors speak of."""
+    chosen = tuple(selectors)
+    out = []
+    for relation in listed(relations):
+        if relation.schema in SYSTEM_SCHEMAS:
+            continue
+        for column in relation.columns:
+            classified = classification.columns.get((relation.oid, column.attnum))
+            if classified is None:
+                continue
+            of = classified.data_class
+            if any(s.selects(of, relation.schema, relation.name, column.name) for s in chosen):
+                out.append(Target(relation.schema, relation.name, column.name, of.name, of.level))
+    return sorted(out)
+
+
+def offer(policy: Policy, target: Target, roles: Collection[str] | None = None) -> Approval | None:
+    """What the policy says of requests for the column, from people with these roles; None: there can be none."""
+    data_class = _class(policy, target)
+    if data_class is None:
+        return None
+    for approval in policy.approvals:
+        if roles is not None and approval.requesters and approval.requesters.isdisjoint(roles):
+            continue
+        if any(s.selects(data_class, target.schema, target.relation, target.column) for s in approval.columns):
+            return approval
+    return None
+
+
+def _class(policy: Policy, target: Target) -> DataClass | None:
+    try:
+        return policy.data_class(target.data_class)
+    except KeyError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    person: str
+    roles: frozenset[str]
+    """Those of the person's roles, at that time, by which the policy lets people approve."""
+    attributes: Mapping[str, str]
+    """Those that the policy compares, at that time."""
+
+
+def may_vote(approval: Approval, vote: Vote, requester: str, attributes: Mapping[str, str]) -> str | None:
+    """None when the person may decide about the request under this offer, otherwise a sentence that says why not.
+
+    `attributes`: the requester's, when it was made.
+    """
+    if vote.person == requester:
+        return "nobody decides about a request of their own"
+    if vote.roles.isdisjoint(approval.approvers):
+        return f"it takes a member of {' or '.join(sorted(approval.approvers))}"
+    for name in approval.same:
+        if not attributes.get(name) or vote.attributes.get(name) != attributes[name]:
+            return f"it takes somebody with the same {name}"
+    return None
+
+
+def missing_votes(
+    approvals: Iterable[Approval], votes: Sequence[Vote], requester: str, attributes: Mapping[str, str]
+) -> list[str]:
+    """What is still needed, in words; empty: the request is approved. Each person counts once for each offer."""
+    out = []
+    for approval in approvals:
+        given = {v.person for v in votes if may_vote(approval, v, requester, attributes) is None}
+        if len(given) < approval.need:
+            out.append(f"{approval.need - len(given)} more of {' or '.join(sorted(approval.approvers))}")
+    return sorted(set(out))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An approved request that is in force: the person sees these columns in clear."""
+
+    id: int
+    person: str
+    database: str
+    targets: tuple[Target, ...]
+    rows: Predicate | None
+    until: float
+    """Unix time."""
+    left: int | None
+    """Rows that may still be shown; None: any number."""
+    glass: bool = False
+    """Taken, not given."""
+
+    @property
+    def name(self) -> str:
+        return f"{GRANT}{self.id}"
+
+
+def rules_of(
+    grants: Iterable[Grant], policy: Policy, classification: Classification, relations: Relations, now: float
+) -> list[Rule]:
+    """The grants that hold now as rules, which come before those of the policy.
+
+    A column counts only as what it was when it was asked for: one that has got another class under the same name is another one.
+    """
+    holding = [g for g in grants if now < g.until and (g.left is None or g.left > 0)]
+    if not holding:
+        return []
+    wanted = {(t.schema, t.relation, t.column) for g in holding for t in g.targets}
+    today = {
+        (t.schema, t.relation, t.column): t
+        for t in targets((Selector("*", SelectorKind.ALL),), classification, relations)
+        if (t.schema, t.relation, t.column) in wanted
+    }
+    out = []
+    for grant in sorted(holding, key=lambda g: (g.left is not None, g.rows is not None, g.id)):
+        columns = tuple(
+            _exactly(t)
+            for t in grant.targets
+            if today.get((t.schema, t.relation, t.column)) == t and offer(policy, t) is not None
+        )
+        if columns:
+            out.append(
+                Rule(
+                    name=grant.name, roles=frozenset(), users=frozenset(), databases=frozenset(), applications=(), networks=(),
+                    schedule=None, claims=(), columns=columns, rows=grant.rows, show=Show.CLEAR, mask=None, place="",
+                )
+            )  # fmt: skip
+    return out
+
+
+def _exactly(target: Target) -> Selector:
+    parts = tuple(Part(name, True) for name in (target.schema, target.relation, target.column))
+    return Selector(str(target), SelectorKind.NAME, pattern=Pattern(str(target), parts))
