@@ -19,7 +19,7 @@ from policies.language import Policy, Rule, SelectorKind
 from policies.limits import Caps, caps
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
-from policies.matching import Active, ActiveRules, Context, who_differs
+from policies.matching import Active, ActiveRules, Context, differences, who_differs
 from policies.model import Branch, ColumnType, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
 
@@ -36,6 +36,8 @@ class Step:
     """None: the default of the column's class."""
     matched: bool
     why: str
+    place: str = ""
+    """file:line of the rule, or of the class."""
 
 
 def compile_profile(policy: Policy, classification: Classification, relations: Relations, context: Context) -> Profile:
@@ -93,14 +95,15 @@ def explain(
         steps: list[Step] = []
         active = []
         for rule in (*rules_of(context.grants, policy, classification, relations, context.now), *policy.rules):
-            differs = who_differs(rule, context)
-            if differs is None and rule.schedule is not None and not rule.schedule.holds(context.now):
-                differs = f"holds only at {rule.schedule}"
-            active.append(Active(rule, context, differs))
+            reasons = list(differences(rule, context))
+            if rule.schedule is not None and not rule.schedule.holds(context.now):
+                reasons.append(f"holds only at {rule.schedule}, where it is {rule.schedule.wall(context.now)}")
+            active.append(Active(rule, context, "; ".join(reasons) or None))
         selecting = ActiveRules(active).selecting(relation, column, classified)
         for rule_active in active:
             if rule_active not in selecting:
-                rule_active.differs = rule_active.differs or f"for columns {_listed(rule_active.rule)}"
+                columns = f"for columns {_listed(rule_active.rule)}"
+                rule_active.differs = columns if rule_active.differs is None else f"{columns}; {rule_active.differs}"
         _decide(active, relation, column, classified, steps)
         return steps
     return []
@@ -153,14 +156,16 @@ def _decide(
             branches.append(_branch(active, column, classified, floor))
             settled = rule.rows is None
         if steps is not None:
-            steps.append(Step(rule.name, matched, why or _matched(rule, active)))
+            steps.append(Step(rule.name, matched, why or _matched(rule, active), rule.place))
     if not settled:
         show = classified.data_class.show
         mask = _usable(classified.mask, column) if show is Show.MASK else None
         branches.append(Branch(None, show, mask, floor))
     if steps is not None:
         text = "no rule without a row condition matches" if not settled else "an earlier rule has decided"
-        steps.append(Step(None, not settled, f"{text}: default of class {classified.data_class.name}"))
+        steps.append(
+            Step(None, not settled, f"{text}: default of class {classified.data_class.name}", classified.data_class.place)
+        )
     return Decision(classified.data_class.name, classified.data_class.level, _merged(branches))
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Schema = dict[str, Any]
+DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
 @dataclass(frozen=True, slots=True)

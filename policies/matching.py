@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from policies.approvals import Grant
@@ -41,22 +41,30 @@ class Context:
 
 
 def who_differs(rule: Rule, context: Context) -> str | None:
-    """None when the rule speaks of this session (times aside), else a sentence that says why it does not."""
+    """None when the rule speaks of this session (times aside), else the first reason why it does not."""
+    return next(differences(rule, context), None)
+
+
+def differences(rule: Rule, context: Context) -> Iterator[str]:
+    """Every reason why the rule does not speak of this session (times aside)."""
     if rule.users and context.user not in rule.users:
-        return f"for user {_any(rule.users)}"
+        yield f"for user {_any(rule.users)}"
     if rule.roles and not rule.roles & context.roles:
-        return f"for members of {_any(rule.roles)}"
+        yield f"for members of {_any(rule.roles)}"
     if rule.databases and context.database not in rule.databases:
-        return f"for database {_any(rule.databases)}"
+        yield f"for database {_any(rule.databases)}{_not(context.database)}"
     if rule.applications and not any(fnmatch.fnmatchcase(context.application_name, a) for a in rule.applications):
-        return f"for application_name {_any(rule.applications)}"
+        yield f"for application_name {_any(rule.applications)}{_not(context.application_name)}"
     if rule.networks and not _inside(rule, context.client_address):
-        return f"for clients in {_any(str(n) for n in rule.networks)}"
+        yield f"for clients in {_any(str(n) for n in rule.networks)}{_not(context.client_address or '')}"
     for name, values in rule.claims:
         value = context.attributes.get(name, "")
         if not value or not (value in values or ANY in values):
-            return f"for {name} {'given' if ANY in values else _any(values)}"
-    return None
+            yield f"for {name} {'given' if ANY in values else _any(values)}{_not(value)}"
+
+
+def _not(value: str) -> str:
+    return f", not {value}" if value else ""
 
 
 def _any(names: Iterable[str]) -> str:

@@ -59,6 +59,11 @@ class Schedule:
         out.update(_shifts(self.zone, int(now) // _DAY))
         return sorted(t for t in out if t > now)
 
+    def wall(self, now: float) -> str:
+        """What clocks show there: mon 09:00."""
+        local = datetime.fromtimestamp(now, ZoneInfo(self.zone))
+        return f"{DAYS[local.weekday()]} {local:%H:%M}"
+
     def __str__(self) -> str:
         parts = []
         if self.start is not None and self.end is not None:

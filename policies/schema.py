@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from policies.keywords import Schema, mapping
+from policies.keywords import DRAFT, Schema, mapping
 from policies.load import TOP_KEYS
 from policies.masks.words import WHOLE_MASK
-
-DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
 def policy_schema() -> Schema:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
+from proxy.asking import check, explain
 from proxy.audit.commands import audit
 from proxy.companion.command import install, keygen
 from proxy.config import Config, load_config
 from proxy.demo.command import demo
-from proxy.diagnose import check_live, explain_live
 from proxy.discovery.command import discover, standards
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
@@ -75,47 +75,8 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int) -
     for_people(debug, lambda: run_server(worker_config(_read(path), number, port), place))
 
 
-@cli.command()
-@_CONFIG
-@click.pass_obj
-def check(debug: bool, path: Path) -> None:
-    """Check configuration and policy against the live catalog. Changes nothing; exits with 1 on errors."""
-    report = for_people(debug, lambda: check_live(_read(path)))
-    for line in report.lines:
-        click.echo(line)
-    sys.exit(0 if report.ok else 1)
-
-
-@cli.command()
-@_CONFIG
-@click.option("--as", "user", required=True, metavar="USER", help="The login to explain for.")
-@click.option("--database", help="Where it connects. [default: the only one of `databases`, or control.database]")
-@click.option("--application-name", default="", help="What the client calls itself.")
-@click.option("--from", "address", default="", metavar="ADDRESS", help="The client's network address.")
-@click.option("--attribute", "asserted", multiple=True, metavar="NAME=VALUE", help="What the session asserts (SET veil.NAME).")
-@click.argument("sql")
-@click.pass_obj
-def explain(
-    debug: bool,
-    path: Path,
-    user: str,
-    database: str | None,
-    application_name: str,
-    address: str,
-    asserted: tuple[str, ...],
-    sql: str,
-) -> None:
-    """Show what a login sees of the columns that SQL touches, by which rules, and what goes to the server.
-
-    The statement is not executed.
-    """
-    pairs = [(name, value) for name, _, value in (a.partition("=") for a in asserted)]
-    report = for_people(debug, lambda: explain_live(_read(path), user, database, application_name, address, sql, pairs))
-    for line in report.lines:
-        click.echo(line)
-    sys.exit(0 if report.ok else 1)
-
-
+cli.add_command(check)
+cli.add_command(explain)
 cli.add_command(audit)
 cli.add_command(demo)
 cli.add_command(install)

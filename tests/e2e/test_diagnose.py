@@ -136,14 +136,14 @@ policy    DIGEST
 COLUMNS = """\
 
 shop.people.phone: clear where branch = 1, otherwise keep  [class phone, level C2]
-  + rule 'tellers see their branch': shows clear where branch = 1
-  - rule 'nobody else': for application_name core
-  + default: no rule without a row condition matches: default of class phone
+  + rule 'tellers see their branch' (policy.yaml:9): shows clear where branch = 1
+  - rule 'nobody else': for columns level=C3; for application_name core
+  + default (policy.yaml:3): no rule without a row condition matches: default of class phone
 
 shop.people.balance: sql  [class amount, level C3]
   - rule 'tellers see their branch': for columns class=phone
   - rule 'nobody else': for application_name core
-  + default: no rule without a row condition matches: default of class amount
+  + default (policy.yaml:4): no rule without a row condition matches: default of class amount
 
 """
 
@@ -162,7 +162,7 @@ def test_explain_a_condition_that_holds(server: TestServer, tmp_path: Path) -> N
     sql = "SELECT balance FROM people"
     _, out, _ = pgveil(server, tmp_path, GOOD, "explain", "--as", "diagnose_li", "--application-name", "core", sql)
     assert "shop.people.balance: clear  [class amount, level C3]" in out
-    assert "+ rule 'nobody else': shows clear" in out
+    assert "+ rule 'nobody else' (policy.yaml:10): shows clear" in out
 
 
 def test_explain_what_is_refused(server: TestServer, tmp_path: Path) -> None:

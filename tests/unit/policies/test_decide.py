@@ -221,7 +221,7 @@ def test_explain() -> None:
     p = policy(BASE + rules)
     steps = explain(p, classify(p, [T]), [T], Who(now=0.0).context(), 1, 2)
     assert [(s.rule, s.matched, s.why) for s in steps] == [
-        ("night", False, "holds only at 22:00-23:00 UTC"),
+        ("night", False, "holds only at 22:00-23:00 UTC, where it is thu 00:00"),
         ("others", False, "for members of x"),
         ("cards", False, "for columns class=card"),
         ("own", True, "shows clear where vip"),

@@ -327,7 +327,7 @@ def examples_of_the_manual() -> list[str]:
     out = []
     for block in blocks:
         text = block
-        if block.startswith("policy:"):  # of the configuration
+        if block.startswith("policy:") or "\ntests:" in block:  # of the configuration, of tests
             continue
         if block.startswith("    "):
             rule = "rules:\n  - name: r\n    columns: '*'\n    show: clear\n"

@@ -13,9 +13,12 @@ from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
 from policies.document import DocumentError, Entry, Section, parse_document
+from policies.keywords import mapping
 from policies.load import build_policy
+from policies.masks.words import WHOLE_MASK
 from policies.schema import policy_schema
 from policies.standards import STANDARDS
+from policies.trials import FILE_KEYS, parse_trials, schema_of_tests
 from policies.values import plain
 from proxy.cli import cli
 from proxy.config import load_config
@@ -103,7 +106,7 @@ def errors(schema: dict[str, Any], text: str) -> list[str]:
     return [e.message for e in Draft7Validator(schema).iter_errors(plain(parse_document(text)))]
 
 
-@pytest.mark.parametrize("make", [policy_schema, config_schema])
+@pytest.mark.parametrize("make", [policy_schema, schema_of_tests, config_schema])
 def test_they_are_schemas(make: Any) -> None:
     Draft7Validator.check_schema(make())
 
@@ -255,6 +258,20 @@ def test_the_loader_of_configurations_and_its_schema_have_the_same_keys(monkeypa
     assert set(_tables(root)) == _compare(root, documents[0], seen.calls)
 
 
+def test_the_loader_of_tests_and_its_schema_have_the_same_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, root = Seen(monkeypatch), schema_of_tests()
+    manual = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(version: 1\ntests:.*?)```", manual, re.DOTALL)
+    document = parse_document(text)
+    assert len(parse_trials(document)) == 3
+    assert errors(root, text) == []
+    assert set(_tables(mapping(FILE_KEYS))) - _tables_of_masks() == _compare(root, document, seen.calls)
+
+
+def _tables_of_masks() -> set[frozenset[str]]:
+    return set(_tables(WHOLE_MASK))
+
+
 # -- what people see ------------------------------------------------------------------------------------------------------
 
 
@@ -270,7 +287,13 @@ def _keys(schema: Any, path: str = "") -> Iterator[tuple[str, str, dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("make", "manual"), [(policy_schema, "docs/policy.md"), (config_schema, "docs/configuration.md")], ids=["policy", "config"]
+    ("make", "manual"),
+    [
+        (policy_schema, "docs/policy.md"),
+        (schema_of_tests, "docs/policy.md"),
+        (config_schema, "docs/configuration.md"),
+    ],
+    ids=["policy", "tests", "config"],
 )
 def test_every_key_is_described_and_in_the_manual(make: Any, manual: str) -> None:
     text = (ROOT / manual).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Policy tests (`policies.trials`) run: without a server by `offline`, with one by `live`."""

@@ -1,0 +1,227 @@
+"""Policy tests without a server: decisions, and the Python faces of masks on given rows.
+
+There is no catalog, so tables have the columns that the test, the dictionary and the rules name, of whatever type their masks
+are for. What needs more than that (other statements than columns of one table, keyed masks, SQL masks, conditions that only a
+server understands) is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+from policies.decide import column_type, compile_profile
+from policies.dictionary import classify
+from policies.language import Policy
+from policies.masks.base import BaseMask
+from policies.model import Branch, ColumnType, Decision, Profile, Show
+from policies.trials import Allowed, Decisions, Refused, Rows, Trial
+from proxy.errors import ConfigError
+from proxy.trials.outcome import PASSED, Outcome, Result, Status, compare_decision, compare_rows, failed, left_out, rule_of
+from proxy.whatif import context_for, moments
+from rewrite.catalog import Column, Relation
+from rewrite.conditions import Select, Undecided, evaluate, holds, plain_select
+
+_TYPES = {
+    "text": ("text", "S"),
+    "numeric": ("numeric", "N"),
+    "int8": ("int8", "N"),
+    "date": ("date", "D"),
+    "timestamp": ("timestamp", "D"),
+    "time": ("time", "D"),
+    "bool": ("bool", "B"),
+    "jsonb": ("jsonb", "U"),
+    "_text": ("_text", "A"),
+    "inet": ("inet", "I"),
+}
+Tables = dict[tuple[str, str], Relation]
+
+
+def run_offline(policy: Policy, trials: Sequence[Trial]) -> list[Result]:
+    return [Result(trial, _run(policy, trial)) for trial in trials]
+
+
+def _run(policy: Policy, trial: Trial) -> Outcome:
+    """At one moment, or at all moments of a week when the test names none: they must agree."""
+    now = trial.situation.now
+    outcomes: dict[Status, tuple[float, Outcome]] = {}
+    for moment in [now] if now is not None else moments(policy, time.time()):
+        try:
+            outcome = _run_at(policy, trial, moment)
+        except Undecided as why:
+            return left_out(f"{why}; run it with a database (-c)")
+        except ConfigError as error:
+            return failed(error.message)
+        outcomes.setdefault(outcome.status, (moment, outcome))
+    if len(outcomes) > 1:
+        return failed("it depends on the time: say `time`", *outcomes[Status.FAILED][1].lines)
+    return next(iter(outcomes.values()))[1]
+
+
+def _run_at(policy: Policy, trial: Trial, now: float) -> Outcome:
+    select = plain_select(trial.sql) if trial.sql is not None else None
+    tables = _tables(policy, trial, select)
+    context = context_for(policy, trial.situation, trial.situation.database or "", lambda r: frozenset({r}), now, {})
+    relations = list(tables.values())
+    profile = compile_profile(policy, classify(policy, relations), relations, context)
+    if isinstance(trial.expect, Decisions):
+        lines = []
+        for wanted in trial.expect.columns:
+            relation = tables[wanted.column[0], wanted.column[1]]
+            lines += compare_decision(policy, wanted, _decision(profile, relation, wanted.column[2]))
+        return failed(*lines) if lines else PASSED
+    assert select is not None
+    relation = tables[select.schema, select.relation]
+    names = [c.name for c in relation.columns] if select.columns is None else sorted(select.used)
+    denied = [n for n in names if (d := _decision(profile, relation, n)) is not None and d.is_denied]
+    match trial.expect:
+        case Refused(sqlstate):
+            return _refusal(sqlstate, denied)
+        case Allowed():
+            return failed("expected allowed", f"got      refused 42501: {denied[0]} is denied") if denied else PASSED
+        case Rows(expected):
+            if denied:
+                return failed("expected rows", f"got      refused 42501: {denied[0]} is denied")
+            return _rows(policy, trial, select, relation, profile, expected)
+
+
+def _refusal(sqlstate: str | None, denied: Sequence[str]) -> Outcome:
+    if not denied:
+        return failed("expected refused", "got      allowed")
+    if sqlstate not in (None, "42501"):
+        return failed(f"expected refused {sqlstate}", "got      refused 42501")
+    return PASSED
+
+
+def _rows(
+    policy: Policy, trial: Trial, select: Select, relation: Relation, profile: Profile, expected: Sequence[Mapping[str, object]]
+) -> Outcome:
+    given = trial.given.get((select.schema, select.relation))
+    if given is None:
+        raise Undecided(f"it gives no rows of {select.schema}.{select.relation}")
+    if select.columns is None and (missing := {c.name for c in relation.columns} - set().union(*given)):
+        raise Undecided(f"whether the table has a column {min(missing)} is not known, so * is not")
+    if any(not _clear(profile, relation, n) for n in select.compared):
+        raise Undecided("its condition names a masked column")
+    labels = select.columns if select.columns is not None else tuple((c.name, c.name) for c in relation.columns)
+    got: list[Mapping[str, object]] = []
+    by: dict[str, str] = {}
+    for row in given:
+        if select.where is not None and evaluate(select.where, row) is not True:
+            continue
+        out: dict[str, object] = {}
+        for label, name in labels:
+            column = next(c for c in relation.columns if c.name == name)
+            decision = _decision(profile, relation, name)
+            branch = _branch(decision, row) if decision is not None else None
+            out[label] = row.get(name) if branch is None else _shown(branch, row.get(name), column_type(column))
+            if decision is not None and branch is not None:
+                by[label] = rule_of(policy, branch, decision)
+        got.append(out)
+    lines = compare_rows(expected, got, by, ordered=False, given=True)
+    return failed(*lines) if lines else PASSED
+
+
+def _clear(profile: Profile, relation: Relation, name: str) -> bool:
+    decision = _decision(profile, relation, name)
+    return decision is None or decision.is_clear
+
+
+def _branch(decision: Decision, row: Mapping[str, object]) -> Branch:
+    return next(b for b in decision.branches if b.rows is None or holds(b.rows, row))
+
+
+def _shown(branch: Branch, value: object, kind: ColumnType) -> object:
+    if branch.show is Show.CLEAR:
+        return value
+    mask = branch.mask
+    if not isinstance(mask, BaseMask) or mask.is_expression:
+        raise Undecided("an SQL mask is worked out by a server")
+    try:
+        return mask.apply_as(_typed(value, kind), kind)
+    except LookupError:
+        raise Undecided(f"the mask {mask.name} needs keys") from None
+    except (TypeError, ValueError):
+        raise Undecided(f"the mask {mask.name} cannot be worked out for the given value") from None
+
+
+def _typed(value: object, kind: ColumnType) -> object:
+    """A value of a test as the mask takes it."""
+    if isinstance(value, str) and kind.base_type == "date":
+        return date.fromisoformat(value)
+    if isinstance(value, str) and kind.base_type == "timestamp":
+        return datetime.fromisoformat(value)
+    return value
+
+
+def _decision(profile: Profile, relation: Relation, column: str) -> Decision | None:
+    number = next((c.attnum for c in relation.columns if c.name == column), 0)
+    return profile.decisions.get(relation.oid, {}).get(number)
+
+
+def _tables(policy: Policy, trial: Trial, select: Select | None) -> Tables:
+    names: dict[tuple[str, str], dict[str, list[object]]] = {}
+
+    def add(table: tuple[str, str], columns: Iterable[str]) -> None:
+        for column in columns:
+            names.setdefault(table, {}).setdefault(column, [])
+
+    for table, rows in trial.given.items():
+        for row in rows:
+            add(table, row)
+            for column, value in row.items():
+                names[table][column].append(value)
+    if select is not None:
+        names.setdefault((select.schema, select.relation), {})
+        add((select.schema, select.relation), select.used)
+    if isinstance(trial.expect, Decisions):
+        for wanted in trial.expect.columns:
+            add((wanted.column[0], wanted.column[1]), [wanted.column[2]])
+    for entry in policy.entries:
+        schema, relation, column = (p.text for p in entry.pattern.parts)
+        if (schema, relation) in names and entry.pattern.wildcards == 0:
+            add((schema, relation), [column])
+    for rule in policy.rules:
+        for table_name in names if rule.rows is not None else ():
+            assert rule.rows is not None
+            add(table_name, rule.rows.names)
+    return {table: _table(policy, number, table, columns) for number, (table, columns) in enumerate(names.items(), 1)}
+
+
+def _table(policy: Policy, oid: int, name: tuple[str, str], columns: Mapping[str, Sequence[object]]) -> Relation:
+    made = Relation(oid, *name, "r", "", tuple(_column(n, c, "text") for n, c in enumerate(columns, 1)))
+    found = classify(policy, [made])
+    typed = []
+    for column in made.columns:
+        classified = found.get((oid, column.attnum))
+        mask = classified.mask if classified is not None else None
+        typed.append(_column(column.attnum, column.name, _type(columns[column.name], mask)))
+    return Relation(oid, *name, "r", "", tuple(typed))
+
+
+def _type(values: Sequence[object], mask: BaseMask | None) -> str:
+    """One that the values fit, and for which the mask is, if there is such a one."""
+    first = next((v for v in values if v is not None), None)
+    fitting: Sequence[str] = tuple(_TYPES)
+    if isinstance(first, bool):
+        fitting = ("bool",)
+    elif isinstance(first, int | Decimal):
+        fitting = ("numeric", "int8") if any(isinstance(v, Decimal) for v in values) else ("int8", "numeric")
+    elif isinstance(first, list):
+        fitting = ("_text", "jsonb")
+    elif isinstance(first, dict):
+        fitting = ("jsonb",)
+    elif isinstance(first, str):
+        fitting = ("text", "date", "timestamp", "time", "inet")
+    for name in fitting:
+        if mask is None or mask.accepts(column_type(_column(1, "x", name))) is None:
+            return name
+    return fitting[0]
+
+
+def _column(attnum: int, name: str, kind: str) -> Column:
+    base, category = _TYPES[kind]
+    sql = "pg_catalog.text[]" if kind == "_text" else f"pg_catalog.{base}"
+    return Column(attnum, name, 0, -1, sql, sql, base, category)
