@@ -68,6 +68,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         commented=context.commented,
         may_classify=policy.may_classify,
         caps=held_to,
+        notice=policy.notice,
         rationed=frozenset(g.name for g in context.grants if g.left is not None),
     )
 

@@ -197,6 +197,8 @@ class Policy:
     overrides: tuple[Override, ...] = ()
     """For people: what later files replaced."""
     approvals: tuple[Approval, ...] = ()
+    notice: bool = True
+    """The first masked result of a session says so."""
 
     def may_classify(self, schema: str, relation: str) -> bool:
         """Whether some column of the relation, one that it does not have yet perhaps, may be sensitive."""

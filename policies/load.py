@@ -18,6 +18,7 @@ from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
 from policies.keywords import (
     COLUMN_PATTERN,
+    FLAG,
     MASK,
     PLAIN_NAME,
     RELATION,
@@ -77,6 +78,7 @@ TOP_KEYS = {
     "functions": Key("Functions outside pg_catalog that masked people may call.", mapping(FUNCTION_KEYS)),
     "attributes": Key("What is known of the person behind a session.", mapping(KEYS)),
     "approvals": Key("Who may ask to see columns in clear for a while, and who has to agree.", listed(APPROVAL)),
+    "notice": Key("Whether the first masked result of a session says so, by one NOTICE; true without it.", FLAG),
     "limits": Key("How much somebody may learn.", listed(LIMIT)),
 }
 """`policies.keywords` says how a key is added."""
@@ -113,6 +115,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         limits=tuple(reader.limits),
         overrides=(*reader.overrides, *_replaced_lines(reader.entries)),
         approvals=tuple(reader.approvals),
+        notice=reader.notice,
     )
 
 
@@ -139,6 +142,7 @@ class _Reader:
         self.attributes = Attributes()
         self.limits: list[Limit] = []
         self.approvals: list[Approval] = []
+        self.notice = True
         self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
@@ -181,6 +185,7 @@ class _Reader:
             self.rules.append(rule)
         if (approvals := section.get("approvals")) is not None and not approvals.is_null:
             self.approvals += parse_approvals(approvals, self._sources)
+        self.notice = section.bool("notice", self.notice)
         functions = section.section("functions", FUNCTION_KEYS)
         if functions is not None:
             self.functions.update(_function(e) for e in _list(functions, "allow"))

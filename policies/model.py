@@ -128,6 +128,8 @@ class Profile:
     """How much the person may learn."""
     metered: bool = False
     """Rows are counted as they are shown (`proxy.session.metering`)."""
+    notice: bool = False
+    """The first masked result of a session is to say so."""
     rationed: frozenset[str] = frozenset()
     """Names of the grants that hold for a number of rows only."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)

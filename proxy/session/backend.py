@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from proxy.session import asides, changes, expect, failures, metering, plans, poison, probe, results
+from proxy.session import asides, changes, expect, failures, metering, plans, poison, probe, results, telling
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation, body
 from proxy.session.expect import Expected
@@ -88,6 +88,8 @@ def on_execute_done(s: State, head: Expected) -> None:
             raise ServerViolation("the server's answer about name resolution cannot be read")
     if head.changes:
         changes.settle(s, head, tag)
+    if s.untold and s.masked and not head.swallow:
+        telling.tell(s, head)
     s.conclude(head, tag)
     if head.copying:
         _copy_over(s)
@@ -97,6 +99,8 @@ def on_execute_done(s: State, head: Expected) -> None:
 def on_suspended(s: State, head: Expected) -> None:
     if head.swallow:
         s.mute()
+    elif s.untold and s.masked:
+        telling.tell(s, head)
     s.conclude(head, "SUSPENDED")
     s.pop()
 
@@ -120,6 +124,8 @@ def on_query_part(s: State, head: Expected) -> None:
     if head.tripped:
         s.mute()
         return
+    if s.untold and s.masked:
+        telling.tell(s, head)
     s.conclude(head, tag)
     if head.copying:
         head.copying = False

@@ -237,6 +237,8 @@ class State:
         """What `wants_answer` has brought, until the message it is for has been decided."""
         self.last_plan: Plan | None = None
         """Of the statement that was decided last, commands aside: for SHOW veil.why."""
+        self.untold = True
+        """The client has not been told that something is masked for it."""
         self.cancel_key = b""
         """Process and secret, as a cancel request names them."""
         self.backend = 0
@@ -327,6 +329,14 @@ class State:
     def instead(self, data: bytes) -> None:
         """Relay something else in the place of the server's current message."""
         self.mute()
+        self.to_client.append(data)
+
+    def precede(self, data: bytes) -> None:
+        """Relay something of our own before the server's current message."""
+        scan = self.server
+        if scan.start > self.server_mark:
+            self.to_client.append(scan.buf[self.server_mark : scan.start])
+        self.server_mark = scan.start
         self.to_client.append(data)
 
     def flush_server(self) -> None:

@@ -26,6 +26,7 @@ PASSWORDS = {"shop_clear": "clear", "shop_masked": "masked", "shop_scram": "pass
 PHONE = "overlay(phone placing '****' from 4 for 4)"
 POLICY = """\
 version: 1
+notice: false
 classes:
   phone: { level: C2, mask: { keep: { first: 3, last: 4 } } }
   money: { level: C2, mask: { sql: "round($1, -2)" } }

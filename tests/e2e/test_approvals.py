@@ -343,6 +343,24 @@ def test_why(proxy: ProxyProcess) -> None:
         assert text.startswith("refused (42501): ")
 
 
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize(("user", "told"), [("ann", [2]), ("carl", [])])
+def test_one_notice(proxy: ProxyProcess, user: str, told: list[int], prepare: bool) -> None:
+    """The first masked result says so; nothing before it and nothing after it does, and no clear session hears of it."""
+    heard: list[str | None] = []
+    found = []
+    with connect(proxy, user) as session:
+        session.add_notice_handler(lambda diagnostic: heard.append(diagnostic.message_hint))
+        for number, text in enumerate(
+            ["SELECT id FROM bank.customers", "SELECT phone FROM bank.customers WHERE false", PHONES, PHONES]
+        ):
+            session.execute(text, prepare=prepare)  # type: ignore[arg-type]
+            if heard:
+                assert "SHOW veil.access" in str(heard.pop())
+                found.append(number)
+    assert (found, heard) == (told, [])
+
+
 def test_two_proxies_and_a_restart(proxy: ProxyProcess, server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("second") / "home"
     with ProxyProcess(home, server, policy=POLICY) as second:

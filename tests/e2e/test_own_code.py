@@ -21,6 +21,7 @@ host all all 127.0.0.1/32 trust
 """
 POLICY = """\
 version: 1
+notice: false
 classes:
   phone: { level: C2, mask: { keep: { first: 3, last: 4 } } }
 columns:

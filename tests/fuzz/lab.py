@@ -40,6 +40,7 @@ FILL = "INSERT INTO bank.work SELECT g, 'note ' || g, g * 10, nullif(g - 1, 0) F
 MASKS = "UPDATE bank.people SET phone = overlay(phone placing '****' from 4 for 4), score = round(score, -2);"
 POLICY = """\
 version: 1
+notice: false
 classes:
   phone: { level: C2, mask: { sql: "overlay($1 placing '****' from 4 for 4)" } }
   score: { level: C2, mask: { sql: "round($1, -2)" } }

@@ -124,7 +124,7 @@ def _psql(server: PostgresServer, database: str, script: str, *, stop: bool = Tr
 def _configuration(home: Path, target: Target, server_port: int, port: int, http_port: int) -> Path:
     classes = "".join(f'  {c}: {{ level: C2, mask: {{ sql: "{mask}" }} }}\n' for c, (_, mask) in target.columns.items())
     columns = "".join(f"  public.{target.table}.{c}: {c}\n" for c in target.columns)
-    (home / "policy.yaml").write_text(f"version: 1\nclasses:\n{classes}columns:\n{columns}")
+    (home / "policy.yaml").write_text(f"version: 1\nnotice: false\nclasses:\n{classes}columns:\n{columns}")
     config = home / "pgveil.yaml"
     config.write_text(f"""\
 listen: {{ host: 127.0.0.1, port: {port} }}

@@ -212,7 +212,7 @@ def _server(suite: Suite, place: Path, inputs: Path, way: str) -> Iterator[tuple
 def _configuration(suite: Suite, place: Path, way: str, server_port: int, port: int, http_port: int) -> Path:
     rules = "rules:\n  - { name: nothing masked, columns: ['*'], show: clear }\n" if way == "clear" else ""
     (place / "policy.yaml").write_text(
-        "version: 1\nclasses:\n  phone: { level: C2, mask: { keep: { first: 3, last: 4 } } }\n"
+        "version: 1\nnotice: false\nclasses:\n  phone: { level: C2, mask: { keep: { first: 3, last: 4 } } }\n"
         f"columns:\n  vault.secrets.phone: phone\n{rules}"
     )
     config = place / "pgveil.yaml"

@@ -39,6 +39,7 @@ INSERT INTO unrelated.people VALUES (1, '13812345678');
 """Goes into template1: databases that a suite makes have the masked table too."""
 _POLICY = """\
 version: 1
+notice: false
 classes:
   phone: { level: C2, mask: { keep: { first: 3, last: 4 } } }
 columns:
