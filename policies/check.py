@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from policies.decide import column_type, sensitive
+from policies.decide import can_filter, column_type, sensitive
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
 from policies.document import suggest
+from policies.filters import FilterKind
 from policies.language import UNCLASSIFIED, Policy, Rule, Selector, SelectorKind
 from policies.masks.base import BaseMask
 from policies.matching import missing_columns
@@ -49,6 +50,7 @@ def problems(
         out.append(Problem("warning", entry.place, f"{source} matches no column of a table{near.column(entry.pattern)}"))
     out += _unused_classes(policy)
     out += _unsuitable_defaults(columns)
+    out += _unsuitable_filters(columns)
     for number, rule in enumerate(policy.rules):
         mine = [c for c in columns if any(_selects(s, c) for s in rule.columns)]
         out += _selectors(policy, rule, columns, near)
@@ -88,6 +90,17 @@ def _unsuitable_defaults(columns: list[Sensitive]) -> Iterator[Problem]:
         found.setdefault((place, why), []).append(_name(relation, column))
     for (place, why), names in found.items():
         yield Problem("error", place, f"{why}; shown as NULL: {_list(names)}")
+
+
+def _unsuitable_filters(columns: list[Sensitive]) -> Iterator[Problem]:
+    found: dict[str, list[str]] = {}
+    for relation, column, classified in columns:
+        entry = classified.entry
+        if entry is not None and entry.filters.kind is FilterKind.EQUALITY and not can_filter(column):
+            found.setdefault(entry.place, []).append(_name(relation, column))
+    for place, names in found.items():
+        what = f"filters: equality is not possible on the type or collation of {_list(names)}: masked values are compared"
+        yield Problem("error", place, what)
 
 
 def _unsuitable_mask(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:

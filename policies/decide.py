@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policies.approvals import rules_of
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
+from policies.filters import FAMILIES, MASKED, FilterKind, Filters
 from policies.language import Policy, Rule, SelectorKind
-from policies.limits import Caps, caps
+from policies.limits import NO_CAPS, Caps, caps
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
 from policies.matching import Active, ActiveRules, Context, differences, who_differs
@@ -48,13 +49,17 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
     changes += [g.until for g in context.grants if g.until > context.now]
     active = ActiveRules([Active(r, context) for r in rules if r.schedule is None or r.schedule.holds(context.now)])
     decisions: dict[int, dict[int, Decision]] = {}
-    masked = False
+    masked = has_filters = False
+    held_to = caps(policy.limits, context.user, context.roles)
     for relation, column, classified in sensitive(classification, relations):
         decision = _decide(active.selecting(relation, column, classified), relation, column, classified)
+        filters = filters_of(classified, column, held_to)
+        if filters is not MASKED and not decision.is_clear:
+            decision = replace(decision, filters=filters)
+            has_filters = True
         decisions.setdefault(relation.oid, {})[column.attnum] = decision
         if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
             masked = True
-    held_to = caps(policy.limits, context.user, context.roles)
     return Profile(
         key=_key(policy, context.assertable, decisions, held_to),
         policy_version=policy.version,
@@ -66,11 +71,30 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         always_clear=not masked and _always_clear(policy, rules),
         assertable=context.assertable,
         commented=context.commented,
+        person=context.person or context.user,
+        has_filters=has_filters,
         may_classify=policy.may_classify,
         caps=held_to,
         notice=policy.notice,
         rationed=frozenset(g.name for g in context.grants if g.left is not None),
     )
+
+
+def filters_of(classified: Classified, column: ColumnLike, held_to: Caps = NO_CAPS) -> Filters:
+    """What this person's comparisons with the column compare, with the smallest budget that applies."""
+    entry = classified.entry
+    if entry is None or entry.filters.kind is FilterKind.MASKED:
+        return MASKED
+    if entry.filters.kind is FilterKind.EQUALITY and not can_filter(column):
+        return MASKED
+    if held_to.probes is not None and held_to.probes.most < entry.filters.probes_per_hour:
+        return replace(entry.filters, probes_per_hour=held_to.probes.most)
+    return entry.filters
+
+
+def can_filter(column: ColumnLike) -> bool:
+    """Whether a constant compared with the column asks about one value only."""
+    return column.base_type in FAMILIES and column.base_sql.startswith("pg_catalog.") and not getattr(column, "loose", False)
 
 
 def _always_clear(policy: Policy, rules: Sequence[Rule]) -> bool:
@@ -215,7 +239,10 @@ def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Map
         return seen[id(mask)]
 
     content = [
-        [oid, attnum, d.data_class, d.level, [[b.rows, b.show.value, canonical(b.mask), b.rule] for b in d.branches]]
+        [
+            *(oid, attnum, d.data_class, d.level, d.filters.kind.value, d.filters.probes_per_hour),
+            [[b.rows, b.show.value, canonical(b.mask), b.rule] for b in d.branches],
+        ]
         for oid, columns in decisions.items()
         for attnum, d in columns.items()
     ]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies.attributes import Attributes
+from policies.filters import MASKED, Filters
 from policies.limits import Limit
 from policies.masks.base import BaseMask
 from policies.model import Show
@@ -53,6 +54,7 @@ class ColumnEntry:
     """Overrides the class's mask for these columns."""
     place: str
     order: int
+    filters: Filters = MASKED
 
     @property
     def rank(self) -> tuple[int, int]:

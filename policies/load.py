@@ -16,6 +16,7 @@ from pathlib import Path
 from policies.approvals import APPROVAL, GRANT, parse_approvals
 from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
+from policies.filters import FILTERS, MASKED, parse_filters
 from policies.keywords import (
     COLUMN_PATTERN,
     FLAG,
@@ -51,6 +52,7 @@ CLASS_KEYS = {
 COLUMN_KEYS = {
     "class": Key("A class of `classes`.", TEXT, needed=True),
     "mask": Key("Replaces the mask of the class for these columns.", MASK),
+    "filters": FILTERS,
 }
 UNCLASSIFIED_KEYS = {
     "new_columns_of": Key(
@@ -227,12 +229,11 @@ class _Reader:
         if not entry.is_mapping:
             return ColumnEntry(pattern, self._known(entry, (PUBLIC,)), None, entry.place, len(self.entries))
         section = entry.mapping()
-        if "filters" in section:
-            raise section.key_error("filters", "is not supported yet", "this key to be left out")
         section.only(COLUMN_KEYS)
         name = self._known(section.require("class"))
         mask = self._mask(section.entries["mask"]) if "mask" in section else None
-        return ColumnEntry(pattern, name, mask, entry.place, len(self.entries))
+        filters = parse_filters(section.entries["filters"]) if "filters" in section else MASKED
+        return ColumnEntry(pattern, name, mask, entry.place, len(self.entries), filters)
 
 
 class _Lookup:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from policies.filters import MASKED, Filters
 from policies.limits import NO_CAPS, Caps
 
 COMPANION = "pgveil"
@@ -82,6 +83,8 @@ class Decision:
     data_class: str
     level: str
     branches: tuple[Branch, ...]
+    filters: Filters = MASKED
+    """What a comparison with the column compares; its budget is the one of this session's person."""
 
     @property
     def is_clear(self) -> bool:
@@ -132,5 +135,9 @@ class Profile:
     """The first masked result of a session is to say so."""
     rationed: frozenset[str] = frozenset()
     """Names of the grants that hold for a number of rows only."""
+    person: str = field(default="", compare=False)
+    """Whom the session acts for: the login, or who a trusted application says it is. Not part of `key`."""
+    has_filters: bool = False
+    """A masked column has other `filters` than comparisons with masked values."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

@@ -18,6 +18,7 @@ from proxy.companion.command import install, keygen
 from proxy.config import Config, load_config
 from proxy.demo.command import demo
 from proxy.discovery.command import discover, standards
+from proxy.ledger import Ledger
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
 from proxy.schema import schema
@@ -66,12 +67,13 @@ def serve(context: click.Context, path: Path) -> None:
 @click.option("--number", type=int, required=True)
 @click.option("--port", type=int, required=True)
 @click.option("--parent", type=int, required=True, help="File descriptor that leads to the parent process.")
+@click.option("--ledger", type=int, required=True, help="File descriptor of the memory that the workers share.")
 @click.pass_obj
-def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int) -> None:
+def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int, ledger: int) -> None:
     """One of the workers of `serve`, which starts it."""
     name = worker_name(number)
     name_process(name)
-    place = Place(name, socket.socket(fileno=parent))
+    place = Place(name, socket.socket(fileno=parent), Ledger(ledger))
     for_people(debug, lambda: run_server(worker_config(_read(path), number, port), place))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from policies.decide import explain
 from policies.document import suggest
+from policies.filters import FilterKind
 from policies.model import Branch, Decision, Show
 from policies.names import Part, Pattern, split_name
 from policies.trials import Situation
@@ -106,6 +107,7 @@ class _Explanation:
                 yield ""
                 yield "no sensitive column is used"
             yield ""
+            yield from _counted(plan)
             yield from _outcome(plan)
 
     def _heading(self) -> Iterator[str]:
@@ -133,6 +135,10 @@ class _Explanation:
             return
         yield ""
         yield f"{column.name}: {told(decision)}  [class {decision.data_class}, level {decision.level}]"
+        if decision.filters.kind is FilterKind.EQUALITY:
+            yield f"  filters: equality, {decision.filters.probes_per_hour} different values an hour"
+        elif decision.filters.kind is FilterKind.REFUSE:
+            yield "  filters: refuse"
         for step in self._steps(column):
             rule = "default" if step.rule is None else f"rule '{step.rule}'"
             place = f" ({step.place})" if step.place and step.matched else ""
@@ -172,6 +178,7 @@ class _Explanation:
             "class": decision.data_class,
             "level": decision.level,
             "shows": decision.show,
+            "filters": decision.filters.kind.value,
             "branches": [
                 {"rows": b.rows, "shows": b.show.value, "mask": b.mask.name if b.mask is not None else None, "rule": b.rule}
                 for b in decision.branches
@@ -192,6 +199,12 @@ def _branch(branch: Branch) -> str:
 
 def _moment(now: float) -> str:
     return datetime.fromtimestamp(now, UTC).isoformat()
+
+
+def _counted(plan: Plan) -> Iterator[str]:
+    """What the statement looks for by stored values."""
+    for probe in plan.probes:
+        yield f"counted   constants compared with stored values of {probe.column}: {len(probe.values)}"
 
 
 def _outcome(plan: Plan) -> Iterator[str]:

@@ -24,6 +24,7 @@ from proxy.control.plane import ControlPlane
 from proxy.errors import PgveilError, ShuttingDown
 from proxy.evidence import Evidence
 from proxy.greeting import Door, Greeting
+from proxy.ledger import Ledger
 from proxy.logs import event
 from proxy.metrics import Metrics
 from proxy.reception import SPARE_SOCKETS, Reception, error_response
@@ -59,8 +60,16 @@ class Server:
     """Accepts clients until `drain`; keeps the links of all sessions."""
 
     def __init__(
-        self, config: Config, door: Door, upstream: Upstream, control: ControlPlane, evidence: Evidence, metrics: Metrics
+        self,
+        config: Config,
+        door: Door,
+        upstream: Upstream,
+        control: ControlPlane,
+        evidence: Evidence,
+        metrics: Metrics,
+        ledger: Ledger,
     ) -> None:
+        self.ledger = ledger
         self.config = config
         self.door = door
         self.upstream = upstream
@@ -134,7 +143,8 @@ class Server:
         except TurnedAway as error:
             audit.turned_away(error.sqlstate, error.message)
             raise
-        session = Session(identity, self.control, audit, SessionOptions(sid=sid, pooling=self.config.upstream.pooling))
+        options = SessionOptions(sid=sid, pooling=self.config.upstream.pooling, probes=self.ledger)
+        session = Session(identity, self.control, audit, options)
         session.version, session.withheld = arrival.version, arrival.withheld
         link = Link(session, self, audit)
         try:

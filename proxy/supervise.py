@@ -30,6 +30,7 @@ from proxy.errors import ConfigError, PgveilError
 from proxy.evidence import HEAD_LAG, Evidence
 from proxy.greeting import Door
 from proxy.http import HttpSide
+from proxy.ledger import Ledger
 from proxy.logs import event
 from proxy.metrics import Metrics, Readings
 from proxy.server import Server
@@ -91,6 +92,8 @@ class Place:
     """Name of its audit trail."""
     parent: socket.socket | None = None
     """Leads to the process that keeps the workers, which shares the port with them."""
+    ledger: Ledger | None = None
+    """Counts for all workers what people look for; None: there are no others."""
 
 
 class Supervisor:
@@ -113,6 +116,7 @@ class Supervisor:
             self.control,
             self.evidence,
             self.metrics,
+            place.ledger or Ledger.create(),
         )
         self.http: HttpSide | None = None
         self._stop = asyncio.Event()

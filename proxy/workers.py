@@ -1,12 +1,13 @@
 """`workers: N`: a small parent that keeps N processes of the same server running on one port.
 
 The parent has no event loop, no connections and no data. It reserves the port, starts the workers one by one, passes
-signals on and starts a worker again that has died. Workers share nothing: each is a fresh interpreter with its own
-listening socket (SO_REUSEPORT), control connections, HTTP port and audit trail. Between parent and worker there is one
-socket pair: the worker says on it that it listens, and either side learns from its end that the other is gone. So a
-worker does not outlive its parent, whatever kills it. A worker also gives a sign of life every second; one that has given none
-for `limits.hang_timeout` hangs (a stopped process, a defect of ours, a disk that does not answer) and is killed. The parent
-counts its own turns for that and not the time on the clock, so that it accuses nobody when the whole machine stood still.
+signals on and starts a worker again that has died. Workers share nothing but the count of what people look for
+(`proxy.ledger`): each is a fresh interpreter with its own listening socket (SO_REUSEPORT), control connections, HTTP port
+and audit trail. Between parent and worker there is one socket pair: the worker says on it that it listens, and either side
+learns from its end that the other is gone. So a worker does not outlive its parent, whatever kills it. A worker also gives a
+sign of life every second; one that has given none for `limits.hang_timeout` hangs (a stopped process, a defect of ours, a disk
+that does not answer) and is killed. The parent counts its own turns for that and not the time on the clock, so that it accuses
+nobody when the whole machine stood still.
 
 A worker that cannot start (a bad configuration, a port that is taken) ends everything while the proxy is starting; the
 first one does so before there is a second, so its reason is shown once. Later it is only tried again: the others serve.
@@ -29,6 +30,7 @@ from dataclasses import replace
 
 from proxy.config import Config
 from proxy.errors import ConfigError
+from proxy.ledger import Ledger
 from proxy.listen import reserve
 from proxy.logs import event
 
@@ -96,14 +98,14 @@ class _Worker:
         """When to start it again (monotonic clock)."""
         self.delay = MIN_DELAY
 
-    def start(self, command: Sequence[str]) -> None:
+    def start(self, command: Sequence[str], ledger: int) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
             self.process = subprocess.Popen(
-                [*command, "--number", str(self.number), "--parent", str(fd)],
+                [*command, "--number", str(self.number), "--parent", str(fd), "--ledger", str(ledger)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[fd],
+                pass_fds=[fd, ledger],
                 process_group=0,  # Ctrl-C reaches the parent only, which passes it on once
             )
         ours.setblocking(False)
@@ -128,6 +130,7 @@ class _Parent:
         self.beat = time.monotonic()
         self.workers = [_Worker(number) for number in range(1, count + 1)]
         self.command = command
+        self.ledger = Ledger.create()
         self.selector = selectors.DefaultSelector()
         self.stopping = False
         self.failed = False
@@ -184,7 +187,7 @@ class _Parent:
                 worker.process.kill()
 
     def _start(self, worker: _Worker) -> None:
-        worker.start(self.command)
+        worker.start(self.command, self.ledger.fd)
         assert worker.channel is not None
         self.selector.register(worker.channel, selectors.EVENT_READ, worker)
 
@@ -251,6 +254,7 @@ class _Parent:
             if worker.channel is not None:
                 worker.channel.close()
         self.selector.close()
+        self.ledger.close()
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class Column:
     not_null: bool = False
     generated: bool = False
     """GENERATED ALWAYS AS (expression): stored or virtual."""
+    loose: bool = False
+    """Different values may be equal: its collation is nondeterministic."""
 
 
 @dataclass(frozen=True, slots=True)

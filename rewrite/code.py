@@ -230,7 +230,7 @@ def _alone(run: Run, text: str, plan_one: PlanOne) -> tuple[Rewriter | None, Sta
     if len(parsed) != 1 or not (parsed[0].kind in _IN_DO or parsed[0].kind in statements.DDL or parsed[0].kind in objects.KINDS):
         raise _hidden()
     rewriter, plan, _ = plan_one(replace(run, text=text, spans=Spans(text), made=set()), parsed[0])
-    if rewriter is not None and (rewriter.derived or rewriter.returning or rewriter.reads_masked()):
+    if rewriter is not None and (rewriter.derived or rewriter.chosen or rewriter.returning or rewriter.reads_masked()):
         raise _hidden()
     if plan.taints:
         raise _hidden()

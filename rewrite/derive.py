@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rewrite import filters
 from rewrite.columns import Usage
 from rewrite.pgtree import Node, quote_ident, strip
 from rewrite.refused import refuse
@@ -51,6 +52,8 @@ def derive(rewriter: Rewriter, site: Site, source: Source) -> None:
         )
     columns = None if usage.whole else usage.columns
     select = source.select(only=site.only, alias=alias, sample=sample, extra=extra, columns=columns, counted=counted)
+    where = filters.condition(rewriter, site)
+    select += filters.spelled(where, rewriter.text)
     derived = f"({select})"
     subselect = {"subquery": tree(select)}
     rewriter.derived.append(subselect["subquery"])
@@ -62,10 +65,16 @@ def derive(rewriter: Rewriter, site: Site, source: Source) -> None:
         subselect["alias"] = {"aliasname": alias}
         _requalify(rewriter, site, alias, usage)
     if span.table_command:
-        rewriter.edit(span.outer_start, span.outer_end, f"SELECT * FROM {derived}")
-    else:
-        rewriter.edit(span.outer_start, span.outer_end, derived)
+        derived = f"SELECT * FROM {derived}"
+    parts = _parts(derived, filters.spelled(where, rewriter.text), where) if where else ()
+    rewriter.edit(span.outer_start, span.outer_end, derived, parts)
     rewriter.replacements[id(site.item)] = {"RangeSubselect": subselect}
+
+
+def _parts(derived: str, condition: str, where: tuple[filters.Part, ...]) -> tuple[filters.Part, ...]:
+    """What the edit is made of: the condition, with the client's constants in it, ends the derived table."""
+    at = derived.rindex(condition)
+    return (derived[:at], *where, derived[at + len(condition) :])
 
 
 def _sample_span(rewriter: Rewriter, node: Node) -> tuple[int, int]:
@@ -100,7 +109,7 @@ def _requalify(rewriter: Rewriter, site: Site, alias: str, usage: Usage) -> None
     for ref in rewriter.survey.refs:
         if len(ref.fields) < 3 or ref.fields[-3:-1] != (relation.schema, relation.name):
             continue
-        if not _within(ref.level, site.level):
+        if not _within(ref.level, site.level) or any(c.reference is ref.node for c in rewriter.chosen):
             continue
         keep = ref.node["fields"][-1]
         start = ref.node["location"]

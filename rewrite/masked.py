@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import casts, code, dialect, explained, objects, pooled, spoken, statements, writes
+from rewrite import casts, code, dialect, explained, filters, objects, pooled, spoken, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
-from rewrite.plan import ASSERTED_BEFORE, POISON, Effect, Explain, Need, Plan, PlanContext, Says, StatementPlan, Verdict
+from rewrite.plan import ASSERTED_BEFORE, POISON, Effect, Explain, Need, Plan, PlanContext, Probe, Says, StatementPlan, Verdict
 from rewrite.refused import Refused, refuse
 from rewrite.resolve import temporary_view
 from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
@@ -41,6 +41,7 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     expected: list[Node] = []
     derived: list[Node] = []
     ways: set[str] = set()
+    probes: list[Probe] = []
     asserted = False
     for statement in parsed:
         try:
@@ -48,11 +49,14 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
         except Refused as e:
             if not plans or not _fails_in_its_place(e):
                 raise
-            e.before = _before(run, parsed[: len(plans)], plans, edits, expected, derived)
+            before = _before(run, parsed[: len(plans)], plans, edits, expected, derived)
+            e.before = replace(before, probes=tuple(probes))
             raise
         if asserted and (plan.touches or statement.kind in READS_LATER):
             raise Refused(ASSERTED_BEFORE)
         asserted = asserted or bool(context.profile.assertable and plan.effects & Effect.ASSERTS)
+        if rewriter is not None and rewriter.chosen:
+            probes += filters.probes(rewriter, len(plans))
         plan = statements.with_cursor(plan, statement.kind, statement.body)
         made = fresh(run, statement.kind, rewriter)
         plans.append(replace(plan, fresh=made) if made else plan)
@@ -71,7 +75,7 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     same(new, expected)
     nothing_bare(new, book, derived, _opened_views(context, book))
     way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
-    return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable)
+    return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable, probes=tuple(probes))
 
 
 def _fails_in_its_place(e: Refused) -> bool:
@@ -148,7 +152,8 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
             raise Refused(statements.not_supported(kind))
         prepared = statements.prepared_name(kind, body)
         says = spoken.says(rewriter) if kind == "CallStmt" else Says.LITTLE
-        return None, StatementPlan(name, (), effects, prepared, says=says), unchanged
+        given = filters.arguments(body.get("params", [])) if kind == "ExecuteStmt" else ()
+        return None, StatementPlan(name, (), effects, prepared, says=says, arguments=given), unchanged
     if kind == "CreateFunctionStmt":
         return code.create_function(run, kind, body, name)
     if kind == "DoStmt":
@@ -180,6 +185,7 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
             taints = (body["into"]["rel"]["relname"],)
             effects = (effects & ~Effect.DDL) | Effect.TAINTS
         explained_ = StatementPlan(name, plan.touches, effects, plan.prepared, taints=taints, explains=explains, says=plan.says)
+        explained_ = replace(explained_, arguments=plan.arguments)
         return rewriter, explained_, tree_
     rewriter = query(run, inner_kind, inner)
     if kind == "PrepareStmt":
@@ -187,6 +193,7 @@ def _wrapper(run: Run, kind: str, body: Node, name: str, effects: Effect) -> tup
         finding = casts.parameters(rewriter.names.catalog, types, rewriter.names)
         if finding is not None:
             raise Refused(finding.refusal, finding.need)
+        filters.prepared_types(rewriter, body.get("argtypes", []))
     if rewriter.survey.into and kind != "ExplainStmt":
         raise Refused(statements.not_supported(kind))
     if kind == "ExplainStmt":

@@ -124,8 +124,44 @@ class Touch:
     use: str
     """output, filter, join, group, sort, write or unknown."""
     show: str
-    """clear, mask, conditional or deny."""
+    """clear, mask, conditional or deny; raw for a comparison with the stored values of a column that is masked otherwise."""
     rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A constant that a statement compares with stored values of a masked column (`filters: equality`)."""
+
+    text: str | None = None
+    """Of a literal, what it says; None for a parameter, and for NULL."""
+    parameter: int = 0
+    """Number of the parameter; 0 for a literal."""
+    many: bool = False
+    """An array, of which each member counts."""
+    cast: str = ""
+    """The type it is cast to before it is compared; the same text may then mean another value."""
+    certain: bool = True
+    """A parameter to which the client gives no type has that of what it is compared with."""
+    start: int = 0
+    end: int = 0
+    """Characters of the literal in the client's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A comparison with stored values. Every distinct value counts, before the statement runs."""
+
+    column: str
+    """schema.table.column: whose budget it is."""
+    base_type: str
+    """pg_type.typname of the column's base type."""
+    family: str
+    """policies.filters.FAMILIES"""
+    limit: int
+    """Distinct values that the session's person may try in an hour."""
+    values: tuple[Value, ...]
+    statement: int
+    """Place in `Plan.statements`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +183,8 @@ class Edit:
     start: int
     end: int
     text: str
+    parts: tuple[str | tuple[int, int], ...] = ()
+    """Where `text` repeats constants of the client's text: what it is made of, these as [start, end) of their characters."""
 
 
 class Explain(enum.Flag):
@@ -215,6 +253,8 @@ class StatementPlan:
     """How many temporary relations, made earlier in the same text, the statement may read: their OIDs are not known."""
     says: Says = Says.LITTLE
     command: Command | None = None
+    arguments: tuple[Value | None, ...] = ()
+    """Of EXECUTE: what it gives to the parameters; None for what is no constant."""
 
 
 ASSERTED_BEFORE = Refusal(
@@ -242,6 +282,8 @@ class Plan:
     texts that differ in constants only."""
     before: Plan | None = None
     """Of a refusal in a query string of several statements: how those before the refused one run. In its place is POISON."""
+    probes: tuple[Probe, ...] = ()
+    """What of the text, or of the parameters, is compared with stored values of masked columns."""
     digest: str = ""
     """Of the client's text, where that was too long to be kept."""
     own: bool = False

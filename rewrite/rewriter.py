@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from rewrite import casts, functions, placement, returned, shadows, system
+from rewrite import casts, filters, functions, placement, returned, shadows, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.derive import derive, own_alias
@@ -32,6 +32,8 @@ class ByteEdit:
     start: int
     end: int
     text: str
+    parts: tuple[str | tuple[int, int], ...] = ()
+    """As `Edit.parts`, in bytes."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,10 @@ class Rewriter:
     """The text is a view's definition: denied columns are looked at by what reads the view."""
     guarded: bool = False
     """The statement is going to be rewritten (`substitute`)."""
+    filtering: bool = False
+    """Comparisons may select on stored values where the policy says so: the text is the client's own, and the session counts."""
+    chosen: list[filters.Chosen] = field(default_factory=list)
+    """Those that do."""
     reads_constants: bool = False
     """The value of a constant decided something: GROUP BY 2, set_config('search_path', ...)."""
 
@@ -147,6 +153,8 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} is denied{because}",
                         "name the columns you need instead of using *, and leave this one out",
                     )
+        if self.filtering:
+            filters.choose(self)
 
     def _may_miss(self, site: Site, target: Unresolved) -> bool:
         """ALTER ... IF EXISTS of a relation that is not there does nothing but say so."""
@@ -275,6 +283,7 @@ class Rewriter:
                 derive(self, site, source)
             else:
                 self._pin(site)
+        filters.substitute(self)
         for level in self.survey.levels:
             add_keyed_columns(self, level)
         returned.mask(self)
@@ -287,11 +296,11 @@ class Rewriter:
             if not site.cte:
                 self._pin(site)
 
-    def edit(self, start: int, end: int, text: str) -> None:
+    def edit(self, start: int, end: int, text: str, parts: tuple[filters.Part, ...] = ()) -> None:
         for e in self.edits:
             if (e.start, e.end, e.text) == (start, end, text):
                 return
-        self.edits.append(ByteEdit(start, end, text))
+        self.edits.append(ByteEdit(start, end, text, parts))
 
     def _pin(self, site: Site) -> None:
         if site in self.missing:  # should somebody make it meanwhile, it is not in our temporary schema
@@ -383,7 +392,13 @@ def apply_edits(text: str, edits: list[ByteEdit]) -> tuple[str, tuple[Edit, ...]
         at = e.end
     out.append(raw[at:])
     if text.isascii():
-        chars = [Edit(e.start, e.end, e.text) for e in ordered]
+        chars = [Edit(e.start, e.end, e.text, e.parts) for e in ordered]
     else:
-        chars = [Edit(len(raw[: e.start].decode()), len(raw[: e.end].decode()), e.text) for e in ordered]
+
+        def char(byte: int) -> int:
+            return len(raw[:byte].decode())
+
+        for e in ordered:
+            parts = tuple(p if isinstance(p, str) else (char(p[0]), char(p[1])) for p in e.parts)
+            chars.append(Edit(char(e.start), char(e.end), e.text, parts))
     return b"".join(out).decode(), tuple(chars)

@@ -79,6 +79,7 @@ def unresolved(run: Run) -> Refused:
 def query(run: Run, kind: str, body: Node) -> Rewriter:
     rewriter = rewriter_for(run, kind, body)
     rewriter.guarded = run.context.profile.masked
+    rewriter.filtering = rewriter.guarded and run.context.profile.has_filters
     analyse(run, rewriter)
     with resolving(run):
         writes.check(rewriter)

@@ -55,7 +55,7 @@ class Short:
             return plan
         if plan.verdict is Verdict.REFUSE:
             return None if plan.refusal is None else Plan(Verdict.REFUSE, "", refusal=self._moved(plan.refusal), need=plan.need)
-        if not plan.shareable:
+        if not plan.shareable or plan.probes:
             return None
         if plan.verdict is Verdict.PASS:
             return Plan(Verdict.PASS, text, plan.statements, shareable=True)

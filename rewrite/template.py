@@ -9,10 +9,11 @@ Plans in which a constant's value matters (GROUP BY ordinals, set_config) are no
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from rewrite.plan import Edit, Plan, Verdict
+from rewrite.plan import Edit, Plan, Value, Verdict
 
 _UNSAFE = re.compile(r"""\\|\$|--|/\*|[eEbBxXnN]'|[uU]&|\0""")
 WORD = r"[\w.\x80-\U0010ffff]"
@@ -69,9 +70,13 @@ class Shape:
     """What goes upstream between the constants."""
     edits: tuple[tuple[int, int, int, str], ...]
     """(segment, start, end, text) with offsets inside the segment."""
+    moved: Moved | None = None
+    """Instead of both where edits take constants elsewhere."""
 
     def fill(self, text: str, c: Cut) -> Plan:
         """The plan for another text of the same template."""
+        if self.moved is not None:
+            return self.moved.fill(self.plan, text, c)
         if self.plan.verdict is Verdict.PASS:
             return Plan(Verdict.PASS, text, self.plan.statements, shareable=True)
         out = [self.pieces[0]]
@@ -86,10 +91,113 @@ class Shape:
         return Plan(Verdict.REWRITE, "".join(out), self.plan.statements, edits, placed_by=placed_by, shareable=True)
 
 
+Piece = str | int
+"""Text that goes upstream, or the number of a constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Constants go upstream in another place than they stand in, and are to be counted (`Plan.probes`)."""
+
+    edits: tuple[tuple[int, int, int, int, tuple[Piece, ...]], ...]
+    """(segment and offset in it where the edit begins, the same where it ends, what it is made of)."""
+    values: tuple[tuple[int | None, ...], ...]
+    """For each probe, and each of its values, the number of its constant."""
+
+    def fill(self, plan: Plan, text: str, c: Cut) -> Plan:
+        starts = _starts(c)
+        out: list[str] = []
+        edits = []
+        at = 0
+        for first, a, last, b, made in self.edits:
+            start, end = starts[first] + a, starts[last] + b
+            parts = tuple(p if isinstance(p, str) else _place(c, starts, p) for p in made)
+            new = "".join(p if isinstance(p, str) else c.constants[p] for p in made)
+            edits.append(Edit(start, end, new, parts if len(parts) > 1 else ()))
+            out += (text[at:start], new)
+            at = end
+        out.append(text[at:])
+        probes = tuple(
+            replace(probe, values=tuple(_value(v, n, c, starts) for v, n in zip(probe.values, numbers, strict=True)))
+            for probe, numbers in zip(plan.probes, self.values, strict=True)
+        )
+        return replace(plan, text="".join(out), edits=tuple(edits), probes=probes)
+
+
+def _starts(c: Cut) -> list[int]:
+    """Where each segment begins."""
+    starts = [0]
+    for segment, constant in zip(c.segments, c.constants, strict=False):
+        starts.append(starts[-1] + len(segment) + len(constant))
+    return starts
+
+
+def _place(c: Cut, starts: list[int], number: int) -> tuple[int, int]:
+    start = starts[number] + len(c.segments[number])
+    return start, start + len(c.constants[number])
+
+
+def _value(value: Value, number: int | None, c: Cut, starts: list[int]) -> Value:
+    if number is None:
+        return value
+    start, end = _place(c, starts, number)
+    constant = c.constants[number]
+    sign = "-" if constant[0] != "'" and (value.text or "").startswith("-") else ""
+    return replace(value, text=said(constant, sign), start=start - len(sign), end=end)
+
+
+def said(constant: str, sign: str = "") -> str:
+    """What a plain constant says."""
+    return constant[1:-1].replace("''", "'") if constant[0] == "'" else sign + constant
+
+
+def _moved(plan: Plan, c: Cut) -> Moved | None:
+    starts = _starts(c)
+    places = {_place(c, starts, n): n for n in range(len(c.constants))}
+    edits = []
+    for e in plan.edits:
+        made: list[Piece] = []
+        for part in e.parts or (e.text,):
+            if isinstance(part, str):
+                made.append(part)
+                continue
+            number = places.get(part)
+            if number is None:
+                return None
+            made.append(number)
+        first, last = bisect_right(starts, e.start) - 1, bisect_right(starts, e.end) - 1
+        a, b = e.start - starts[first], e.end - starts[last]
+        if a > len(c.segments[first]):
+            return None
+        if b > len(c.segments[last]):  # within, or right behind, the constant that follows
+            if e.end != starts[last] + len(c.segments[last]) + len(c.constants[last]):
+                return None
+            last, b = last + 1, 0
+        edits.append((first, a, last, b, tuple(made)))
+    values = []
+    for probe in plan.probes:
+        numbers: list[int | None] = []
+        for value in probe.values:
+            if value.text is None:
+                numbers.append(None)
+                continue
+            number = places.get((value.start, value.end))
+            if number is None:
+                number = places.get((value.start + 1, value.end)) if value.text.startswith("-") else None
+            if number is None or said(c.constants[number], "-" if value.text.startswith("-") else "") != value.text:
+                return None
+            numbers.append(number)
+        values.append(tuple(numbers))
+    return Moved(tuple(edits), tuple(values))
+
+
 def shape(plan: Plan, c: Cut) -> Shape | None:
     """Make a plan reusable; None when an edit does not lie within one segment."""
     if plan.verdict is Verdict.PASS:
         return Shape(plan, (), ())
+    if plan.probes:
+        moved = _moved(plan, c)
+        return None if moved is None else Shape(plan, (), (), moved)
     starts, at = [], 0
     for i, segment in enumerate(c.segments):
         starts.append(at)

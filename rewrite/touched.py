@@ -20,6 +20,8 @@ def touches(rewriter: Rewriter) -> tuple[Touch, ...]:
     for site, relation in rewriter.relations.items():
         for touch in (*_behind(rewriter, site, relation), *_own(rewriter, site, relation)):
             out[(touch.relation, touch.column, touch.use)] = touch
+    for touch in (c.touch() for c in rewriter.chosen):
+        out[(touch.relation, touch.column, touch.use)] = touch
     return tuple(out.values())
 
 

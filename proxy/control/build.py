@@ -172,7 +172,7 @@ def _columns(rows: Rows, types: Mapping[int, TypeRow], names: TypeNames) -> dict
         key = tuple(a)[1:]
         column = shared.get(key)
         if column is None:
-            _, attnum, name, type_oid, typmod, not_null, generated = a
+            _, attnum, name, type_oid, typmod, not_null, generated, loose = a
             spelling = spelled.get((type_oid, typmod))
             if spelling is None:
                 base, base_typmod = names.base(type_oid, typmod)
@@ -183,7 +183,7 @@ def _columns(rows: Rows, types: Mapping[int, TypeRow], names: TypeNames) -> dict
                     types[base].category,
                     names.checked(type_oid),
                 )
-            column = shared[key] = Column(attnum, name, type_oid, typmod, *spelling, not_null, generated)
+            column = shared[key] = Column(attnum, name, type_oid, typmod, *spelling, not_null, generated, loose)
         out.setdefault(a[0], []).append(column)
     return {oid: tuple(cs) for oid, cs in out.items()}
 

@@ -60,8 +60,9 @@ RELATIONS = f"{_RELATIONS} >= 16384 ORDER BY c.oid"
 """All others; the same of INDEXES and TYPES."""
 
 ATTRIBUTES = """
-SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> ''
-FROM pg_catalog.pg_attribute a
+SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated <> '',
+       l.collisdeterministic IS FALSE
+FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
 """

@@ -185,6 +185,14 @@ class Meter(Protocol):
         rows show (a cursor that a function has opened)."""
 
 
+class Probes(Protocol):
+    """Counts what people look for in masked columns, over all processes that serve them (`proxy.ledger`)."""
+
+    def spend(self, person: str, column: str, values: Sequence[str], limit: int, now: float) -> float | None:
+        """Count those of the values that are new to the person within the hour. None: that is within the limit. Otherwise none of
+        them is counted, and this is the time from which on they may be, infinite for more than the limit ever allows."""
+
+
 class Pooling(enum.Enum):
     """Whether the server connection is the session's own (docs/pooling.md)."""
 
@@ -213,6 +221,8 @@ class SessionOptions:
     clock: Callable[[], float] = time.time
     """Wall clock, for rules that depend on the time."""
     pooling: Pooling = Pooling.NONE
+    probes: Probes | None = None
+    """None: nothing may be looked for."""
     meter: Meter | None = None
     """Counts the rows of those whose profile is `metered`; None: nobody's."""
     timer: Callable[[], float] = time.perf_counter

@@ -8,7 +8,21 @@ from __future__ import annotations
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, commands, cursors, expect, gates, metering, plans, poison, pooling, probe, renewal, unread
+from proxy.session import (
+    changes,
+    commands,
+    cursors,
+    expect,
+    gates,
+    metering,
+    plans,
+    poison,
+    pooling,
+    probe,
+    probing,
+    renewal,
+    unread,
+)
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, lenient, malformed, poison_for, read, refuse
@@ -159,6 +173,8 @@ def on_bind(s: State) -> bool:
         asked = commands.bind(s, record, portal, last)
         if asked is not None:
             return asked if isinstance(asked, bool) else refuse(s, expect.BIND, asked, None, record.text)
+    if s.probing and slot is not None and (spent := probing.of_bind(s, slot)) is not None:
+        return refuse(s, expect.BIND, spent, None, record.text if record is not None else "")
     entry = Expected(expect.BIND)
     if record is not None:
         entry.plan = record.plan
@@ -282,6 +298,8 @@ def on_execute(s: State) -> bool:
             return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
         if bits & plans.FETCHES and (answer := cursors.check_fetches(s, plan)):
             return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+    if s.probing and bits & plans.EXECUTES and (spent := probing.of_executes(s, plan)) is not None:
+        return refuse(s, expect.EXECUTE, spent, plan, text)
     if s.metered and (answer := metering.before_execute(s, entry, plan, portal)) is not False:
         return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
     if bits:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, commands, cursors, expect, extended, gates, metering, plans, pooling, renewal, unread
+from proxy.session import changes, commands, cursors, expect, extended, gates, metering, plans, pooling, probing, renewal, unread
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
@@ -93,6 +93,8 @@ def on_query(s: State) -> bool:
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
         if bits & plans.FETCHES and (stale := cursors.check_fetches(s, plan)):
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
+    if s.probing and (spent := probing.of_query(s, plan)) is not None:
+        return refuse(s, expect.QUERY, spent, plan, text)
     if s.metered and (told := metering.before_query(s, entry, plan)) is not False:
         return told if isinstance(told, bool) else refuse(s, expect.QUERY, told, plan, text)
     if bits:

@@ -55,6 +55,8 @@ CANCELLING: Final = 8
 ANSWER: Final = 9
 
 CLIENT_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="BF", text="QP")
+PROBING_CLASSES: Final = table(relay="d", inspect="DECSHXcfp", head="F", text="QPB")
+"""Where the values in a Bind may have to be counted, it is wanted as a whole."""
 LOGIN_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcvEN")
 """Of the server until the login is over: nothing has been asked that an error could quote at any length."""
 SERVER_CLASSES: Final = table(relay="DdV", inspect="RKSZTtn123CIsAGHWcv", text="EN")
@@ -219,6 +221,8 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.probing = False
+        """What the policy says of `filters` may make comparisons count."""
         self.metered = False
         """Rows are counted, or have been: one of these may still be under way."""
         self.assertable: tuple[str, ...] = ()
@@ -406,6 +410,9 @@ class State:
             self.audit.context(profile, view.roles)
         self.view_until = profile.valid_until
         self.masked = profile.masked
+        if profile.has_filters != self.probing:
+            self.probing = profile.has_filters
+            self.client.reclass(PROBING_CLASSES if self.probing else CLIENT_CLASSES)
         if profile.metered and self.options.meter is not None:
             self.metered = True
         if not profile.masked:

@@ -27,10 +27,15 @@ ELSEWHERE = frozenset(
         "a column that refers by a foreign key to a masked column",
         "UPDATE of a column that a constraint, a unique, partial or expression index, a policy, a partition key or a generated "
         "column looks at together with a masked one",
+        "conditions `column = constant`, `IN (…)`, `= ANY (array)` on a column with `filters: equality`, joined by AND, in WHERE "
+        "or ON",
+        "other comparisons with such a column",
+        "a column with `filters: refuse` in WHERE, ON, GROUP BY, DISTINCT, ORDER BY",
+        "UPDATE and DELETE WHERE a column of the target with `filters: equality` equals a constant",
         "EXPLAIN over views, policies, generated columns or SQL functions whose definitions hold data",
     }
 )
-"""Rows about what the bank does not have: their tests are in test_writes.py and the like."""
+"""Rows about what the bank does not have: their tests are in test_writes.py, e2e/test_filters.py and the like."""
 
 PARTS = frozenset("RawStmt SetOperationStmt ReturnStmt PLAssignStmt ReplicaIdentityStmt".split())
 """Nodes of the grammar that are parts of statements, or come from other parsers."""
