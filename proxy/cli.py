@@ -1,4 +1,4 @@
-"""The command line: `pgveil serve | check | explain | audit | discover | standards | schema | install | keygen | demo`.
+"""The command line: `pgveil serve | check | explain | diff | audit | discover | standards | schema | install | keygen | demo`.
 
 Errors are one line for a person; `--debug` shows where they come from.
 Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
@@ -17,6 +17,7 @@ from proxy.audit.commands import audit
 from proxy.companion.command import install, keygen
 from proxy.config import Config, load_config
 from proxy.demo.command import demo
+from proxy.diff.command import diff
 from proxy.discovery.command import discover, standards
 from proxy.ledger import Ledger
 from proxy.logs import name_process, set_up_logging
@@ -79,6 +80,7 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int, l
 
 cli.add_command(check)
 cli.add_command(explain)
+cli.add_command(diff)
 cli.add_command(audit)
 cli.add_command(demo)
 cli.add_command(install)

@@ -56,7 +56,7 @@ def moments(policy: Policy, now: float) -> list[float]:
     found = {now}
     for schedule in {rule.schedule for rule in policy.rules if rule.schedule is not None}:
         at = schedule.next_change(now)
-        while at is not None and at <= now + WEEK:
+        while at is not None and at < now + WEEK:
             found.add(at)
             at = schedule.next_change(at)
     return sorted(found)

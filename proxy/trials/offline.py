@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from decimal import Decimal
 
 from policies.decide import column_type, compile_profile
 from policies.dictionary import classify
@@ -19,24 +18,11 @@ from policies.masks.base import BaseMask
 from policies.model import Branch, ColumnType, Decision, Profile, Show
 from policies.trials import Allowed, Decisions, Refused, Rows, Trial
 from proxy.errors import ConfigError
+from proxy.supposed import Named, Tables, suppose
 from proxy.trials.outcome import PASSED, Outcome, Result, Status, compare_decision, compare_rows, failed, left_out, rule_of
 from proxy.whatif import context_for, moments
-from rewrite.catalog import Column, Relation
+from rewrite.catalog import Relation
 from rewrite.conditions import Select, Undecided, evaluate, holds, plain_select
-
-_TYPES = {
-    "text": ("text", "S"),
-    "numeric": ("numeric", "N"),
-    "int8": ("int8", "N"),
-    "date": ("date", "D"),
-    "timestamp": ("timestamp", "D"),
-    "time": ("time", "D"),
-    "bool": ("bool", "B"),
-    "jsonb": ("jsonb", "U"),
-    "_text": ("_text", "A"),
-    "inet": ("inet", "I"),
-}
-Tables = dict[tuple[str, str], Relation]
 
 
 def run_offline(policy: Policy, trials: Sequence[Trial]) -> list[Result]:
@@ -162,7 +148,7 @@ def _decision(profile: Profile, relation: Relation, column: str) -> Decision | N
 
 
 def _tables(policy: Policy, trial: Trial, select: Select | None) -> Tables:
-    names: dict[tuple[str, str], dict[str, list[object]]] = {}
+    names: Named = {}
 
     def add(table: tuple[str, str], columns: Iterable[str]) -> None:
         for column in columns:
@@ -179,49 +165,4 @@ def _tables(policy: Policy, trial: Trial, select: Select | None) -> Tables:
     if isinstance(trial.expect, Decisions):
         for wanted in trial.expect.columns:
             add((wanted.column[0], wanted.column[1]), [wanted.column[2]])
-    for entry in policy.entries:
-        schema, relation, column = (p.text for p in entry.pattern.parts)
-        if (schema, relation) in names and entry.pattern.wildcards == 0:
-            add((schema, relation), [column])
-    for rule in policy.rules:
-        for table_name in names if rule.rows is not None else ():
-            assert rule.rows is not None
-            add(table_name, rule.rows.names)
-    return {table: _table(policy, number, table, columns) for number, (table, columns) in enumerate(names.items(), 1)}
-
-
-def _table(policy: Policy, oid: int, name: tuple[str, str], columns: Mapping[str, Sequence[object]]) -> Relation:
-    made = Relation(oid, *name, "r", "", tuple(_column(n, c, "text") for n, c in enumerate(columns, 1)))
-    found = classify(policy, [made])
-    typed = []
-    for column in made.columns:
-        classified = found.get((oid, column.attnum))
-        mask = classified.mask if classified is not None else None
-        typed.append(_column(column.attnum, column.name, _type(columns[column.name], mask)))
-    return Relation(oid, *name, "r", "", tuple(typed))
-
-
-def _type(values: Sequence[object], mask: BaseMask | None) -> str:
-    """One that the values fit, and for which the mask is, if there is such a one."""
-    first = next((v for v in values if v is not None), None)
-    fitting: Sequence[str] = tuple(_TYPES)
-    if isinstance(first, bool):
-        fitting = ("bool",)
-    elif isinstance(first, int | Decimal):
-        fitting = ("numeric", "int8") if any(isinstance(v, Decimal) for v in values) else ("int8", "numeric")
-    elif isinstance(first, list):
-        fitting = ("_text", "jsonb")
-    elif isinstance(first, dict):
-        fitting = ("jsonb",)
-    elif isinstance(first, str):
-        fitting = ("text", "date", "timestamp", "time", "inet")
-    for name in fitting:
-        if mask is None or mask.accepts(column_type(_column(1, "x", name))) is None:
-            return name
-    return fitting[0]
-
-
-def _column(attnum: int, name: str, kind: str) -> Column:
-    base, category = _TYPES[kind]
-    sql = "pg_catalog.text[]" if kind == "_text" else f"pg_catalog.{base}"
-    return Column(attnum, name, 0, -1, sql, sql, base, category)
+    return suppose([policy], names)

@@ -270,3 +270,97 @@ def test_explain_says_what_it_does_not_understand(home: Path, arguments: list[st
     status, out = pgveil(home, "explain", "-c", "pgveil.yaml", "--as", "tool_li", *arguments)
     assert message in " ".join(out.split())
     assert status != 0
+
+
+# -- diff --------------------------------------------------------------------------------------------------------------------
+
+CHANGES = (
+    ("keep: { first: 3, last: 4 }", "keep: { last: 4 }"),
+    ('"08:00-18:00"', '"08:00-20:00"'),
+    ('{ menu: "0412" }', '{ menu: ["0412", "0413"] }'),
+    ("  shop.open.note: cvv\n", "  shop.open.note: cvv\n  shop.people.name: phone\n"),
+    ("  - { name: batch, user: tool_app, columns: shop.open.phone, show: clear }\n", ""),
+)
+
+
+def changed(*changes: tuple[str, str]) -> str:
+    text = POLICY
+    for old, new in changes:
+        text = text.replace(old, new)
+    return text
+
+
+def test_diff_of_every_login(home: Path) -> None:
+    (home / "new.yaml").write_text(changed(*CHANGES), encoding="utf-8")
+    status, out = pgveil(home, "diff", "-c", "pgveil.yaml", "new.yaml")
+    assert (
+        out
+        == """\
+from policy.yaml to new.yaml
+
+what is written:
+  - rule 'batch' (policy.yaml:17)
+  ~ rule 'by day' (new.yaml:16): time
+  ~ rule 'menu' (new.yaml:17): when
+  ~ class phone (new.yaml:3): mask
+  + column shop.people.name (new.yaml:12)
+
+what is sensitive:
+  + postgres: shop.people.name (class phone, level C2)
+
+who sees what:
+  all 2 logins of role tool_teller (tool_li, tool_wang):
+    shop.open.phone: masked (keep first 3, last 4) → masked (keep last 4) by no rule
+    shop.people.name: clear (not sensitive) → masked (keep last 4) by no rule
+    shop.people.phone:
+      was clear where branch = :user.branch, otherwise masked (keep first 3, last 4)
+      now clear where branch = :user.branch, otherwise masked (keep last 4)
+      by rule 'own branch'
+  postgres:
+    shop.open.phone, shop.people.phone: masked (keep first 3, last 4) → masked (keep last 4) by no rule
+    shop.people.name: clear (not sensitive) → masked (keep last 4) by no rule
+  tool_app:
+    shop.open.phone: clear → masked (keep last 4) by no rule, was by rule 'batch'
+    shop.people.name: clear (not sensitive) → masked (keep last 4) by no rule
+    shop.people.phone: masked (keep first 3, last 4) → masked (keep last 4) by no rule
+    shop.people.balance: masked (sql round($1, -4)) → masked (round 10) by rule 'menu', only with menu 0413
+  1 login of role tool_auditor (tool_zhao):
+    shop.open.phone, shop.people.phone: masked (keep first 3, last 4) → masked (keep last 4) by no rule
+    shop.people.name: clear (not sensitive) → masked (keep last 4) by no rule
+    shop.people.balance:
+      was masked (sql round($1, -4))
+      now clear
+      by rule 'by day', only at mon, tue, wed, thu, fri 18:00-20:00 UTC
+
+looked at: 5 logins, database postgres
+not looked at: databases other than postgres (name them in `databases` of the configuration)
+"""
+    )
+    assert status == 1
+
+
+def test_diff_for_programs_and_of_one_login(home: Path) -> None:
+    (home / "new.yaml").write_text(changed(CHANGES[0]), encoding="utf-8")
+    status, out = pgveil(home, "diff", "-c", "pgveil.yaml", "--as", "tool_zhao", "--json", "policy.yaml", "new.yaml")
+    said = json.loads(out)
+    assert (status, said["same"]) == (1, False)
+    (person,) = said["people"]
+    assert person["logins"] == ["tool_zhao"]
+    assert [(c["column"], c["old"], c["new"], c["only"]) for c in person["changes"]] == [
+        ("shop.open.phone", "masked (keep first 3, last 4)", "masked (keep last 4)", ""),
+        ("shop.people.phone", "masked (keep first 3, last 4)", "masked (keep last 4)", ""),
+    ]
+
+
+def test_diff_of_the_same(home: Path) -> None:
+    (home / "new.yaml").write_text("# another comment\n" + POLICY, encoding="utf-8")
+    status, out = pgveil(home, "diff", "-c", "pgveil.yaml", "new.yaml")
+    assert "nobody sees anything else, of what was looked at: 5 logins, database postgres\n" in out
+    assert "not looked at: databases other than postgres" in out
+    assert status == 0
+
+
+def test_diff_in_trouble(home: Path) -> None:
+    assert pgveil(home, "diff", "-c", "pgveil.yaml", "gone.yaml")[0] == 2
+    assert pgveil(home, "diff", "policy.yaml")[0] == 2
+    assert pgveil(home, "diff", "-c", "gone.yaml", "policy.yaml")[0] == 2

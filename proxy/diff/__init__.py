@@ -1,0 +1,1 @@
+"""`pgveil diff`: what changes between two versions of a policy, for whom."""
