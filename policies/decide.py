@@ -53,6 +53,8 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
     held_to = caps(policy.limits, context.user, context.roles)
     for relation, column, classified in sensitive(classification, relations):
         decision = _decide(active.selecting(relation, column, classified), relation, column, classified)
+        if context.spent:
+            decision = _veiled(decision, column, classified)
         filters = filters_of(classified, column, held_to)
         if filters is not MASKED and not decision.is_clear:
             decision = replace(decision, filters=filters)
@@ -60,23 +62,26 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         decisions.setdefault(relation.oid, {})[column.attnum] = decision
         if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
             masked = True
+    exempt = policy.on_failure.get(context.user)
     return Profile(
-        key=_key(policy, context.assertable, decisions, held_to),
+        key=_key(policy, decisions, [sorted(context.assertable), held_to.names, exempt and [exempt.at_most, exempt.within]]),
         policy_version=policy.version,
         decisions=decisions,
         functions=policy.functions,
         extensions=policy.extensions,
         valid_until=min(changes, default=None),
-        masked=masked,
-        always_clear=not masked and _always_clear(policy, rules),
+        masked=masked or (held_to.rows and bool(decisions)),  # what cannot be seen through cannot be counted
+        always_clear=not masked and not held_to.rows and _always_clear(policy, rules),
         assertable=context.assertable,
         commented=context.commented,
-        person=context.person or context.user,
         has_filters=has_filters,
         may_classify=policy.may_classify,
         caps=held_to,
         notice=policy.notice,
+        person=_counted_as(policy, context),
+        metered=held_to.rows,
         rationed=frozenset(g.name for g in context.grants if g.left is not None),
+        exemption=exempt,
     )
 
 
@@ -95,6 +100,36 @@ def filters_of(classified: Classified, column: ColumnLike, held_to: Caps = NO_CA
 def can_filter(column: ColumnLike) -> bool:
     """Whether a constant compared with the column asks about one value only."""
     return column.base_type in FAMILIES and column.base_sql.startswith("pg_catalog.") and not getattr(column, "loose", False)
+
+
+def _counted_as(policy: Policy, context: Context) -> str:
+    """An application may say for whom it acts, where the policy believes it; anybody else counts as the login."""
+    table = policy.attributes.table
+    trusted = policy.attributes.trusted.get(context.user, frozenset())
+    if table is None or table.on_behalf not in trusted or context.person in ("", context.user):
+        return context.user
+    return f"{context.user}/{context.person}"
+
+
+def _veiled(decision: Decision, column: ColumnLike, classified: Classified) -> Decision:
+    """The decision with nothing in clear."""
+    mask = _usable(classified.mask, column)
+    branches = [Branch(b.rows, Show.MASK, mask, b.rule) if b.show is Show.CLEAR else b for b in decision.branches]
+    return Decision(decision.data_class, decision.level, _merged(branches))
+
+
+_TRY_AGAIN = 5.0
+"""Seconds."""
+
+
+def failed_profile(policy: Policy, user: str, now: float) -> Profile | None:
+    """When `compile_profile` has raised, for a login whose statements go upstream when they cannot be read: none can. None for
+    all others."""
+    exempt = policy.on_failure.get(user)
+    if exempt is None:
+        return None
+    key = f"broken {policy.version} {user}"
+    return Profile(key, policy.version, {}, valid_until=now + _TRY_AGAIN, masked=True, exemption=exempt, broken=True)
 
 
 def _always_clear(policy: Policy, rules: Sequence[Rule]) -> bool:
@@ -229,7 +264,7 @@ def _merged(branches: list[Branch]) -> tuple[Branch, ...]:
     return tuple(out)
 
 
-def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Mapping[int, Decision]], held_to: Caps) -> str:
+def _key(policy: Policy, decisions: Mapping[int, Mapping[int, Decision]], more: Sequence[object]) -> str:
     """Digest of a canonical form of everything that decides. Dataclass reprs are complete and stable."""
     seen: dict[int, str] = {}
 
@@ -246,5 +281,5 @@ def _key(policy: Policy, assertable: frozenset[str], decisions: Mapping[int, Map
         for oid, columns in decisions.items()
         for attnum, d in columns.items()
     ]
-    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), sorted(assertable), held_to.names, content]
+    whole = [policy.version, sorted(policy.functions), sorted(policy.extensions), *more, content]
     return hashlib.blake2b(json.dumps(whole, ensure_ascii=True).encode(), digest_size=16).hexdigest()

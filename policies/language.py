@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policies.attributes import Attributes
+from policies.failure import Exemption
 from policies.filters import MASKED, Filters
 from policies.limits import Limit
 from policies.masks.base import BaseMask
@@ -196,6 +197,8 @@ class Policy:
     """Extensions whose functions masked sessions may call."""
     attributes: Attributes = field(default_factory=Attributes)
     limits: tuple[Limit, ...] = ()
+    on_failure: Mapping[str, Exemption] = field(default_factory=dict)
+    """By login."""
     overrides: tuple[Override, ...] = ()
     """For people: what later files replaced."""
     approvals: tuple[Approval, ...] = ()

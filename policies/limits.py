@@ -106,9 +106,6 @@ def parse_limits(entry: Entry, before: Sequence[Limit] = ()) -> tuple[Limit, ...
     out: list[Limit] = []
     for item in entry.items():
         section = item.mapping(KEYS)
-        for key in NUMBERS[:3]:
-            if key in section:
-                raise section.key_error(key, "is not supported yet", "this key to be left out")
         if "role" in section and "roles" in section:
             raise section.key_error("roles", "means the same as 'role'", "one of the two")
         numbers = {key: section.entries[key].int(0, _MOST) for key in NUMBERS if key in section}

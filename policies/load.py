@@ -16,6 +16,7 @@ from pathlib import Path
 from policies.approvals import APPROVAL, GRANT, parse_approvals
 from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
+from policies.failure import ON_FAILURE, Exemption, parse_failure
 from policies.filters import FILTERS, MASKED, parse_filters
 from policies.keywords import (
     COLUMN_PATTERN,
@@ -44,7 +45,7 @@ from policies.names import Part, split_name
 from policies.rules import RULE, Scope, parse_pattern, parse_rule
 from policies.standards import STANDARDS
 
-LATER_KEYS = ("alerts", "on_failure")
+LATER_KEYS = ("alerts",)
 CLASS_KEYS = {
     "level": Key("How sensitive: C1, C2 … or 1, 2 …; compared in natural order.", SCALAR, needed=True),
     "mask": Key("What people see for whom no rule says otherwise.", MASK, needed=True),
@@ -82,6 +83,7 @@ TOP_KEYS = {
     "approvals": Key("Who may ask to see columns in clear for a while, and who has to agree.", listed(APPROVAL)),
     "notice": Key("Whether the first masked result of a session says so, by one NOTICE; true without it.", FLAG),
     "limits": Key("How much somebody may learn.", listed(LIMIT)),
+    "on_failure": Key("Logins whose statements pass unmasked, and flagged, when pgveil cannot read them.", ON_FAILURE),
 }
 """`policies.keywords` says how a key is added."""
 
@@ -115,6 +117,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         extensions=frozenset(reader.extensions),
         attributes=reader.attributes,
         limits=tuple(reader.limits),
+        on_failure=reader.on_failure,
         overrides=(*reader.overrides, *_replaced_lines(reader.entries)),
         approvals=tuple(reader.approvals),
         notice=reader.notice,
@@ -145,6 +148,7 @@ class _Reader:
         self.limits: list[Limit] = []
         self.approvals: list[Approval] = []
         self.notice = True
+        self.on_failure: dict[str, Exemption] = {}
         self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
@@ -192,6 +196,8 @@ class _Reader:
         if functions is not None:
             self.functions.update(_function(e) for e in _list(functions, "allow"))
             self.extensions.update(e.string() for e in _list(functions, "trust_extensions"))
+        if (failure := section.section("on_failure")) is not None:
+            self.on_failure |= parse_failure(failure, self.on_failure)
         if "limits" in section:
             self.limits += parse_limits(section.entries["limits"], self.limits)
 

@@ -36,6 +36,8 @@ class Context:
     """What of that it may also assert in comments."""
     person: str = ""
     """Who it is: the login, or the one that a trusted application acts for."""
+    spent: bool = False
+    """Whatever would be clear is masked: enough has been seen."""
     grants: tuple[Grant, ...] = ()
     """What has been approved for the person in this database."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from policies.failure import Exemption
 from policies.filters import MASKED, Filters
 from policies.limits import NO_CAPS, Caps
 
@@ -129,6 +130,10 @@ class Profile:
     """Those that it may assert in a comment, for one statement."""
     caps: Caps = NO_CAPS
     """How much the person may learn."""
+    exemption: Exemption | None = None
+    """Statements that cannot be read go upstream as they came."""
+    broken: bool = False
+    """What the policy says could not be computed: no statement can be read. Of exempt logins only; others get no profile."""
     metered: bool = False
     """Rows are counted as they are shown (`proxy.session.metering`)."""
     notice: bool = False

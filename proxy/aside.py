@@ -34,7 +34,10 @@ _MEMORY: Final = 2 << 30
 """Bytes that reading a text may take."""
 _CHUNK: Final = 1 << 20
 _GIVEN_UP: Final = Refusal(
-    "54000", "the statement takes too long to be read", "Send data as parameters, by COPY, or in several statements."
+    "54000",
+    "the statement takes too long to be read",
+    "Send data as parameters, by COPY, or in several statements.",
+    failure=True,
 )
 _TOO_HARD: Final = Plan(Verdict.REFUSE, "", refusal=_GIVEN_UP)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from policies.approvals import Grant
 from policies.attributes import UserTable, person
-from policies.decide import Context, compile_profile
+from policies.decide import Context, compile_profile, failed_profile
 from policies.dictionary import Classification, classify
 from policies.language import Policy
 from policies.load import load_policy
@@ -61,6 +61,9 @@ class PolicyEngine:
     ) -> Context:
         return context_of(policy, identity, roles, time.time(), people, grants)
 
+    def broken_profile(self, policy: Policy, identity: Identity, now: float) -> Profile | None:
+        return failed_profile(policy, identity.user, now)
+
     def people_table(self, policy: Policy) -> UserTable | None:
         return policy.attributes.table
 
@@ -86,6 +89,7 @@ def context_of(
         now=now,
         attributes=known.attributes,
         assertable=assertable,
+        spent=identity.spent,
         commented=assertable & policy.attributes.comments,
         person=known.name,
         grants=grants(known.name, identity.database),

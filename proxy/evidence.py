@@ -7,14 +7,17 @@ In the modes `strict` and `before-result` no byte of a result goes to a client b
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 from proxy.audit.key import load_or_create_key
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.writer import AuditWriter, Mode
 from proxy.config import AuditSettings
+from proxy.counts import Counts
 from proxy.logs import event
 from proxy.session.effects import Identity
 from rewrite.plan import Plan, Verdict
@@ -28,10 +31,12 @@ HEAD_LAG = 0.05
 class Tally:
     """Statements by verdict, for the metrics."""
 
-    __slots__ = ("passed", "refusals", "refused", "rewritten")
+    __slots__ = ("let_through", "passed", "refusals", "refused", "rewritten")
 
     def __init__(self) -> None:
         self.passed = self.rewritten = self.refused = 0
+        self.let_through = 0
+        """Statements that could not be read and passed all the same (`on_failure`)."""
         self.refusals: Counter[str] = Counter()
         """Refused statements by SQLSTATE."""
 
@@ -50,6 +55,7 @@ class Evidence:
         lag = 0.0 if mode is Mode.STRICT else HEAD_LAG
         self.writer = AuditWriter(settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag)
         self._encoder = DecisionEncoder(key, settings.text)
+        self.counts = Counts(Path(settings.directory), time.time)
         self._must = settings.mode != Mode.ASYNC.value
         damage = self.writer.resumed.damage
         if damage:
@@ -81,6 +87,7 @@ class Evidence:
         self.writer.flush()
 
     def close(self, reason: str) -> None:
+        self.counts.close()
         try:
             self.writer.close(reason)
         except AuditError as error:
@@ -124,6 +131,9 @@ class CountingAudit(SessionAudit):
                 self._tally.rewritten += 1
             else:
                 self._tally.passed += 1
+                if plan.failure is not None:
+                    self._tally.let_through += 1
+                    self.event("on_failure", {"sqlstate": plan.failure.sqlstate, "reason": plan.failure.message})
         else:
             self._tally.refused += 1
             if plan.refusal is not None:

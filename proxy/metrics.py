@@ -28,6 +28,8 @@ class Readings:
     verdicts: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
     """Refused statements by SQLSTATE."""
+    let_through: int = 0
+    """Statements that passed unmasked because they could not be read."""
     audit_pending: int = 0
     audit_errors: int = 0
     policy_version: str = ""
@@ -63,6 +65,7 @@ class _Reader(Collector):
         yield _counter("pgveil_bytes", "Bytes received, by sender", "sender", traffic)
         yield _counter("pgveil_statements", "Statements by verdict", "verdict", now.verdicts)
         yield _counter("pgveil_refusals", "Refused statements by SQLSTATE", "sqlstate", now.refusals)
+        yield CounterMetricFamily("pgveil_on_failure", "Statements let through unread, unmasked", value=now.let_through)
         yield CounterMetricFamily("pgveil_plan_cache_hits", "Plans taken from the cache", value=now.cache_hits)
         yield CounterMetricFamily("pgveil_plan_cache_misses", "Plans made anew", value=now.cache_misses)
         yield GaugeMetricFamily("pgveil_audit_pending", "Audit records not yet written", value=now.audit_pending)

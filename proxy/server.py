@@ -26,6 +26,7 @@ from proxy.evidence import Evidence
 from proxy.greeting import Door, Greeting
 from proxy.ledger import Ledger
 from proxy.logs import event
+from proxy.meter import SessionMeter
 from proxy.metrics import Metrics
 from proxy.reception import SPARE_SOCKETS, Reception, error_response
 from proxy.replication import ReplicationWatch
@@ -143,7 +144,8 @@ class Server:
         except TurnedAway as error:
             audit.turned_away(error.sqlstate, error.message)
             raise
-        options = SessionOptions(sid=sid, pooling=self.config.upstream.pooling, probes=self.ledger)
+        meter = SessionMeter(self.evidence.counts)
+        options = SessionOptions(sid=sid, pooling=self.config.upstream.pooling, probes=self.ledger, meter=meter)
         session = Session(identity, self.control, audit, options)
         session.version, session.withheld = arrival.version, arrival.withheld
         link = Link(session, self, audit)

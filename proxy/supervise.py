@@ -300,6 +300,7 @@ class Supervisor:
             cache_misses=self.planners.misses,
             verdicts=self.evidence.tally.verdicts(),
             refusals=dict(self.evidence.tally.refusals),
+            let_through=self.evidence.tally.let_through,
             audit_pending=int(self.evidence.writer.pending),
             audit_errors=self.evidence.errors,
             policy_version=self.control.policy_version,

@@ -52,10 +52,22 @@ def copy(run: Run, body: Node, name: str, effects: Effect) -> tuple[Rewriter | N
                 "leave WHERE out, or COPY into a temporary table first",
             )
     if source is None or relation is None or body.get("is_from"):
+        shows(rewriter, body)
         no_definitions(rewriter, "CopyStmt")
         rewriter.pin_names()
         return rewriter, StatementPlan(name, touches(rewriter), effects, says=spoken.says(rewriter)), rewriter.expected()
     return _copy_to(run, rewriter, body, relation, source, columns, name, effects)
+
+
+def shows(rewriter: Rewriter, body: Node) -> None:
+    """Note which columns COPY table TO puts out, for the auditor."""
+    if "relation" not in body or body.get("is_from"):
+        return
+    named = [c["String"].get("sval", "") for c in body.get("attlist", [])]
+    for site, relation in rewriter.relations.items():
+        for column in relation.columns:
+            if column.name in named or not (named or column.generated):
+                rewriter.usage(site).columns.setdefault(column.name, set()).add("output")
 
 
 def _copy_to(

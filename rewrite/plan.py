@@ -174,6 +174,9 @@ class Refusal:
     """1-based character position in the client's text, as PostgreSQL's P field."""
     verbatim: bool = False
     """In the server's own words: no word of pgveil's in front of it."""
+    failure: bool = False
+    """Neither the policy nor PostgreSQL has anything against the statement, as far as anybody knows: pgveil cannot read it, or
+    cannot carry it through. For logins that the policy's `on_failure` names it goes upstream as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,8 @@ class StatementPlan:
     command: Command | None = None
     arguments: tuple[Value | None, ...] = ()
     """Of EXECUTE: what it gives to the parameters; None for what is no constant."""
+    copies: bool = False
+    """Puts values that it reads of sensitive columns, masked or not, into a relation."""
 
 
 ASSERTED_BEFORE = Refusal(
@@ -263,6 +268,11 @@ ASSERTED_BEFORE = Refusal(
     "send the statements one by one",
 )
 """Of clear sessions too: what they may see may be less then."""
+
+
+EVERYTHING = Effect.RESOLUTION | Effect.DDL | Effect.TRANSACTION_END | Effect.WRITES | Effect.ASSERTS
+"""What a statement may change that nobody has read."""
+UNPARSED = (StatementPlan("UNPARSED", effects=EVERYTHING),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +294,9 @@ class Plan:
     """Of a refusal in a query string of several statements: how those before the refused one run. In its place is POISON."""
     probes: tuple[Probe, ...] = ()
     """What of the text, or of the parameters, is compared with stored values of masked columns."""
+    failure: Refusal | None = None
+    """Why the statement should have been refused, when it goes upstream as it came because `on_failure` says so: what it shows is
+    not masked."""
     digest: str = ""
     """Of the client's text, where that was too long to be kept."""
     own: bool = False

@@ -19,11 +19,12 @@ from policies.model import Profile
 from rewrite import statements
 from rewrite.catalog import Catalog, Function
 from rewrite.commands import command_plan
+from rewrite.copy import shows
 from rewrite.functions import Names, asserts
 from rewrite.masked import READS_LATER, plan_masked
 from rewrite.pgtree import ParseError, parse
 from rewrite.plan import ASSERTED_BEFORE, Effect, Need, Plan, PlanContext, Refusal, Resolution, StatementPlan, Touch, Verdict
-from rewrite.refused import Refused, refuse
+from rewrite.refused import Refused
 from rewrite.rewriter import Rewriter
 from rewrite.shorten import WORTH_IT, is_too_long, shorten, weight
 from rewrite.source import SourceBook
@@ -49,6 +50,20 @@ _PLAN_BYTES = 2000
 """What a plan takes beside its texts."""
 _CATALOGS = 4
 """Pictures of the catalog whose plans are kept: sessions may be a few steps apart. A picture is several megabytes."""
+
+
+_TOO_LONG = Refusal(
+    "54000",
+    "the statement is too long to be read",
+    "send data as parameters, by COPY, or in several statements",
+    failure=True,
+)
+_TOO_DEEP = Refusal("54001", "the statement is nested too deeply", "nest it less deeply", failure=True)
+_UNCONFIRMED = Refusal(
+    "0A000", "the rewritten statement could not be confirmed", "write the statement in another way", failure=True
+)
+_DEFECT = Refusal("0A000", "pgveil could not read this statement", "this is a defect of pgveil; please report it", failure=True)
+_BROKEN = Refusal("57P03", "the policy could not be applied to this session", failure=True)
 
 
 class _Space:
@@ -216,9 +231,9 @@ class Planner:
             if not context.profile.masked:
                 return observe(text, context, self.book(context.catalog, context.profile))
             if is_too_long(text):
-                raise refuse(
-                    "54000", "the statement is too long to be read", "send data as parameters, by COPY, or in several statements"
-                )
+                raise Refused(_TOO_LONG)
+            if context.profile.broken:
+                raise Refused(_BROKEN)
             return plan_masked(text, context, self.book(context.catalog, context.profile))
         except Refused as e:
             return Plan(Verdict.NEED if e.need else Verdict.REFUSE, "", refusal=e.refusal, need=e.need, before=e.before)
@@ -226,14 +241,12 @@ class Planner:
             return _syntax_error(text, e, context.catalog.server_version)
         except (VerificationError, SpanError) as e:
             log.error("a rewrite was not confirmed: %s", e)
-            refusal = Refusal("0A000", "the rewritten statement could not be confirmed", "write the statement in another way")
-            return Plan(Verdict.REFUSE, "", refusal=refusal)
+            return Plan(Verdict.REFUSE, "", refusal=_UNCONFIRMED)
         except RecursionError:
-            return Plan(Verdict.REFUSE, "", refusal=Refusal("54001", "the statement is nested too deeply", "nest it less deeply"))
+            return Plan(Verdict.REFUSE, "", refusal=_TOO_DEEP)
         except Exception:
             log.exception("planning failed")
-            refusal = Refusal("0A000", "pgveil could not read this statement", "this is a defect of pgveil; please report it")
-            return Plan(Verdict.REFUSE, "", refusal=refusal)
+            return Plan(Verdict.REFUSE, "", refusal=_DEFECT)
 
 
 @contextmanager
@@ -260,7 +273,7 @@ def _syntax_error(text: str, error: ParseError, server_version: int) -> Plan:
     if error.position is not None and placed:
         position = len(text.encode()[: error.position].decode(errors="replace")) + 1
     state = next((state for start, state in _GRAMMAR_STATES.items() if error.message.startswith(start)), "42601")
-    return Plan(Verdict.REFUSE, "", refusal=Refusal(state, error.message, None, position, verbatim=True))
+    return Plan(Verdict.REFUSE, "", refusal=Refusal(state, error.message, None, position, verbatim=True, failure=True))
 
 
 _PLACED_SINCE_18 = ("WITH TIES cannot be specified", "SKIP LOCKED and WITH TIES options", "unrecognized partitioning strategy")
@@ -301,6 +314,8 @@ def observe(text: str, context: PlanContext, book: SourceBook) -> Plan:
             rewriter.observe()
             if asserts(rewriter.survey):
                 effects |= Effect.ASSERTS
+            if statement.kind == "CopyStmt":
+                shows(rewriter, statement.body)
             found = touches(rewriter)
         except (Refused, KeyError, RecursionError):
             log.debug("a statement of a clear session could not be analysed")

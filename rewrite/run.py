@@ -15,7 +15,7 @@ from rewrite.resolve import is_own
 from rewrite.rewriter import Rewriter
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
-from rewrite.touched import touches
+from rewrite.touched import copies, touches
 
 
 @dataclass(slots=True)
@@ -123,6 +123,8 @@ def done(
         not effects & ~(Effect.WRITES | Effect.TAINTS | Effect.OPENS) and not rewriter.reads_constants and prepared is None
     )
     plan = StatementPlan(name, touches(rewriter), effects, prepared, shareable, taints, says=spoken.says(rewriter))
+    if copies(rewriter) or (into is not None and plan.touches):
+        plan = replace(plan, copies=True)
     return rewriter, plan, rewriter.expected()
 
 

@@ -25,6 +25,24 @@ def touches(rewriter: Rewriter) -> tuple[Touch, ...]:
     return tuple(out.values())
 
 
+def copies(rewriter: Rewriter) -> bool:
+    """Whether it puts sensitive values that it reads into a relation, as far as can be told: on the safe side. What RETURNING
+    shows of them is not meant."""
+    survey = rewriter.survey
+    if not survey.targets and not survey.into:
+        return False
+    for site, relation in rewriter.relations.items():
+        stored = rewriter.usage(site).stored
+        if any(t.use not in _ASIDE for t in _behind(rewriter, site, relation)):
+            return True
+        if any(t.use not in _ASIDE and (t.column in stored or "*" in stored) for t in _own(rewriter, site, relation)):
+            return True
+    return False
+
+
+_ASIDE = ("filter", "join", "group", "sort")
+
+
 def _own(rewriter: Rewriter, site: Site, relation: Relation) -> Iterator[Touch]:
     decisions = rewriter.book.profile.decisions.get(relation.oid, {})
     for column in relation.columns:

@@ -52,7 +52,7 @@ COMMON = ("v", "seq", "kind", "time", "worker", "mac")
 _WHO = ("session", "login", "database", "client", "client_port", "application", "tls", "asserted")
 _DECISION = (
     *_WHO, "roles", "profile", "policy", "protocol", "statement", "part", "parts", "verdict", "touches",
-    "touches_more", "refusal", "placed_by", "text", "text_digest",
+    "touches_more", "refusal", "on_failure", "placed_by", "text", "text_digest",
 )  # fmt: skip
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.SEGMENT: ("segment", "previous", "key_id", "found", "torn", "damage"),

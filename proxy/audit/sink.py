@@ -19,6 +19,7 @@ from rewrite.plan import Plan, Touch, Verdict
 
 _PLANS_KEPT = 2048
 _TEXT_KEPT = 4096
+_CLEAR = quote("clear")
 
 
 class DecisionEncoder:
@@ -106,6 +107,7 @@ class DecisionEncoder:
             f'"protocol":{quote(protocol)},"statement":{name},"part":{index + 1},'
             f'"parts":{max(index + 1, len(plan.statements))},"verdict":"{verdict.value}","touches":[{listed}],'
             f'"touches_more":{max(0, len(touches) - MAX_TOUCHES)},"refusal":{refusal},'
+            f'"on_failure":{"null" if refused or plan.failure is None else _CLEAR},'
             f'"placed_by":{quote(plan.placed_by)},"text":{shown},"text_digest":'
         )
 

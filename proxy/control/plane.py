@@ -75,6 +75,9 @@ class Engine(Protocol):
     ) -> tuple[Profile, frozenset[str]]:
         """The profile, and the roles that count. `roles`: whom a role counts as; `people`: the attributes of logins."""
 
+    def broken_profile(self, policy: Any, identity: Identity, now: float) -> Profile | None:
+        """When `profile` has raised: what a login gets that may go on all the same (`on_failure`); None: it may not."""
+
     def people_table(self, policy: Any) -> UserTable | None:
         """Where the attributes of logins are."""
 
@@ -145,7 +148,7 @@ class DatabaseStatus:
     reason: str
 
 
-ProfileKey = tuple[str, str, str, tuple[tuple[str, str], ...]]
+ProfileKey = tuple[str, str, str, tuple[tuple[str, str], ...], bool]
 
 
 @dataclass(slots=True)
@@ -443,7 +446,7 @@ class ControlPlane:
         self._on_event("attributes_unavailable", {"reason": reason})
 
     def _profile(self, served: _Served, picture: Picture, identity: Identity, now: float) -> tuple[Profile, frozenset[str]]:
-        key = (identity.user, identity.application_name, identity.client_address, identity.asserted)
+        key = (identity.user, identity.application_name, identity.client_address, identity.asserted, identity.spent)
         found = served.profiles.get(key)
         if found is not None and (found[0].valid_until is None or now < found[0].valid_until):
             served.profiles.move_to_end(key)
@@ -454,7 +457,10 @@ class ControlPlane:
             profile = self._engine.profile(picture.policy, picture.classification, relations, identity, of, now, people, grants)
         except Exception as problem:
             self._on_event("profile_failed", {"database": identity.database, "problem": type(problem).__name__})
-            raise ControlUnavailable(identity.database, "the policy could not be applied") from problem
+            broken = self._engine.broken_profile(picture.policy, identity, now)
+            if broken is None:
+                raise ControlUnavailable(identity.database, "the policy could not be applied") from problem
+            profile = broken, frozenset()
         served.profiles[key] = profile
         served.profiles.move_to_end(key)
         while len(served.profiles) > PROFILES_KEPT:

@@ -102,6 +102,8 @@ def on_suspended(s: State, head: Expected) -> None:
     elif s.untold and s.masked:
         telling.tell(s, head)
     s.conclude(head, "SUSPENDED")
+    if head.changes & plans.DDL:  # an unread statement
+        s.ddl_over(head, True)
     s.pop()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from policies.failure import Exemption
 from policies.model import Profile
 from rewrite.catalog import Catalog
 from rewrite.plan import Command, Plan, PlanContext, Refusal, Touch
@@ -34,6 +35,8 @@ class Identity:
     asserted: tuple[tuple[str, str], ...] = ()
     """What the session says of the person it acts for, by name: settings veil.<name> as the server has them. Only what the policy
     lets the login assert."""
+    spent: bool = False
+    """It has seen as much in clear as the policy's `limits` allow: whatever would be clear is masked."""
     startup: tuple[tuple[str, str], ...] = ()
     """Parameters of the StartupMessage in order, duplicates kept (the last one wins)."""
 
@@ -159,14 +162,17 @@ class AuditSink(Protocol):
 
 
 class Allowance(Protocol):
-    """Rows that somebody may still get. Shared by whatever draws on it: asked and charged for each run of rows that is relayed,
-    so what several sessions of a process take is never more than there is."""
+    """Rows that somebody may still get. Shared by whatever draws on it: asked for each run of rows before it is relayed, so that
+    all that draw on it together never get more than there is."""
 
     def left(self) -> int:
         """Rows that may still go to the client."""
 
-    def spend(self, rows: int) -> None:
-        """So many rows, at most `left()`, go to the client now."""
+    def take(self, rows: int) -> int:
+        """So many rows are to go to the client. How many of them may; these count from now on."""
+
+    def give_back(self, rows: int) -> None:
+        """Some of the rows taken last do not go to the client after all."""
 
     @property
     def refusal(self) -> Refusal:
@@ -178,11 +184,19 @@ class Allowance(Protocol):
 
 
 class Meter(Protocol):
-    """Says what rows are counted. Asked once for each statement of a session whose profile is `metered`."""
+    """Counts what is shown, and says where it ends."""
 
     def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Allowance, ...]:
-        """On what the rows of a statement with these touches draw; empty when they are not counted. None: nobody knows what the
+        """On what the rows of a statement with these touches draw; empty when they are not counted. Asked once for each statement
+        of a session whose profile is `metered`. None: nobody knows what the
         rows show (a cursor that a function has opened)."""
+
+    def is_spent(self, identity: Identity, profile: Profile) -> bool:
+        """Whether everything has to be masked from now on, because enough has been seen. Asked before each statement of a session
+        whose profile is `metered`."""
+
+    def let_through(self, identity: Identity, exemption: Exemption) -> bool:
+        """A statement that cannot be read is about to go upstream unmasked: counts it, and says whether it may."""
 
 
 class Probes(Protocol):

@@ -13,6 +13,7 @@ from proxy.session import (
     commands,
     cursors,
     expect,
+    failing,
     gates,
     metering,
     plans,
@@ -65,13 +66,17 @@ def on_parse(s: State) -> bool:
         if (done := gates.act_for(s, comment)) is not None:
             return done
     if s.masked:
+        passing = None
         if not isinstance(text, str):
-            return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
+            passing = failing.unreadable(s, lenient(s, data), text)
+            if passing is None:
+                return refuse(s, expect.PARSE, text, None, lenient(s, data), name)
+            unreadable, text = text, passing.text
         if name.startswith(poison.RESERVED) and not probe.is_question(name, text):
             return refuse(s, expect.PARSE, _RESERVED, None, text, name)
         if not name.isascii() and s.name(name)[:1] == b"\0":
             return refuse(s, expect.PARSE, _UNREADABLE_NAME, None, text, name)
-        plan = s.plan(text, True, buf[text_end + 1 : end] if end - text_end > 3 else NO_TYPES)
+        plan = passing or s.plan(text, True, buf[text_end + 1 : end] if end - text_end > 3 else NO_TYPES)
         verdict = plan.verdict
         if verdict is Verdict.NEED:
             refusal = gates.need(s, plan)
@@ -302,6 +307,10 @@ def on_execute(s: State) -> bool:
         return refuse(s, expect.EXECUTE, spent, plan, text)
     if s.metered and (answer := metering.before_execute(s, entry, plan, portal)) is not False:
         return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+    if plan.failure is not None:
+        if (told := failing.before(s, plan)) is not None:
+            return refuse(s, expect.EXECUTE, told, None, text)
+        failing.doubt(s, record, portal)
     if bits:
         changes.apply(s, entry, plan, bits, text, record.unreadable if record is not None else None)
     s.decide(entry, "statement", plan, text, "extended")

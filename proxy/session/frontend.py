@@ -15,7 +15,21 @@ from collections.abc import Callable
 from typing import Final
 
 from policies.attributes import of_comment
-from proxy.session import changes, commands, cursors, expect, extended, gates, metering, plans, pooling, probing, renewal, unread
+from proxy.session import (
+    changes,
+    commands,
+    cursors,
+    expect,
+    extended,
+    failing,
+    gates,
+    metering,
+    plans,
+    pooling,
+    probing,
+    renewal,
+    unread,
+)
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE, UNPLANNED, complaint, lenient, malformed, read, refuse, refuse_behind
@@ -53,9 +67,13 @@ def on_query(s: State) -> bool:
         if (done := gates.act_for(s, comment)) is not None:
             return done
     if s.masked:
-        if not isinstance(text, str):
-            return refuse(s, expect.QUERY, text, None, lenient(s, data))
-        plan = s.plan(text, False)
+        if isinstance(text, str):
+            plan = s.plan(text, False)
+        else:
+            passing = failing.unreadable(s, lenient(s, data), text)
+            if passing is None:
+                return refuse(s, expect.QUERY, text, None, lenient(s, data))
+            plan, unreadable, text = passing, text, passing.text
         verdict = plan.verdict
         if verdict is Verdict.NEED or verdict is Verdict.REFUSE:
             refusal = gates.need(s, plan) if verdict is Verdict.NEED else plan.refusal or UNPLANNED
@@ -97,6 +115,10 @@ def on_query(s: State) -> bool:
         return refuse(s, expect.QUERY, spent, plan, text)
     if s.metered and (told := metering.before_query(s, entry, plan)) is not False:
         return told if isinstance(told, bool) else refuse(s, expect.QUERY, told, plan, text)
+    if plan.failure is not None:
+        if (too_many := failing.before(s, plan)) is not None:
+            return refuse(s, expect.QUERY, too_many, None, text)
+        failing.doubt(s)
     if bits:
         changes.apply(s, entry, plan, bits, text, unreadable)
     if verdict is Verdict.REWRITE and sent != text:

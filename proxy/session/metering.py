@@ -21,6 +21,7 @@ are to be counted. Nothing is done here for anybody else but a test of `State.me
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from proxy.session import expect, gates, plans, poison, refusing
@@ -35,6 +36,11 @@ from rewrite.plan import Effect, Plan, Refusal, StatementPlan
 ROW_BYTES: Final = 1024
 """A result counts a row for each so many bytes, if that is more than it has rows."""
 _READS: Final = frozenset({"SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN", "FETCH", "MOVE", "DECLARE CURSOR", "CLOSE"})
+_COPIES: Final = Refusal(
+    "0A000",
+    "rows in clear are counted here, and what is copied into a table could be read without being counted",
+    "Leave the sensitive columns out, or read them without storing them.",
+)
 _ONE_BY_ONE: Final = Refusal(
     "0A000",
     "rows are counted here, and statements that change something stand beside the one whose rows are",
@@ -45,6 +51,7 @@ _COMMITS: Final = Refusal(
     "rows are counted here, and the statement would be committed before they are",
     "BEGIN a transaction first, or leave RETURNING out.",
 )
+_DECIDED: Final = (tags.QUERY, tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE)
 _ANY: Final = (tags.QUERY, tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, tags.CLOSE, tags.FUNCTION_CALL, tags.SYNC)
 
 
@@ -53,12 +60,14 @@ _ANY: Final = (tags.QUERY, tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, t
 
 def before_query(s: State, entry: Expected, plan: Plan) -> bool | Refusal:
     """False: it may go on, and its rows are counted if they have to be. True: held. Otherwise why it is refused."""
+    if any(map(_copies, plan.statements)):
+        return _COPIES
     counted = tuple(_allowances(s, statement) for statement in plan.statements)
     if not any(counted):
         return False
     if s.queue:
         return gates.wait(s, st.DRAIN)
-    if not all(x.kind in _READS and not x.effects & Effect.WRITES for x in plan.statements):
+    if plan.failure is None and not all(x.kind in _READS and not x.effects & Effect.WRITES for x in plan.statements):
         if len(plan.statements) > 1 or s.batch_open:
             return _ONE_BY_ONE
         if s.tx != tags.IN_TRANSACTION and plan.statements[0].kind != "COPY":
@@ -72,6 +81,8 @@ def before_query(s: State, entry: Expected, plan: Plan) -> bool | Refusal:
 
 def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None) -> bool | Refusal:
     """The same of an Execute."""
+    if any(map(_copies, plan.statements)):
+        return _COPIES
     if portal is not None and portal.cursor:
         allowances = _of_portal(s, portal)
     elif portal is None or portal.record is None:
@@ -86,6 +97,14 @@ def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None)
         return refusal
     entry.allowances = (allowances,)
     return False
+
+
+def _copies(statement: StatementPlan) -> bool:
+    """It would put sensitive values in clear where nobody counts who reads them."""
+    return statement.copies and any(t.show in ("clear", "conditional") and t.use not in _ASIDE for t in statement.touches)
+
+
+_ASIDE: Final = ("filter", "join", "group", "sort")
 
 
 def _allowances(s: State, statement: StatementPlan) -> tuple[Allowance, ...]:
@@ -133,7 +152,8 @@ def _ask(s: State, statement: StatementPlan | None) -> tuple[Allowance, ...]:
     meter, view = s.options.meter, s.view
     if meter is None or view is None:
         return ()
-    return meter.allowances(s.identity, view.profile, None if statement is None else statement.touches)
+    unknown = statement is None or statement.kind in ("UNPARSED", "UNREAD")
+    return meter.allowances(s.identity, view.profile, None if statement is None or unknown else statement.touches)
 
 
 def _exhausted(allowances: tuple[Allowance, ...]) -> Refusal | None:
@@ -150,8 +170,23 @@ def must_wait(s: State, tag: int) -> bool:
             return False
         s.wait = st.CANCELLING
         return True
-    if s.queue and tag in _ANY and not s.gate & st.COPY_IN and any(entry.allowances for entry in s.queue):
+    if tag not in _ANY or s.gate & st.COPY_IN:
+        return False
+    if s.queue and any(entry.allowances for entry in s.queue):
         return gates.wait(s, st.DRAIN)
+    return tag in _DECIDED and _now_masked(s)
+
+
+def _now_masked(s: State) -> bool:
+    """Before a statement is decided: has enough been seen by now, or may some be seen again? The message is held until nothing is
+    under way that was decided before."""
+    view, meter = s.refresh_view(), s.options.meter
+    if meter is None or meter.is_spent(s.identity, view.profile) == s.identity.spent:
+        return False
+    if s.queue:
+        return gates.wait(s, st.DRAIN)
+    s.identity = replace(s.identity, spent=not s.identity.spent)
+    s.renew_view()
     return False
 
 
@@ -170,35 +205,40 @@ def may_pass(s: State, head: Expected) -> bool:
         return True
     wanted = _charge(head.rows + scan.count, head.bytes + scan.end - scan.start + scan.rest) - head.charged
     scarce = allowances[0]
-    left = scarce.left()
-    for allowance in allowances[1:]:
-        here = allowance.left()
-        if here < left:
-            scarce, left = allowance, here
-    if wanted > left:
-        _cut(s, head, allowances, scarce, left)
+    granted = wanted
+    for allowance in allowances:
+        given = allowance.take(granted)
+        if given < granted:
+            for earlier in allowances:
+                if earlier is allowance:
+                    break
+                earlier.give_back(granted - given)
+            scarce, granted = allowance, given
+    if granted < wanted:
+        _cut(s, head, allowances, scarce, granted)
         return False
     head.charged += wanted
-    for allowance in allowances:
-        allowance.spend(wanted)
     return True
 
 
-def _cut(s: State, head: Expected, allowances: tuple[Allowance, ...], scarce: Allowance, left: int) -> None:
+def _cut(s: State, head: Expected, allowances: tuple[Allowance, ...], scarce: Allowance, granted: int) -> None:
+    """The rows that fit go out, and the error behind them."""
     scan = s.server
     at = scan.first
     rows, charged = head.rows, head.charged
     for _ in range(scan.count):
         end = scan.following(at)
         cost = _charge(rows + 1, head.bytes + end - scan.start)
-        if cost - head.charged > left or end > scan.end:
+        if cost - head.charged > granted or end > scan.end:
             break
         rows, charged, at = rows + 1, cost, end
     if at > s.server_mark:
         s.to_client.append(scan.buf[s.server_mark : at])
         s.server_mark = at
+    unused = granted - (charged - head.charged)
     for allowance in allowances:
-        allowance.spend(charged - head.charged)
+        if unused:
+            allowance.give_back(unused)
     head.bytes += at - scan.start
     head.rows, head.charged = rows, charged
     details: dict[str, str | int | bool] = {"sid": s.sid, "rows": rows}

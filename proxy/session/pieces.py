@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.session.effects import TextDigest
-from rewrite.plan import Effect, Plan, StatementPlan, Verdict
+from rewrite.plan import EVERYTHING, Plan, StatementPlan, Verdict
 
-_EFFECTS: Final = Effect.WRITES | Effect.DDL | Effect.RESOLUTION | Effect.TRANSACTION_END
-"""Nobody has read it, so it may have done anything."""
-_STATEMENTS: Final = (StatementPlan("UNREAD", effects=_EFFECTS),)
+_STATEMENTS: Final = (StatementPlan("UNREAD", effects=EVERYTHING),)
 
 
 class Unread:

@@ -17,7 +17,10 @@ UNENCODABLE: Final = Refusal(
 )
 UNPLANNED: Final = Refusal("0A000", "the statement cannot be judged", "Write it in another way.")
 ENCODING: Final = Refusal(
-    "22021", "the text is not valid in the session's client_encoding", "Set client_encoding to what the client really sends."
+    "22021",
+    "the text is not valid in the session's client_encoding",
+    "Set client_encoding to what the client really sends.",
+    failure=True,
 )
 _ENDS: Final = re.compile(r"\b(?:rollback|commit|abort|end|prepare)\b", re.I)
 """What may end a failed transaction. Of other statements PostgreSQL looks at nothing but the syntax there."""
@@ -27,14 +30,19 @@ _NO_CODEC: Final = Refusal(
     "0A000",
     "text beyond ASCII cannot be read with certainty in the session's client_encoding",
     "Use ASCII only, or SET client_encoding TO 'UTF8'.",
+    failure=True,
 )
 _UNSURE: Final = Refusal(
     "22021",
     "the text has bytes that are not valid, or mean different characters to different programs, in the session's client_encoding",
     "Leave these characters out, or SET client_encoding TO 'UTF8'.",
+    failure=True,
 )
 _NOT_IN_DATABASE: Final = Refusal(
-    "22P05", "the text has a character without a certain equivalent in the database's encoding", "Leave the character out."
+    "22P05",
+    "the text has a character without a certain equivalent in the database's encoding",
+    "Leave the character out.",
+    failure=True,
 )
 
 

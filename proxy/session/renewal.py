@@ -21,7 +21,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final
 
-from proxy.session import expect, gates, plans, poison
+from proxy.session import expect, failing, gates, plans, poison
 from proxy.session import state as st
 from proxy.session.expect import Expected
 from proxy.session.refusing import UNENCODABLE
@@ -66,6 +66,10 @@ def outdated(s: State, record: Record) -> bool | Refusal | Plan:
     may, but the server has to be given another text.
     """
     if record.stamp == s.stamp:
+        return False
+    why = record.plan.failure
+    if why is not None and record.unreadable is not None and record.link == s.link and failing.is_exempt(s, why):
+        record.stamp = s.stamp
         return False
     if record.unread:
         if s.masked or record.link != s.link:
@@ -265,6 +269,8 @@ def _runs_anywhere(s: State, slot: Slot) -> bool | Refusal:
     if s.masked and s.tx_ddl:
         return _MOVED  # the transaction has made relations that the catalog does not show yet
     for record in slot.candidates() if s.masked else ():
+        if record.link != s.link:
+            return STALE_SQL
         if record.unreadable is not None or record.tangled or record.misfit or record.standard_strings != s.standard_strings:
             return STALE_SQL
         plan = s.plan_anywhere(record.text, record.extended, record.types)

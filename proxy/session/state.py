@@ -20,7 +20,7 @@ from proxy.session.statements import NO_TYPES, Statements
 from proxy.session.taint import Taint
 from proxy.wire import codec, encodings, tags
 from proxy.wire._scan import Scanner, table
-from rewrite.plan import Plan, PlanContext, Refusal, Resolution
+from rewrite.plan import UNPARSED, Plan, PlanContext, Refusal, Resolution, Verdict
 
 MIB: Final = 1024 * 1024
 
@@ -92,6 +92,14 @@ def _refusal_of(error: Exception) -> Refusal | None:
     if isinstance(sqlstate, str) and isinstance(message, str):
         return Refusal(sqlstate, message, hint if isinstance(hint, str) else None)
     return None
+
+
+def _or_through(plan: Plan, text: str, view: View) -> Plan:
+    """A refused plan, or how the statement goes upstream all the same: `failing`."""
+    why = plan.refusal
+    if why is None or not why.failure or view.profile.exemption is None or plan.verdict is not Verdict.REFUSE:
+        return plan
+    return Plan(Verdict.PASS, text, UNPARSED, refusal=why, failure=why)
 
 
 class State:
@@ -491,7 +499,8 @@ class State:
                 )
                 self.contexts[extended] = kept
             context = kept
-        return view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
+        plan = view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
+        return plan if plan.refusal is None else _or_through(plan, text, view)
 
     def plan_anywhere(self, text: str, extended: bool, types: bytes = NO_TYPES) -> Plan:
         """A plan that holds however names resolve; NEED when there is none. Raises Elsewhere."""
@@ -504,7 +513,8 @@ class State:
                 kept = self._context(view, None, extended)
                 self.contexts_anywhere[extended] = kept
             context = kept
-        return view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
+        plan = view.planner.plan(text, context) if len(text) <= _LONG else self._plan_long(view, text, context)
+        return plan if plan.refusal is None else _or_through(plan, text, view)
 
     def _context(self, view: View, resolution: Resolution | None, extended: bool, given: tuple[int, ...] = ()) -> PlanContext:
         return PlanContext(view.catalog, view.profile, resolution, self.standard_strings, extended, given, self.transient)

@@ -61,7 +61,7 @@ def test_a_decision_and_its_outcome(session: SessionAudit) -> None:
         "policy": "v7", "protocol": "extended", "statement": "SELECT", "part": 1, "parts": 2, "verdict": "rewrite",
         "touches": [{"relation": "bank.customers", "column": "phone", "class": "phone", "level": "C2", "use": "output",
                      "show": "mask", "rule": None}],
-        "touches_more": 0, "refusal": None, "placed_by": "sqlglot",
+        "touches_more": 0, "refusal": None, "on_failure": None, "placed_by": "sqlglot",
         "text": "SELECT phone FROM bank.customers WHERE name = ? AND id = ?",
     }  # fmt: skip
     assert decision["seq"] == seq == outcome["decision"]

@@ -1,6 +1,7 @@
 """Reads and plays playbooks: conversations in the codec's text form, with what each side must see.
 
     # title: …        # profile: masked | clear | …        # pooling: session | transaction        # login: no (it does it itself)
+    # failures: 2 (profile exempt: as many texts that cannot be read pass)
     # rows: 3 (profile counted: as many rows of statements with phone)      # cancels: slowly (until DO cancelled)
     C> message            from the client          >S message     the server must get it
     S> message            from the server          >C message     the client must get it
@@ -44,6 +45,7 @@ class Playbook:
     pooling: Pooling = Pooling.NONE
     login: bool = True
     rows: int | None = None
+    failures: int | None = None
     cancels_at_once: bool = True
     parts: list[tuple[int, str, str]] = field(default_factory=list)
     """Line number, direction, text."""
@@ -63,6 +65,8 @@ def load(path: Path) -> Playbook:
                 book.pooling = Pooling(value.strip())
             elif key.strip() == "rows":
                 book.rows = int(value)
+            elif key.strip() == "failures":
+                book.failures = int(value)
             elif key.strip() == "cancels":
                 book.cancels_at_once = value.strip() != "slowly"
             elif key.strip() == "login":
@@ -172,7 +176,9 @@ class Player:
     def __init__(self, book: Playbook, cut: Cut) -> None:
         self.book = book
         self.cut = cut
-        meter = scripted.PhoneMeter(book.rows) if book.rows is not None else None
+        meter = None
+        if book.rows is not None or book.failures is not None:
+            meter = scripted.PhoneMeter(book.rows or 0, 1000 if book.failures is None else book.failures)
         self.session, self.authority, self.audit = scripted.make_session(book.profile, pooling=book.pooling, meter=meter)
         self.cancelled = False
         self.got: dict[str, list[bytes]] = {">S": [], ">C": []}

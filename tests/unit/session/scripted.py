@@ -3,6 +3,7 @@
 secret      refused with 42501                    phone       rewritten to mask(phone); profile lax: not, strict: refused
 local_t     needs the resolution, then becomes <first schema of the path>.local_t, or pg_temp.local_t
 shady()     needs the resolution, refused with 42501 when the path has the schema evil
+garbled     cannot be read
 fresh_t     needs a catalog that knows it (`DO catalog fresh`)
 SET, RESET, CREATE TEMP   effect RESOLUTION       other CREATE, ALTER, DROP   effect DDL
 DECLARE c [WITH HOLD] FOR, FETCH [n] c, MOVE c, CLOSE c   cursors
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from policies.failure import Exemption
 from policies.model import Branch, Decision, Profile, Show
 from proxy.session.effects import Identity, SessionOptions
 from proxy.session.machine import Session
@@ -41,6 +43,9 @@ def make_catalog(version: str = "v1", *names: str) -> Catalog:
 def make_profile(name: str) -> Profile:
     if name == "counted":
         return Profile("lax", "p1", {CUSTOMERS: {2: CLEAR}}, masked=True, metered=True)
+    if name == "exempt":
+        exemption = Exemption("ana", None, 3600.0, "p.yaml:1")
+        return Profile("exempt", "p1", {CUSTOMERS: {2: MASKED}}, masked=True, exemption=exemption)
     if name == "clear":
         return Profile("clear", "p1", {CUSTOMERS: {2: CLEAR}}, masked=False)
     return Profile(name, "p1", {CUSTOMERS: {2: MASKED}}, masked=True)
@@ -84,6 +89,8 @@ class ScriptedPlanner:
         return replace(plan, text=f"{plan.text};\n{POISON}", verdict=Verdict.REWRITE)
 
     def plan(self, text: str, context: PlanContext) -> Plan:
+        if "garbled" in text:
+            return Plan(Verdict.REFUSE, "", refusal=Refusal("0A000", "cannot be read", failure=True))
         if "secret" in text:
             refusal = Refusal("42501", "secret is not for you", "Ask for access.", text.index("secret") + 1)
             return Plan(Verdict.REFUSE, "", refusal=refusal, before=self._before(text[: text.index("secret")], context))
@@ -193,6 +200,7 @@ class ListedAudit:
         if plan.digest:
             self.digests.append(plan.digest)
         what = plan.statements[index].kind if index < len(plan.statements) else "-"
+        what += " on_failure" if plan.failure is not None else ""
         if kind == "refusal":
             assert plan.refusal is not None
             what = plan.refusal.sqlstate
@@ -222,16 +230,29 @@ class Rows:
     def left(self) -> int:
         return self.rows
 
-    def spend(self, rows: int) -> None:
-        assert 0 <= rows <= self.rows
-        self.rows -= rows
+    def take(self, rows: int) -> int:
+        granted = min(rows, self.rows)
+        self.rows -= granted
+        return granted
+
+    def give_back(self, rows: int) -> None:
+        assert rows > 0
+        self.rows += rows
 
 
 class PhoneMeter:
     """Counts the rows of statements that use the column phone, all on one allowance."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, failures: int = 1000) -> None:
         self.rows = Rows(rows)
+        self.failures = failures
+
+    def is_spent(self, identity: Identity, profile: Profile) -> bool:
+        return False
+
+    def let_through(self, identity: Identity, exemption: Exemption) -> bool:
+        self.failures -= 1
+        return self.failures >= 0
 
     def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Rows, ...]:
         return () if touches is not None and not touches else (self.rows,)

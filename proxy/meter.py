@@ -1,0 +1,129 @@
+"""What the policy's `limits` and `on_failure` allow one session: the numbers behind `proxy.session.metering` and `failing`.
+
+Counted are rows of statements that put sensitive data out in clear, wholly or for some rows. What a person has seen today is in
+`counts`; a person is a login, or somebody for whom a trusted application acts. Another kind of allowance (grants for a number
+of rows) is another class here, and a line in `SessionMeter.allowances`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from policies.failure import Exemption
+from policies.limits import Cap
+from policies.model import Profile
+from proxy.counts import Counts, CountsError
+from proxy.session.effects import Allowance, Identity
+from rewrite.plan import Refusal, Touch
+
+_DAY = 86400
+_SHOWN = frozenset({"clear", "conditional"})
+_OUT = frozenset({"output", "unknown"})
+_HINT = "Ask whoever is responsible for the policy (limits)."
+
+
+def is_out(touch: Touch) -> bool:
+    """Its value leaves in clear, for some rows at least."""
+    return touch.show in _SHOWN and touch.use in _OUT
+
+
+class _Rows:
+    """So many rows."""
+
+    def __init__(self, cap: Cap, of: str) -> None:
+        self.cap = cap
+        self._of = of
+        self._taken = 0
+
+    def left(self) -> int:
+        return max(0, self.cap.most - self._taken)
+
+    def take(self, rows: int) -> int:
+        granted = min(rows, self.left())
+        self._taken += granted
+        return granted
+
+    def give_back(self, rows: int) -> None:
+        self._taken -= rows
+
+    @property
+    def refusal(self) -> Refusal:
+        told = f"no more than {self.cap.most} rows with data in clear per {self._of} (limit {self.cap.limit.name!r})"
+        return Refusal("53400", told, _HINT)
+
+    @property
+    def details(self) -> Mapping[str, str | int | bool]:
+        return {"limit": self.cap.limit.name, "per": self._of, "most": self.cap.most}
+
+
+class _RowsOfDay(_Rows):
+    """So many rows for a person and day, shared by all sessions. Nothing is left when nothing can be counted."""
+
+    def __init__(self, cap: Cap, person: str, counts: Counts, clock: Callable[[], float]) -> None:
+        super().__init__(cap, "day")
+        self._person = person
+        self._counts = counts
+        self._clock = clock
+
+    def left(self) -> int:
+        try:
+            return self._counts.left("clear rows", self._person, self._today(), self.cap.most)
+        except CountsError:
+            return 0
+
+    def take(self, rows: int) -> int:
+        try:
+            return self._counts.take("clear rows", self._person, self._today(), self.cap.most, rows)
+        except CountsError:
+            return 0
+
+    def give_back(self, rows: int) -> None:
+        try:
+            self._counts.give_back("clear rows", self._person, self._today(), rows)
+        except CountsError:
+            return  # they stay counted
+
+    def _today(self) -> int:
+        return int(self._clock() // _DAY)
+
+
+class SessionMeter:
+    """`effects.Meter` of one session."""
+
+    def __init__(self, counts: Counts, clock: Callable[[], float] = time.time) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._sessions: dict[str, _Rows] = {}
+        """By person: what this session has shown to each."""
+
+    def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Allowance, ...]:
+        caps = profile.caps
+        if not caps.rows or (touches is not None and not any(map(is_out, touches))):
+            return ()
+        out: list[Allowance] = []
+        if caps.statement is not None:
+            out.append(_Rows(caps.statement, "statement"))
+        return (*out, *self._lasting(profile))
+
+    def is_spent(self, identity: Identity, profile: Profile) -> bool:
+        return any(rows.cap.limit.over == "mask" and not rows.left() for rows in self._lasting(profile))
+
+    def let_through(self, identity: Identity, exemption: Exemption) -> bool:
+        if exemption.at_most is None:
+            return True
+        try:
+            return self._counts.admit("on_failure", identity.user, exemption.at_most, exemption.within)
+        except CountsError:
+            return False
+
+    def _lasting(self, profile: Profile) -> list[_Rows]:
+        """What is counted beyond the statement."""
+        caps, out = profile.caps, list[_Rows]()
+        if caps.session is not None:
+            rows = self._sessions.setdefault(profile.person, _Rows(caps.session, "session"))
+            rows.cap = caps.session
+            out.append(rows)
+        if caps.day is not None:
+            out.append(_RowsOfDay(caps.day, profile.person, self._counts, self._clock))
+        return out
