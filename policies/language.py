@@ -182,6 +182,23 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that somebody has to be told of (`policies.alerts`)."""
+
+    name: str
+    kind: str
+    columns: tuple[Selector, ...]
+    """For the kind `clear`: which columns, shown in clear."""
+    more_than: int
+    within: float
+    """Seconds: the window in which it is counted, and for which nothing more is said after an alert."""
+    per: str
+    """user, address or database."""
+    severity: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy, from one or more files."""
 
@@ -199,6 +216,7 @@ class Policy:
     limits: tuple[Limit, ...] = ()
     on_failure: Mapping[str, Exemption] = field(default_factory=dict)
     """By login."""
+    alerts: tuple[Alert, ...] = ()
     overrides: tuple[Override, ...] = ()
     """For people: what later files replaced."""
     approvals: tuple[Approval, ...] = ()

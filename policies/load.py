@@ -1,10 +1,8 @@
 """From YAML files to a Policy. Everything that is not understood is refused, with file, line and key.
 
 Several files make one policy. A class of a later file replaces that of an earlier one; dictionary and rules are taken in the
-order of the files; what `unclassified`, `functions` and `limits` say in several files holds together; `attributes`, which say
-who is believed, stand in one file, and each rule's name is there once (docs/policy.md tells it to people). Keys of the language
-that this version cannot carry out are refused as such, never ignored: a policy that promises approvals must not load
-without them.
+order of the files; what `unclassified`, `functions`, `limits`, `alerts` and `on_failure` say in several files holds together;
+`attributes`, which say who is believed, stand in one file, and each rule's name is there once (docs/policy.md tells it people).
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from policies.alerts import ALERT, parse_alerts
 from policies.approvals import APPROVAL, GRANT, parse_approvals
 from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
@@ -35,7 +34,7 @@ from policies.keywords import (
     several,
     words,
 )
-from policies.language import PUBLIC, UNCLASSIFIED, Approval, ColumnEntry, DataClass, Override, Policy, Rule, Unclassified
+from policies.language import PUBLIC, UNCLASSIFIED, Alert, Approval, ColumnEntry, DataClass, Override, Policy, Rule, Unclassified
 from policies.limits import LIMIT, Limit, parse_limits
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
@@ -45,7 +44,6 @@ from policies.names import Part, split_name
 from policies.rules import RULE, Scope, parse_pattern, parse_rule
 from policies.standards import STANDARDS
 
-LATER_KEYS = ("alerts",)
 CLASS_KEYS = {
     "level": Key("How sensitive: C1, C2 … or 1, 2 …; compared in natural order.", SCALAR, needed=True),
     "mask": Key("What people see for whom no rule says otherwise.", MASK, needed=True),
@@ -83,6 +81,7 @@ TOP_KEYS = {
     "approvals": Key("Who may ask to see columns in clear for a while, and who has to agree.", listed(APPROVAL)),
     "notice": Key("Whether the first masked result of a session says so, by one NOTICE; true without it.", FLAG),
     "limits": Key("How much somebody may learn.", listed(LIMIT)),
+    "alerts": Key("What somebody has to be told of at once.", listed(ALERT)),
     "on_failure": Key("Logins whose statements pass unmasked, and flagged, when pgveil cannot read them.", ON_FAILURE),
 }
 """`policies.keywords` says how a key is added."""
@@ -118,6 +117,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         attributes=reader.attributes,
         limits=tuple(reader.limits),
         on_failure=reader.on_failure,
+        alerts=tuple(reader.alerts),
         overrides=(*reader.overrides, *_replaced_lines(reader.entries)),
         approvals=tuple(reader.approvals),
         notice=reader.notice,
@@ -126,9 +126,6 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
 
 def _top(document: Entry) -> Section:
     section = document.mapping()
-    for key in LATER_KEYS:
-        if key in section:
-            raise section.key_error(key, "is not supported yet", "this key to be left out")
     section.only(TOP_KEYS)
     version = section.require("version")
     if version.int() != 1:
@@ -149,6 +146,7 @@ class _Reader:
         self.approvals: list[Approval] = []
         self.notice = True
         self.on_failure: dict[str, Exemption] = {}
+        self.alerts: list[Alert] = []
         self._attributes: Entry | None = None
         self._sources: dict[str, Entry] = {}
         self._pending: list[str] = []
@@ -196,6 +194,8 @@ class _Reader:
         if functions is not None:
             self.functions.update(_function(e) for e in _list(functions, "allow"))
             self.extensions.update(e.string() for e in _list(functions, "trust_extensions"))
+        if "alerts" in section:
+            self.alerts += parse_alerts(section.entries["alerts"], self._sources, self.alerts)
         if (failure := section.section("on_failure")) is not None:
             self.on_failure |= parse_failure(failure, self.on_failure)
         if "limits" in section:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from policies.model import Profile
+from proxy.alerts import Alerts, Raised, Who, kind_of
 from proxy.audit.key import load_or_create_key
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
@@ -31,10 +33,12 @@ HEAD_LAG = 0.05
 class Tally:
     """Statements by verdict, for the metrics."""
 
-    __slots__ = ("let_through", "passed", "refusals", "refused", "rewritten")
+    __slots__ = ("alerts", "let_through", "passed", "refusals", "refused", "rewritten")
 
     def __init__(self) -> None:
         self.passed = self.rewritten = self.refused = 0
+        self.alerts: Counter[tuple[str, str]] = Counter()
+        """Raised, by name and severity."""
         self.let_through = 0
         """Statements that could not be read and passed all the same (`on_failure`)."""
         self.refusals: Counter[str] = Counter()
@@ -56,6 +60,8 @@ class Evidence:
         self.writer = AuditWriter(settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag)
         self._encoder = DecisionEncoder(key, settings.text)
         self.counts = Counts(Path(settings.directory), time.time)
+        self.alerts = Alerts(self.counts)
+        self.alerts.deliver.append(self._on_alert)
         self._must = settings.mode != Mode.ASYNC.value
         damage = self.writer.resumed.damage
         if damage:
@@ -84,6 +90,12 @@ class Evidence:
     def record(self, kind: Kind, fields: Mapping[str, object]) -> None:
         """A record of the process itself, written at once. Raises AuditError."""
         self.writer.append(kind, fields)
+        if kind is Kind.POLICY and fields.get("accepted"):
+            self.alerts.on_kind("policy_changed", Who)
+        elif kind is Kind.EVENT:
+            session = fields.get("session")
+            who = Who(session if isinstance(session, str) else None)
+            self.alerts.on_kind(kind_of(str(fields.get("event"))), lambda: who)
         self.writer.flush()
 
     def close(self, reason: str) -> None:
@@ -92,6 +104,14 @@ class Evidence:
             self.writer.close(reason)
         except AuditError as error:
             event(log, "audit_failed", logging.ERROR, reason=error.message)
+
+    def _on_alert(self, raised: Raised) -> None:
+        """Written with the evidence of what it is about; told at once."""
+        alert = raised.alert
+        self.tally.alerts[alert.name, alert.severity] += 1
+        level = logging.ERROR if alert.severity == "critical" else logging.WARNING
+        event(log, "alert", level, session=raised.who.session or "", **raised.fields)
+        self.writer.append(Kind.EVENT, {"event": "alert", "session": raised.who.session, "detail": raised.fields})
 
     def _on_failure(self, reason: str) -> None:
         self.errors += 1
@@ -104,6 +124,8 @@ class CountingAudit(SessionAudit):
     def __init__(self, evidence: Evidence, encoder: DecisionEncoder, sid: str, identity: Identity) -> None:
         super().__init__(evidence.writer, encoder, sid, identity)
         self._tally = evidence.tally
+        self._alerts = evidence.alerts
+        self._person = identity.user
         self._let_in = False
         self._turned_away = False
 
@@ -117,6 +139,19 @@ class CountingAudit(SessionAudit):
         if not self._let_in and not self._turned_away:
             self._turned_away = True
             self.login_failed(sqlstate, reason)
+            self._alerts.on_kind("login_failed", self._who)
+
+    def context(self, profile: Profile, roles: Iterable[str]) -> None:
+        self._person = profile.person or self._person
+        super().context(profile, roles)
+
+    def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
+        super().event(kind, fields)
+        self._alerts.on_kind(kind_of(kind), self._who)
+
+    def _who(self) -> Who:
+        facts = self._facts
+        return Who(self._sid, self._person, str(facts["client"]), str(facts["database"]))
 
     def ended(self, seconds: float, reason: str) -> None:
         """The connection is gone, `seconds` after it was accepted."""
@@ -134,8 +169,11 @@ class CountingAudit(SessionAudit):
                 if plan.failure is not None:
                     self._tally.let_through += 1
                     self.event("on_failure", {"sqlstate": plan.failure.sqlstate, "reason": plan.failure.message})
+            if self._alerts.clear:
+                self._alerts.on_statement(plan, index, self._who)
         else:
             self._tally.refused += 1
             if plan.refusal is not None:
                 self._tally.refusals[plan.refusal.sqlstate] += 1
+            self._alerts.on_kind("refused", self._who)
         return super().decision(sid, kind, plan, index, text, protocol)

@@ -30,6 +30,8 @@ class Readings:
     """Refused statements by SQLSTATE."""
     let_through: int = 0
     """Statements that passed unmasked because they could not be read."""
+    alerts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Raised, by name and severity."""
     audit_pending: int = 0
     audit_errors: int = 0
     policy_version: str = ""
@@ -66,6 +68,10 @@ class _Reader(Collector):
         yield _counter("pgveil_statements", "Statements by verdict", "verdict", now.verdicts)
         yield _counter("pgveil_refusals", "Refused statements by SQLSTATE", "sqlstate", now.refusals)
         yield CounterMetricFamily("pgveil_on_failure", "Statements let through unread, unmasked", value=now.let_through)
+        alerts = CounterMetricFamily("pgveil_alerts", "Alerts of the policy that were raised", labels=["name", "severity"])
+        for labels, count in sorted(now.alerts.items()):
+            alerts.add_metric(list(labels), count)
+        yield alerts
         yield CounterMetricFamily("pgveil_plan_cache_hits", "Plans taken from the cache", value=now.cache_hits)
         yield CounterMetricFamily("pgveil_plan_cache_misses", "Plans made anew", value=now.cache_misses)
         yield GaugeMetricFamily("pgveil_audit_pending", "Audit records not yet written", value=now.audit_pending)

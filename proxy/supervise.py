@@ -260,6 +260,8 @@ class Supervisor:
             files = [str(path) for path in self.config.policy]
             told = {"policy": fields.get("version"), "files": files, "accepted": not bad, "reason": fields.get("problem")}
             self._record(Kind.POLICY, told)
+            if not bad:
+                self.evidence.alerts.aim(self.control.alerts)
         elif name.startswith(("grant", "break_glass")):
             detail = {key: value for key, value in fields.items() if key != "sid"}
             self._record(Kind.EVENT, {"event": name, "session": fields.get("sid"), "detail": detail})
@@ -300,6 +302,7 @@ class Supervisor:
             cache_misses=self.planners.misses,
             verdicts=self.evidence.tally.verdicts(),
             refusals=dict(self.evidence.tally.refusals),
+            alerts=dict(self.evidence.tally.alerts),
             let_through=self.evidence.tally.let_through,
             audit_pending=int(self.evidence.writer.pending),
             audit_errors=self.evidence.errors,

@@ -25,6 +25,7 @@ import asyncpg
 
 from policies.approvals import Grant
 from policies.attributes import UserTable
+from policies.language import Alert
 from policies.matching import Context
 from policies.model import Profile
 from proxy.approvals import store
@@ -206,6 +207,11 @@ class ControlPlane:
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """Of the policy in force."""
+        return getattr(self._policy, "alerts", ())
 
     @property
     def policy_version(self) -> str:

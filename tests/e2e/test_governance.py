@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +38,13 @@ limits:
   - { name: little, user: [gov_ann, gov_psql, gov_aio, gov_wire, gov_restart, gov_app, gov_pool], clear_rows_per_day: 100 }
   - { name: single, user: gov_single, clear_rows_per_statement: 10 }
   - { name: then masked, user: gov_mask, clear_rows_per_session: 10, over: mask }
+alerts:
+  - { name: core failed, on: failure, severity: critical, within: 1s }
+  - { name: much in clear, on: clear, columns: class=phone, more_than: 12, within: 1h }
+  - { on: refused, more_than: 2, within: 1h, per: database }
+  - { on: limit, severity: info }
+  - { on: login_failed, per: address }
+  - { on: policy_changed }
 on_failure:
   default: refuse
   gov_core: clear
@@ -288,6 +296,8 @@ def test_what_cannot_be_read_passes_for_one_login(proxy: ProxyProcess, prepare: 
     records = [r for r in audited(proxy) if r["kind"] == "decision" and r["on_failure"]]
     assert {(r["login"], r["on_failure"], r["refusal"]["sqlstate"]) for r in records} == {("gov_core", "clear", "54001")}
     assert any(r["kind"] == "event" and r["event"] == "on_failure" for r in audited(proxy))
+    assert ("core failed", "gov_core", "critical") in {(a["alert"], a["user"], a["severity"]) for a in alerts_of(proxy)}
+    assert 'pgveil_alerts_total{name="core failed",severity="critical"}' in proxy.get("/metrics")[1]
     assert float(dict(line.rsplit(" ", 1) for line in proxy.get("/metrics")[1].splitlines())["pgveil_on_failure_total"]) >= 2
 
 
@@ -300,6 +310,34 @@ def test_pipelines_and_transactions(proxy: ProxyProcess) -> None:
         assert [f.fetchall() for f in found] == [masked, [CLEAR], masked, [CLEAR], masked]
         with core.transaction():
             assert [core.execute(text).fetchall() for text in (seven, DEEP, seven)] == [masked, [CLEAR], masked]
+
+
+def alerts_of(proxy: ProxyProcess) -> list[dict[str, Any]]:
+    return [r["detail"] for r in audited(proxy) if r["kind"] == "event" and r["event"] == "alert"]
+
+
+def test_alerts(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Over two workers: each is told once, in the trail, in the log and to Prometheus."""
+    with ProxyProcess(tmp_path_factory.mktemp("alerts"), server, policy=POLICY, extra="workers: 2") as proxy:
+        for _ in range(7):
+            with connect(proxy, "gov_psql") as session:
+                execute(session, "SELECT phone FROM shop.people WHERE id = 1", "SELECT phone FROM shop.people WHERE id = 2")
+            with connect(proxy, "gov_twin") as twin, pytest.raises(psycopg.errors.StatementTooComplex):
+                twin.execute(DEEP)
+        with pytest.raises(psycopg.OperationalError):
+            connect(proxy, "gov_nobody")
+        until(lambda: any(a["alert"] == "login_failed" for a in alerts_of(proxy)), "the failed login")
+        loaded = proxy.text().count("event=policy_loaded")
+        proxy.policy.write_text(POLICY + "\n", encoding="utf-8")
+        until(lambda: proxy.text().count("event=policy_loaded") >= loaded + 2, "the new policy")
+        until(lambda: any(a["alert"] == "policy_changed" for a in alerts_of(proxy)), "the alert of it")
+        found = {(a["alert"], a["count"], a["user"], a["severity"]) for a in alerts_of(proxy)}
+        assert found == {
+            ("much in clear", 13, "gov_psql", "warning"), ("refused", 3, "gov_twin", "warning"),
+            ("login_failed", 1, "gov_nobody", "warning"), ("policy_changed", 1, "", "warning"),
+        }  # fmt: skip
+        assert len(alerts_of(proxy)) == 4
+        assert len(re.findall(r"event=alert .*alert=.*severity=", proxy.text())) == 4
 
 
 def test_what_is_forbidden_stays_so(proxy: ProxyProcess) -> None:

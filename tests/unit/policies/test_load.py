@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from policies import DocumentError, attributes, classify, load_policy, problems
-from policies import load as loading
 from policies.language import SelectorKind, level_key
 from policies.masks.basic import Null
 from policies.masks.dates import UNITS
@@ -68,7 +67,6 @@ REFUSED = [
     ("classes: {}", "key 'version'"),
     ("version: 2", "key 'version': found the number '2', expected 1"),
     ("version: 1\nclases: {}", "p1.yaml:2:1: key 'clases': found an unknown key (did you mean 'classes'?)"),
-    ("version: 1\nalerts: []", "p1.yaml:2:1: key 'alerts': is not supported yet"),
     ("version: 1\napprovals: [{}]", "p1.yaml:2:13: key 'approvals[0]': found no key 'columns'"),
     ("version: 1\napprovals: [{columns: '*', approvers: a, max: 1w}]", "expected a duration"),
     ("version: 1\napprovals: [{columns: '*', approvers: [], max: 1h}]", "expected at least one role"),
@@ -169,12 +167,6 @@ def test_refused(text: str, message: str) -> None:
         policy(text)
     assert message in str(caught.value)
     assert re.match(r"p1\.yaml:\d+:\d+: ", str(caught.value))
-
-
-@pytest.mark.parametrize("key", loading.LATER_KEYS)
-def test_later_keys_are_never_ignored(key: str) -> None:
-    with pytest.raises(DocumentError, match=f"p1.yaml:2:1: key '{key}': is not supported yet"):
-        policy(f"version: 1\n{key}: {{}}")
 
 
 def test_several_files_make_one_policy() -> None:
@@ -315,7 +307,7 @@ def test_the_example_loads() -> None:
 def test_every_word_is_in_the_manual() -> None:
     """The manual names every word the parser takes; for keys, tests/unit/proxy/test_schema.py looks."""
     manual = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
-    words = {*loading.LATER_KEYS, *MASK_NAMES, *ALPHABETS, *UNITS, "public", "unclassified", "remove", "clear", "deny"}
+    words = {*MASK_NAMES, *ALPHABETS, *UNITS, "public", "unclassified", "remove", "clear", "deny"}
     missing = {w for w in words if not re.search(rf"`[^`\n]*\b{re.escape(w)}\b[^`\n]*`", manual)}
     assert missing == set()
 
