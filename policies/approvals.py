@@ -39,6 +39,7 @@ APPROVAL_KEYS = {
 APPROVAL = mapping(APPROVAL_KEYS)
 GRANT = "grant "
 """Begins the name of the rule that a grant becomes: `grant 7`. No rule of a policy may be called so."""
+_EVERY = Predicate("true", frozenset(), frozenset())
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*", re.I)
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -231,10 +232,15 @@ def rules_of(
             out.append(
                 Rule(
                     name=grant.name, roles=frozenset(), users=frozenset(), databases=frozenset(), applications=(), networks=(),
-                    schedule=None, claims=(), columns=columns, rows=grant.rows, show=Show.CLEAR, mask=None, place="",
+                    schedule=None, claims=(), columns=columns, rows=_rows(grant), show=Show.CLEAR, mask=None, place="",
                 )
             )  # fmt: skip
     return out
+
+
+def _rows(grant: Grant) -> Predicate | None:
+    """What holds for a number of rows is never simply clear: the columns stay protected, and each use of them is looked at."""
+    return _EVERY if grant.rows is None and grant.left is not None else grant.rows
 
 
 def _exactly(target: Target) -> Selector:

@@ -48,6 +48,8 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
     changes = [c for r in rules if r.schedule and (c := r.schedule.next_change(context.now)) is not None]
     changes += [g.until for g in context.grants if g.until > context.now]
     active = ActiveRules([Active(r, context) for r in rules if r.schedule is None or r.schedule.holds(context.now)])
+    counted = {g.name for g in context.grants if g.left is not None}
+    rationed: dict[tuple[str, str], tuple[str, ...]] = {}
     decisions: dict[int, dict[int, Decision]] = {}
     masked = has_filters = False
     held_to = caps(policy.limits, context.user, context.roles)
@@ -60,6 +62,8 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
             decision = replace(decision, filters=filters)
             has_filters = True
         decisions.setdefault(relation.oid, {})[column.attnum] = decision
+        if counted and (by := tuple(b.rule for b in decision.branches if b.rule in counted)):
+            rationed[f"{relation.schema}.{relation.name}", column.name] = by
         if relation.schema not in SYSTEM_SCHEMAS and not decision.is_clear:
             masked = True
     exempt = policy.on_failure.get(context.user)
@@ -79,8 +83,8 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         caps=held_to,
         notice=policy.notice,
         person=_counted_as(policy, context),
-        metered=held_to.rows,
-        rationed=frozenset(g.name for g in context.grants if g.left is not None),
+        metered=held_to.rows or bool(rationed),
+        rationed=rationed,
         exemption=exempt,
     )
 

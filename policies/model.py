@@ -138,11 +138,11 @@ class Profile:
     """Rows are counted as they are shown (`proxy.session.metering`)."""
     notice: bool = False
     """The first masked result of a session is to say so."""
-    rationed: frozenset[str] = frozenset()
-    """Names of the grants that hold for a number of rows only."""
     person: str = field(default="", compare=False)
     """Whom the session acts for: the login, or who a trusted application says it is. Not part of `key`."""
     has_filters: bool = False
     """A masked column has other `filters` than comparisons with masked values."""
+    rationed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """Columns, as (schema.table, column), that grants show for a number of rows only, and the names of these grants."""
     may_classify: Callable[[str, str], bool] = field(default=lambda schema, relation: True, compare=False)
     """Whether a column that the relation gets may be sensitive, by its schema and name: an entry of the policy reaches it."""

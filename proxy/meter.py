@@ -1,8 +1,8 @@
 """What the policy's `limits` and `on_failure` allow one session: the numbers behind `proxy.session.metering` and `failing`.
 
 Counted are rows of statements that put sensitive data out in clear, wholly or for some rows. What a person has seen today is in
-`counts`; a person is a login, or somebody for whom a trusted application acts. Another kind of allowance (grants for a number
-of rows) is another class here, and a line in `SessionMeter.allowances`.
+`counts`; a person is a login, or somebody for whom a trusted application acts. Rows of grants are in `approvals.ration`. Another
+kind of allowance is another class here, and a line in `SessionMeter.allowances`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from policies.failure import Exemption
 from policies.limits import Cap
 from policies.model import Profile
+from proxy.approvals.ration import Rations
 from proxy.counts import Counts, CountsError
 from proxy.session.effects import Allowance, Identity
 from rewrite.plan import Refusal, Touch
@@ -46,6 +47,10 @@ class _Rows:
 
     def give_back(self, rows: int) -> None:
         self._taken -= rows
+
+    @property
+    def lease(self) -> int:
+        return 0
 
     @property
     def refusal(self) -> Refusal:
@@ -91,17 +96,20 @@ class _RowsOfDay(_Rows):
 class SessionMeter:
     """`effects.Meter` of one session."""
 
-    def __init__(self, counts: Counts, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, counts: Counts, rations: Rations | None = None, clock: Callable[[], float] = time.time) -> None:
         self._counts = counts
+        self._rations = rations
         self._clock = clock
         self._sessions: dict[str, _Rows] = {}
         """By person: what this session has shown to each."""
 
     def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Allowance, ...]:
         caps = profile.caps
-        if not caps.rows or (touches is not None and not any(map(is_out, touches))):
-            return ()
         out: list[Allowance] = []
+        if self._rations is not None:
+            out += self._rations.allowances(profile, touches)
+        if not caps.rows or (touches is not None and not any(map(is_out, touches))):
+            return tuple(out)
         if caps.statement is not None:
             out.append(_Rows(caps.statement, "statement"))
         return (*out, *self._lasting(profile))

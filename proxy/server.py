@@ -144,7 +144,7 @@ class Server:
         except TurnedAway as error:
             audit.turned_away(error.sqlstate, error.message)
             raise
-        meter = SessionMeter(self.evidence.counts)
+        meter = SessionMeter(self.evidence.counts, self.control.desk.rations)
         options = SessionOptions(sid=sid, pooling=self.config.upstream.pooling, probes=self.ledger, meter=meter)
         session = Session(identity, self.control, audit, options)
         session.version, session.withheld = arrival.version, arrival.withheld

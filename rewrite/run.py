@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from rewrite import spoken, writes
+from rewrite import ration, spoken, writes
 from rewrite.functions import STORAGE, asserts, may_change_settings, may_write, set_config_names
 from rewrite.pgtree import Node, Statement
 from rewrite.plan import Effect, Need, PlanContext, Resolution, StatementPlan
@@ -108,6 +108,8 @@ def done(
 ) -> tuple[Rewriter, StatementPlan, Node]:
     """The plan of a query that has been rewritten; `into` names the temporary table it fills."""
     survey = rewriter.survey
+    if rewriter.book.profile.rationed:
+        ration.check(rewriter)
     taints = writes.tainted(rewriter)
     if into is not None and rewriter.reads_masked():
         taints = (*taints, into)

@@ -7,7 +7,7 @@ transaction, as a sequence does. Every change is told to `on_event`, for the aud
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -17,10 +17,11 @@ from policies.approvals import missing_votes
 from proxy.approvals import show, store
 from proxy.approvals.asking import Denied, Situation, new_request, text
 from proxy.approvals.deciding import decide
+from proxy.approvals.ration import Rations
 from proxy.approvals.watch import GrantWatch
 from proxy.control.connection import FAILURES, connect
 from proxy.control.errors import ControlUnavailable
-from proxy.session.effects import Asked, Identity
+from proxy.session.effects import LEASE, Asked, Identity
 from rewrite.commands import SHOWN, answer, columns_of
 from rewrite.plan import Refusal
 
@@ -40,10 +41,13 @@ class Desk:
         self._authority = authority
         self._watch = watch
         self._on_event = on_event
+        self.rations = Rations(self._in_store)
 
     async def answer(self, asked: Asked) -> str | Refusal:
         """The SQL text that yields the answer, or why there is none."""
         name = asked.command.name
+        if asked.command is LEASE:
+            return await self._lease(asked)
         try:
             here = self._authority.situation(asked.identity)
             rows = await self._shown(here, asked) if name in SHOWN else [await self._called(here, asked)]
@@ -57,6 +61,21 @@ class Desk:
             self._tell("grant_failed", asked, {"command": name, "reason": type(failure).__name__})
             return Refusal("57P03", "the state of requests cannot be read or changed at the moment", "try again later")
         return answer(columns_of(asked.command), rows)
+
+    async def _lease(self, asked: Asked) -> str | Refusal:
+        try:
+            await self.rations.lease(n for n in asked.values if isinstance(n, int))
+        except FAILURES:
+            return Refusal("57P03", "it cannot be found out how many rows a grant still allows", "try again later")
+        return ""
+
+    async def settle(self, everything: bool = False) -> None:
+        """Write down which rows have been shown. Called on the clock, and with `everything` at the end."""
+        await self.rations.settle(everything)
+
+    async def _in_store(self, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+        async with self._changing() as connection:
+            await work(connection)
 
     async def _shown(self, here: Situation, asked: Asked) -> list[Row]:
         name = asked.command.name

@@ -256,6 +256,27 @@ async def review(connection: asyncpg.Connection, number: int, finding: str) -> N
     await connection.execute("UPDATE pgveil.request SET reviewed = $2 WHERE id = $1", number, finding)
 
 
+async def lease(connection: asyncpg.Connection, number: int) -> int:
+    """Set aside all rows that are left of a grant; how many."""
+    row = await connection.fetchrow(
+        """SELECT most - used - leased AS free, state = 'granted' AND until > now() AS holds
+           FROM pgveil.request WHERE id = $1 AND most IS NOT NULL FOR UPDATE""",
+        number,
+    )
+    if row is None or not row["holds"] or row["free"] <= 0:
+        return 0
+    await connection.execute("UPDATE pgveil.request SET leased = leased + $2 WHERE id = $1", number, row["free"])
+    return int(row["free"])
+
+
+async def settle_rows(connection: asyncpg.Connection, number: int, shown: int, leased: int) -> None:
+    """So many rows of those that were set aside have been shown; so many are set aside no longer."""
+    await connection.execute(
+        "UPDATE pgveil.request SET used = used + $2, leased = leased - $3 WHERE id = $1", number, shown, leased
+    )
+    await tell(connection)
+
+
 async def tell(connection: asyncpg.Connection) -> None:
     """All proxies, when the transaction has ended."""
     await connection.execute(f"NOTIFY {CHANNEL}")

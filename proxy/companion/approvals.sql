@@ -15,7 +15,8 @@ CREATE TABLE IF NOT EXISTS pgveil.request (
   targets    jsonb            NOT NULL,              -- [[schema, relation, column, class, level], ...]
   rows       text,                                   -- row predicate; null: every row
   most       bigint           CHECK (most > 0),      -- rows that may be shown; null: any number
-  used       bigint           NOT NULL DEFAULT 0,    -- rows shown or set aside for statements that run
+  used       bigint           NOT NULL DEFAULT 0,    -- rows shown
+  leased     bigint           NOT NULL DEFAULT 0,    -- rows set aside for statements that run
   seconds    float8           NOT NULL,              -- how long it is to hold once it is granted
   reason     text             NOT NULL,
   state      text             NOT NULL CHECK (state IN ('pending', 'granted', 'rejected', 'revoked')),

@@ -203,6 +203,7 @@ class ControlPlane:
         )
         self.desk = Desk(self, self.grants, self._on_event)
         self._ticker: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
 
     @property
     def epoch(self) -> int:
@@ -233,6 +234,7 @@ class ControlPlane:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
         await self._people.close()
+        await self.desk.settle(everything=True)
         await self.grants.close()
         served, self._served = list(self._served.values()), {}
         await asyncio.gather(*(s.watch.close() for s in served))
@@ -497,6 +499,8 @@ class ControlPlane:
             await asyncio.sleep(min(self._options.interval, 1.0))
             if self._files.is_due():
                 await self.reload()
+            if self._settling is None or self._settling.done():
+                self._settling = asyncio.create_task(self.desk.settle(), name="rows shown by grants")
             for name, served in list(self._served.items()):
                 self._note_usability(name, served)
                 if served.pinned or served.sessions:

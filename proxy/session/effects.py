@@ -84,6 +84,11 @@ class Asked:
     sid: str
 
 
+LEASE = Command("lease")
+"""Not a client's: rows of grants are to be set aside for this process before a statement draws on them. The values are the
+grants' numbers, the answer is empty."""
+
+
 class View(Protocol):
     """One consistent picture of catalog and policy for one session context."""
 
@@ -173,6 +178,10 @@ class Allowance(Protocol):
 
     def give_back(self, rows: int) -> None:
         """Some of the rows taken last do not go to the client after all."""
+
+    @property
+    def lease(self) -> int:
+        """Where rows have to be set aside first: the grant to be asked for (`Asked` of the command `lease`). 0: nothing."""
 
     @property
     def refusal(self) -> Refusal:

@@ -26,7 +26,7 @@ from typing import Final
 
 from proxy.session import expect, gates, plans, poison, refusing
 from proxy.session import state as st
-from proxy.session.effects import Allowance
+from proxy.session.effects import LEASE, Allowance, Asked
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.session.statements import Portal
@@ -72,6 +72,8 @@ def before_query(s: State, entry: Expected, plan: Plan) -> bool | Refusal:
             return _ONE_BY_ONE
         if s.tx != tags.IN_TRANSACTION and plan.statements[0].kind != "COPY":
             return _COMMITS
+    if (held := _lease(s, tuple(a for allowances in counted for a in allowances))) is not False:
+        return held
     for allowances in counted:
         if allowances and (refusal := _exhausted(allowances)) is not None:
             return refusal
@@ -93,6 +95,8 @@ def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None)
         allowances = _keep(s, portal, _allowances(s, plan.statements[0]) if plan.statements else ())
     if not allowances:
         return False
+    if (held := _lease(s, allowances)) is not False:
+        return held
     if (refusal := _exhausted(allowances)) is not None:
         return refusal
     entry.allowances = (allowances,)
@@ -154,6 +158,18 @@ def _ask(s: State, statement: StatementPlan | None) -> tuple[Allowance, ...]:
         return ()
     unknown = statement is None or statement.kind in ("UNPARSED", "UNREAD")
     return meter.allowances(s.identity, view.profile, None if statement is None or unknown else statement.touches)
+
+
+def _lease(s: State, allowances: tuple[Allowance, ...]) -> bool | Refusal:
+    """True: the message is held until rows have been set aside for it."""
+    numbers = tuple(a.lease for a in allowances if a.lease)
+    answer = s.answered
+    if isinstance(answer, Refusal):
+        return answer
+    if not numbers or answer is not None:
+        return False
+    s.wants_answer = Asked(s.identity, LEASE, numbers, None, s.sid)
+    return gates.wait(s, st.ANSWER)
 
 
 def _exhausted(allowances: tuple[Allowance, ...]) -> Refusal | None:

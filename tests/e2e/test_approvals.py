@@ -60,6 +60,8 @@ INSERT INTO bank.customers VALUES
 CREATE TABLE bank.staff (login text, branch text);
 INSERT INTO bank.staff VALUES ('ann', 'N'), ('bob', 'N'), ('mia', 'N'), ('max', 'S'), ('dora', 'N'), ('carl', 'N'), ('T1', 'N'),
  ('T2', 'N');
+CREATE VIEW bank.customers_seen AS SELECT * FROM bank.customers;
+CREATE FUNCTION bank.sees(int) RETURNS text LANGUAGE sql AS 'SELECT secret FROM bank.customers WHERE id = $1';
 GRANT USAGE ON SCHEMA bank TO PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA bank TO PUBLIC;
 GRANT UPDATE ON bank.customers TO PUBLIC;
@@ -359,6 +361,120 @@ def test_one_notice(proxy: ProxyProcess, user: str, told: list[int], prepare: bo
                 assert "SHOW veil.access" in str(heard.pop())
                 found.append(number)
     assert (found, heard) == (told, [])
+
+
+SECRETS = "SELECT secret FROM bank.customers ORDER BY id"
+
+
+@pytest.fixture
+def rationed(proxy: ProxyProcess, server: TestServer) -> Iterator[tuple[Session, int]]:
+    """A session that may see three rows of secrets, and the grant's number."""
+    server.execute_sql("postgres", "INSERT INTO bank.customers SELECT n, 'x', 'x', 1, 's' || n FROM generate_series(3, 9) n")
+    try:
+        with connect(proxy, "ann") as ann, connect(proxy, "dan") as dan, connect(proxy, "dora") as dora:
+            number = ask(ann, "CALL veil.request('bank.customers.secret', 'audit', '1 h', max_rows => 3)")[0]
+            ask(dan, f"CALL veil.approve({number})")
+            ask(dora, f"CALL veil.approve({number})")
+            yield ann, number
+    finally:
+        server.execute_sql("postgres", "DELETE FROM bank.customers WHERE id > 2")
+
+
+def left(session: Session, number: int) -> int:
+    return next(r[8] for r in session.execute("SHOW veil.requests").fetchall() if r[0] == number)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_so_many_rows(rationed: tuple[Session, int], proxy: ProxyProcess, prepare: bool) -> None:
+    ann, number = rationed
+    assert ann.execute(f"{SECRETS} LIMIT 2", prepare=prepare).fetchall() == [("eins",), ("zwei",)]
+    until(lambda: left(ann, number) == 1, "what has been shown is written down", 5)
+    with pytest.raises(psycopg.Error, match="no more of them are left") as caught:
+        ann.execute(SECRETS, prepare=prepare)
+    assert caught.value.sqlstate == "53400"
+    until(lambda: left(ann, number) == 0, "it is used up", 5)
+    assert ann.execute(SECRETS, prepare=prepare).fetchall() == [(None,)] * 9
+    assert [r[1] for r in ann.execute("SHOW veil.requests").fetchall() if r[0] == number] == ["used up"]
+
+
+def test_rows_of_two_proxies(rationed: tuple[Session, int], server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one proxy has set aside another does not show; what it does not need comes back when it ends."""
+    ann, number = rationed
+    second = ProxyProcess(tmp_path_factory.mktemp("rows") / "home", server, policy=POLICY)
+    with second, connect(second, "ann") as elsewhere:
+        until(
+            lambda: elsewhere.execute("SELECT secret FROM bank.customers WHERE id = 1").fetchall() == [("eins",)], "it knows", 5
+        )
+        with pytest.raises(psycopg.Error, match="no more of them are left"):
+            ann.execute(SECRETS)
+    until(lambda: left(ann, number) == 2, "one row has been shown", 5)
+    with pytest.raises(psycopg.Error, match="no more of them are left"):
+        ann.execute(SECRETS).fetchall()
+    until(lambda: left(ann, number) == 0, "all rows have been shown", 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT string_agg(secret, ',') FROM bank.customers",
+        "SELECT upper(secret) FROM bank.customers",
+        "SELECT secret || 'x' FROM bank.customers",
+        "SELECT id FROM bank.customers WHERE secret < 'm'",
+        "SELECT id FROM bank.customers ORDER BY secret",
+        "SELECT a.id FROM bank.customers a JOIN bank.customers b USING (secret)",
+        "SELECT a.id FROM bank.customers a JOIN (VALUES ('eins')) v (s) ON a.secret = v.s",
+        "SELECT count(*) FROM bank.customers GROUP BY secret",
+        "SELECT DISTINCT secret FROM bank.customers",
+        "SELECT DISTINCT ON (secret) id FROM bank.customers",
+        "SELECT array(SELECT secret FROM bank.customers)",
+        "SELECT (SELECT secret FROM bank.customers WHERE id = 1)",
+        "SELECT id FROM bank.customers c WHERE EXISTS (SELECT FROM bank.customers WHERE secret = 'eins')",
+        "WITH x AS (SELECT * FROM bank.customers) SELECT count(secret) FROM x",
+        "SELECT * FROM (SELECT secret FROM bank.customers) x",
+        "SELECT secret FROM bank.customers UNION SELECT 'x'",
+        "SELECT max(secret) OVER () FROM bank.customers",
+        "SELECT row_to_json(c) FROM bank.customers c",
+        "SELECT c FROM bank.customers c",
+        "SELECT c.* IS NULL FROM bank.customers c",
+        "SELECT length(c::text) FROM bank.customers c",
+        "SELECT secret FROM bank.customers_seen",
+        "SELECT count(*) FROM bank.customers_seen WHERE secret = 'eins'",
+        "SELECT bank.sees(1)",
+        "CREATE TEMP TABLE t AS SELECT secret FROM bank.customers",
+        "SELECT secret INTO TEMP t FROM bank.customers",
+        "CREATE TEMP VIEW v AS SELECT secret FROM bank.customers",
+        "UPDATE bank.customers SET name = secret",
+        "UPDATE bank.customers SET name = 'x' WHERE secret = 'eins'",
+        "UPDATE bank.customers SET name = name RETURNING secret",
+        "DELETE FROM bank.customers WHERE secret = 'eins'",
+        "EXPLAIN ANALYZE SELECT id FROM bank.customers WHERE secret = 'eins'",
+        "COPY (SELECT upper(secret) FROM bank.customers) TO STDOUT",
+        "DO $$BEGIN PERFORM 1 FROM bank.customers WHERE secret = 'eins'; END$$",
+    ],
+)
+def test_rows_that_would_not_be_counted(rationed: tuple[Session, int], text: str) -> None:
+    ann, number = rationed
+    if text == "SELECT c FROM bank.customers c":  # one row each: counted like any other
+        with pytest.raises(psycopg.Error, match="no more of them are left"):
+            ann.execute(text)
+        return
+    with pytest.raises(psycopg.Error) as caught:
+        ann.execute(text)  # type: ignore[arg-type]
+    assert caught.value.sqlstate in ("42501", "0A000"), caught.value
+    assert left(ann, number) == 3
+
+
+def test_rows_by_copy_and_cursor(rationed: tuple[Session, int]) -> None:
+    ann, number = rationed
+    with ann.cursor() as cursor, cursor.copy("COPY (SELECT secret FROM bank.customers WHERE id = 1) TO STDOUT") as copy:
+        assert b"".join(bytes(x) for x in copy) == b"eins\n"
+    until(lambda: left(ann, number) == 2, "it is counted", 5)
+    with ann.transaction(force_rollback=True):
+        ann.execute("DECLARE c CURSOR FOR SELECT secret FROM bank.customers ORDER BY id")
+        assert ann.execute("FETCH 1 FROM c").fetchall() == [("eins",)]
+        assert ann.execute("FETCH 1 FROM c").fetchall() == [("zwei",)]
+        with pytest.raises(psycopg.Error, match="no more of them are left"):
+            ann.execute("FETCH 1 FROM c")
 
 
 def test_two_proxies_and_a_restart(proxy: ProxyProcess, server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> None:
