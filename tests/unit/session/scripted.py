@@ -226,6 +226,7 @@ class Rows:
         self.rows = rows
         self.refusal = Refusal("53400", "no more rows for you")
         self.details: Mapping[str, str | int | bool] = {"limit": "few"}
+        self.lease = 0
 
     def left(self) -> int:
         return self.rows
