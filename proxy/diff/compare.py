@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from policies.decide import Context, compile_profile
 from policies.dictionary import Classification, Relations, listed
+from policies.filters import FilterKind
 from policies.language import Policy
 from policies.model import Branch, Decision, Mask, Show
 from proxy.control.people import People
@@ -98,6 +99,9 @@ def _changes(place: Place, names: Mapping[Column, str], one: Circumstance) -> It
         alike = before is not None and after is not None and before.branches[-1].mask == after.branches[-1].mask
         text = shown(before, place.old.policy, was, alike=alike)
         changed = shown(after, place.new.policy, now, alike=alike)
+        if before is not None and after is not None and before.filters != after.filters:
+            text += f", filters {_filters(before)}"
+            changed += f", filters {_filters(after)}"
         changed += " of another kind" if changed == text else ""
         yield Change(place.name, names.get(column, "?"), text, changed, _rule(after), _rule(before))
 
@@ -114,7 +118,12 @@ def _essence(decision: Decision | None) -> object:
     """What can be seen: a column that is not sensitive is clear."""
     if decision is None or decision.is_clear:
         return None
-    return tuple((b.rows, b.show, b.mask) for b in decision.branches)
+    return decision.filters, tuple((b.rows, b.show, b.mask) for b in decision.branches)
+
+
+def _filters(decision: Decision) -> str:
+    kind = decision.filters.kind
+    return f"{kind.value} ({decision.filters.probes_per_hour} an hour)" if kind is FilterKind.EQUALITY else kind.value
 
 
 def _rule(decision: Decision | None) -> str:

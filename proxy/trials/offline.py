@@ -62,6 +62,8 @@ def _run_at(policy: Policy, trial: Trial, now: float) -> Outcome:
     relation = tables[select.schema, select.relation]
     names = [c.name for c in relation.columns] if select.columns is None else sorted(select.used)
     denied = [n for n in names if (d := _decision(profile, relation, n)) is not None and d.is_denied]
+    if not denied and any(not _clear(profile, relation, n) for n in select.compared):
+        raise Undecided("its condition names a masked column")
     match trial.expect:
         case Refused(sqlstate):
             return _refusal(sqlstate, denied)
@@ -89,8 +91,6 @@ def _rows(
         raise Undecided(f"it gives no rows of {select.schema}.{select.relation}")
     if select.columns is None and (missing := {c.name for c in relation.columns} - set().union(*given)):
         raise Undecided(f"whether the table has a column {min(missing)} is not known, so * is not")
-    if any(not _clear(profile, relation, n) for n in select.compared):
-        raise Undecided("its condition names a masked column")
     labels = select.columns if select.columns is not None else tuple((c.name, c.name) for c in relation.columns)
     got: list[Mapping[str, object]] = []
     by: dict[str, str] = {}

@@ -102,6 +102,12 @@ def test_masks_of_the_same_name_that_differ(tmp_path: Path) -> None:
     assert "a.b.phone: masked (json) → masked (json) of another kind by no rule" in lines
 
 
+def test_filters(tmp_path: Path) -> None:
+    new = HEAD.replace("a.b.phone: phone", "a.b.phone: { class: phone, filters: equality }")
+    _, lines = diff(tmp_path, HEAD, new)
+    assert lines[1:] == ["a.b.phone: masked (redact), filters masked → masked (redact), filters equality (60 an hour) by no rule"]
+
+
 def test_too_many_conditions_are_tried_rule_by_rule_and_said(tmp_path: Path) -> None:
     one = "{ name: r%d, columns: class=phone, when: { a%d: ['1', '2', '3'] }, show: { keep: { last: %d } } }"
     rules = ", ".join(one % (n, n, n + 1) for n in range(6))
