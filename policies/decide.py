@@ -20,6 +20,7 @@ from policies.language import Policy, Rule, SelectorKind
 from policies.limits import NO_CAPS, Caps, caps
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
+from policies.masks.describe import describe
 from policies.matching import Active, ActiveRules, Context, differences, who_differs
 from policies.model import Branch, ColumnType, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
@@ -238,7 +239,7 @@ def _listed(rule: Rule) -> str:
 
 
 def _matched(rule: Rule, active: Active) -> str:
-    shown = rule.mask.name if rule.mask is not None else rule.show.value
+    shown = describe(rule.mask) if rule.mask is not None else rule.show.value
     return f"shows {shown}" + (f" where {active.rows}" if active.rows is not None else "")
 
 

@@ -42,7 +42,7 @@ from policies.masks.parse import parse_mask
 from policies.model import Show
 from policies.names import Part, split_name
 from policies.rules import RULE, Scope, parse_pattern, parse_rule
-from policies.standards import STANDARDS
+from policies.standards import PREFIX, called
 
 CLASS_KEYS = {
     "level": Key("How sensitive: C1, C2 … or 1, 2 …; compared in natural order.", SCALAR, needed=True),
@@ -94,7 +94,7 @@ def load_policy(paths: Sequence[Path]) -> Policy:
     for text in texts:
         data = text.encode()
         digest.update(len(data).to_bytes(8, "big") + data)
-    documents = [parse_document(text, str(path)) for text, path in zip(texts, paths, strict=True)]
+    documents = [parse_document(text, called(path)) for text, path in zip(texts, paths, strict=True)]
     return build_policy(documents, digest.hexdigest())
 
 
@@ -270,7 +270,7 @@ def _list(section: Section, key: str) -> tuple[Entry, ...]:
 
 
 def _is_standard(entry: Entry) -> bool:
-    return Path(entry.path) in STANDARDS.values()
+    return entry.path.startswith(PREFIX)
 
 
 def _unclassified(section: Section, before: Unclassified | None) -> Unclassified:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from policies.decide import explain
+from policies.decide import Step
 from policies.document import suggest
 from policies.filters import FilterKind
+from policies.masks.describe import describe
 from policies.model import Branch, Decision, Show
 from policies.names import Part, Pattern, split_name
 from policies.trials import Situation
@@ -144,9 +145,8 @@ class _Explanation:
             place = f" ({step.place})" if step.place and step.matched else ""
             yield f"  {'+' if step.matched else '-'} {rule}{place}: {step.why}"
 
-    def _steps(self, column: _Column) -> Any:
-        world = self.world
-        return explain(world.policy, world.classification, world.catalog.relations, self.view.context, column.oid, column.attnum)
+    def _steps(self, column: _Column) -> list[Step]:
+        return self.view.steps(column.oid, column.attnum)
 
     # -- JSON
 
@@ -180,7 +180,7 @@ class _Explanation:
             "shows": decision.show,
             "filters": decision.filters.kind.value,
             "branches": [
-                {"rows": b.rows, "shows": b.show.value, "mask": b.mask.name if b.mask is not None else None, "rule": b.rule}
+                {"rows": b.rows, "shows": b.show.value, "mask": describe(b.mask) if b.mask is not None else None, "rule": b.rule}
                 for b in decision.branches
             ],
             "rules": [{"rule": s.rule, "place": s.place, "matched": s.matched, "why": s.why} for s in self._steps(column)],
@@ -193,7 +193,7 @@ def told(decision: Decision) -> str:
 
 
 def _branch(branch: Branch) -> str:
-    shown = branch.mask.name if branch.show is Show.MASK and branch.mask is not None else branch.show.value
+    shown = describe(branch.mask) if branch.show is Show.MASK and branch.mask is not None else branch.show.value
     return shown if branch.rows is None else f"{shown} where {branch.rows}"
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from policies.decide import Context, compile_profile
+from policies.decide import Context, Step, compile_profile, explain
 from policies.dictionary import Classification, classify
 from policies.language import Policy
 from policies.model import Profile
@@ -99,6 +99,11 @@ class View:
     context: Context
     profile: Profile
     path: tuple[str, ...]
+
+    def steps(self, oid: int, attnum: int) -> list[Step]:
+        """How a column is decided, rule by rule."""
+        world = self.world
+        return explain(world.policy, world.classification, world.catalog.relations, self.context, oid, attnum)
 
     def plan(self, sql: str, profile: Profile | None = None) -> Plan:
         return Planner().plan(sql, PlanContext(self.world.catalog, profile or self.profile, Resolution(self.path)))

@@ -38,9 +38,13 @@ _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
 }
 
 
+_PLAIN = frozenset({"targetList", "fromClause", "whereClause", "sortClause", "limitOption", "op"})
+"""Fields of a SELECT that are understood here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Select:
-    """`SELECT columns FROM one table WHERE condition`."""
+    """`SELECT columns FROM one table WHERE condition ORDER BY …`; the order is not worked out."""
 
     schema: str
     relation: str
@@ -65,7 +69,10 @@ def holds(condition: str, row: Row) -> bool | None:
 def plain_select(sql: str) -> Select:
     """Raises Undecided for any other statement."""
     body = _select(sql)
-    if body.keys() - {"targetList", "fromClause", "whereClause", "limitOption", "op"} or len(body.get("fromClause", ())) != 1:
+    if (
+        body.keys() - {"targetList", "fromClause", "whereClause", "sortClause", "limitOption", "op"}
+        or len(body.get("fromClause", ())) != 1
+    ):
         raise Undecided("it is more than columns of one table and a condition")
     (table,) = body["fromClause"]
     if "RangeVar" not in table or "alias" in table["RangeVar"] or "schemaname" not in table["RangeVar"]:

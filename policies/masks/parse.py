@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from policies.document import Entry, Section
+from policies.document import Entry, Section, suggest
 from policies.keys import KeyRef, parse_reference
 from policies.keywords import Keys
 from policies.masks.base import TEXT, BaseMask
@@ -71,6 +71,8 @@ def parse_mask(entry: Entry, classes: Lookup | None = None) -> BaseMask:
         return _PLAIN[word]
     if word in MASK_KEYS:
         raise entry.error(f"found {word!r} alone", f"{{ {word}: … }}")
+    if classes is not None:
+        raise entry.wrong(f"a class, or one of {', '.join(MASK_NAMES)}{suggest(word, MASK_NAMES)}")
     return _PLAIN[entry.choice(MASK_NAMES)]
 
 

@@ -13,3 +13,8 @@ STANDARDS = {path.stem: path for path in sorted(Path(__file__).parent.glob("*.ya
 DEFAULT = "jrt-0171"
 PREFIX = "standard:"
 """How a configuration names one of them among its policy files."""
+
+
+def called(path: Path) -> str:
+    """What messages call a policy file: standards by their names."""
+    return PREFIX + path.stem if path in STANDARDS.values() else str(path)

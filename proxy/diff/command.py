@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
+from policies.standards import called
 from proxy.asking import config_option, situation_of
 from proxy.config import load_config
 from proxy.diff.report import Difference, as_json, as_text
 from proxy.diff.run import diff_files, diff_live
-from proxy.errors import PgveilError
+from proxy.errors import ConfigError, PgveilError
 from proxy.reading import policy_paths
 
 
@@ -59,4 +60,10 @@ def _difference(path: Path | None, names: tuple[str, ...], users: tuple[str, ...
         return diff_files(files[0], files[1], who, time.time())
     config = load_config(path)
     old = files[0] if len(files) == 2 else config.policy
-    return diff_live(config, old, files[-1], who, time.time())
+    try:
+        return diff_live(config, old, files[-1], who, time.time())
+    except ConfigError as error:
+        if len(files) == 2 or len(config.policy) == len(files[-1]):
+            raise
+        names_now = ",".join(called(p) for p in config.policy)
+        raise ConfigError(f"{error.message}\nHint: NEW is the whole policy, as {names_now} is now") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,8 @@ from policies.decide import Context, compile_profile
 from policies.dictionary import Classification, Relations, listed
 from policies.filters import FilterKind
 from policies.language import Policy
-from policies.model import Branch, Decision, Mask, Show
+from policies.masks.describe import describe
+from policies.model import Branch, Decision, Show
 from proxy.control.people import People
 from proxy.diff.situations import Circumstance, LeftOut, Subject, circumstances
 from proxy.whatif import context_for
@@ -154,23 +154,3 @@ def _branch(branch: Branch, policy: Policy, context: Context) -> str:
     words = {Show.CLEAR: "clear", Show.DENY: "denied"}
     text = words.get(branch.show) or f"masked ({describe(branch.mask)})"
     return text if branch.rows is None else f"{text} where {_rows(branch, policy, context)}"
-
-
-_UNSAID = frozenset({"unit", "step", "size", "to", "value", "replacement", "mask", "expression", "source", "text", "inner"})
-"""Arguments that need no name."""
-
-
-def describe(mask: Mask | None) -> str:
-    """keep first 3, last 4."""
-    if mask is None:
-        return "mask"
-    parts: list[str] = []
-    if dataclasses.is_dataclass(mask):
-        for field in dataclasses.fields(mask):
-            value = getattr(mask, field.name)
-            default = field.default if field.default is not dataclasses.MISSING else None
-            if value == default or isinstance(value, tuple):
-                continue
-            word = "" if field.name in _UNSAID else f"{field.name} "
-            parts.append(f"{word}{describe(value) if hasattr(value, 'accepts') else value}")
-    return " ".join([mask.name, ", ".join(parts)]).strip()

@@ -210,7 +210,18 @@ def _hours(times: set[float], every: Sequence[float], zone: str) -> str:
         elif not holds and begin is not None:
             spans.setdefault(_span(_wall(begin, zone), _wall(moment, zone)), []).append(DAYS[_wall(begin, zone).weekday()])
             begin = None
-    return "at " + ", ".join(f"{', '.join(sorted(days, key=DAYS.index))} {text}" for text, days in spans.items()) + f" {zone}"
+    of_days: dict[str, list[str]] = {}
+    for text, days in spans.items():
+        of_days.setdefault(_days(days), []).append(text)
+    return "at " + ", ".join(f"{days} {' and '.join(texts)}" for days, texts in of_days.items()) + f" {zone}"
+
+
+def _days(names: Sequence[str]) -> str:
+    """mon-fri; tue, sat."""
+    numbers = sorted({DAYS.index(name) for name in names})
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{DAYS[numbers[0]]}-{DAYS[numbers[-1]]}"
+    return ", ".join(DAYS[n] for n in numbers)
 
 
 def _span(begin: datetime, end: datetime) -> str:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from policies.attributes import ROLE
 from policies.dictionary import Classification, classify
 from policies.language import Policy
+from policies.standards import called
 from policies.trials import Situation
 from proxy.config import Config
 from proxy.control.catalog import CatalogReader
@@ -107,7 +108,7 @@ def _asks(name: str, config: Config) -> bool:
 
 
 def _called(paths: Sequence[Path]) -> str:
-    return ", ".join(str(p) for p in paths)
+    return ", ".join(called(p) for p in paths)
 
 
 def _supposed(policies: Sequence[Policy]) -> list[Situation]:

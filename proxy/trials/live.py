@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import asyncpg
 
-from policies.model import Decision
 from policies.trials import Allowed, Decisions, Refused, Rows, Trial
 from proxy.errors import ConfigError
 from proxy.trials.outcome import (
@@ -22,7 +22,7 @@ from proxy.trials.outcome import (
     compare_rows,
     failed,
     left_out,
-    rule_of,
+    reasons,
 )
 from proxy.whatif import View, World, moments
 from rewrite.pgtree import ParseError, parse, quote_ident
@@ -73,7 +73,8 @@ def _decisions(world: World, trial: Trial, expect: Decisions) -> Outcome:
         for wanted in expect.columns:
             found = world.find(*wanted.column)
             assert found is not None
-            lines += compare_decision(world.policy, wanted, view.profile.decisions.get(found[0], {}).get(found[1]))
+            decision = view.profile.decisions.get(found[0], {}).get(found[1])
+            lines += compare_decision(world.policy, wanted, decision, partial(view.steps, *found))
         outcomes.append(lines)
     if all(outcomes) or not any(outcomes):
         return failed(*outcomes[0]) if outcomes[0] else PASSED
@@ -119,9 +120,8 @@ async def _run(
             raise
         said = f": {error.args[0]}" if not prepared.real else ""
         return failed("expected rows", f"got      error {error.sqlstate}{said}")
-    by = _rules(world, view, plan)
     ordered = "order by" in (trial.sql or "").lower()
-    lines = compare_rows(expected, got, by, ordered=ordered, given=not prepared.real)
+    lines = compare_rows(expected, got, partial(_reasons, world, view, plan), ordered=ordered, given=not prepared.real)
     return failed(*lines) if lines else PASSED
 
 
@@ -160,16 +160,15 @@ async def _fetch(connection: asyncpg.Connection, text: str, path: Sequence[str])
         await transaction.rollback()
 
 
-def _rules(world: World, view: View, plan: Plan) -> dict[str, str]:
-    """Which rules decided about the columns that the statement uses, by the column's name."""
-    out: dict[str, str] = {}
-    for touch in (t for s in plan.statements for t in s.touches):
-        schema, _, relation = touch.relation.partition(".")
-        found = world.find(schema, relation, touch.column)
-        decision: Decision | None = view.profile.decisions.get(found[0], {}).get(found[1]) if found is not None else None
-        if decision is not None:
-            rules = dict.fromkeys(rule_of(world.policy, branch, decision) for branch in decision.branches)
-            out[touch.column] = " or ".join(rules)
+def _reasons(world: World, view: View, plan: Plan, label: str) -> list[str]:
+    """How the columns of this name that the statement uses were decided."""
+    out: list[str] = []
+    for relation in dict.fromkeys(t.relation for s in plan.statements for t in s.touches if t.column == label):
+        schema, _, name = relation.partition(".")
+        found = world.find(schema, name, label)
+        decision = view.profile.decisions.get(found[0], {}).get(found[1]) if found is not None else None
+        if found is not None and decision is not None:
+            out += reasons(world.policy, decision, decision.branches, view.steps(*found))
     return out
 
 

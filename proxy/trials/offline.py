@@ -8,10 +8,11 @@ server understands) is left out, with the reason.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
+from functools import partial
 
-from policies.decide import column_type, compile_profile
+from policies.decide import Step, column_type, compile_profile, explain
 from policies.dictionary import classify
 from policies.language import Policy
 from policies.masks.base import BaseMask
@@ -19,7 +20,7 @@ from policies.model import Branch, ColumnType, Decision, Profile, Show
 from policies.trials import Allowed, Decisions, Refused, Rows, Trial
 from proxy.errors import ConfigError
 from proxy.supposed import Named, Tables, suppose
-from proxy.trials.outcome import PASSED, Outcome, Result, Status, compare_decision, compare_rows, failed, left_out, rule_of
+from proxy.trials.outcome import PASSED, Outcome, Result, Status, compare_decision, compare_rows, failed, left_out, reasons
 from proxy.whatif import context_for, moments
 from rewrite.catalog import Relation
 from rewrite.conditions import Select, Undecided, evaluate, holds, plain_select
@@ -51,12 +52,18 @@ def _run_at(policy: Policy, trial: Trial, now: float) -> Outcome:
     tables = _tables(policy, trial, select)
     context = context_for(policy, trial.situation, trial.situation.database or "", lambda r: frozenset({r}), now, {})
     relations = list(tables.values())
-    profile = compile_profile(policy, classify(policy, relations), relations, context)
+    classification = classify(policy, relations)
+    profile = compile_profile(policy, classification, relations, context)
+
+    def steps(relation: Relation, name: str) -> list[Step]:
+        return explain(policy, classification, relations, context, relation.oid, _number(relation, name))
+
     if isinstance(trial.expect, Decisions):
         lines = []
         for wanted in trial.expect.columns:
             relation = tables[wanted.column[0], wanted.column[1]]
-            lines += compare_decision(policy, wanted, _decision(profile, relation, wanted.column[2]))
+            decision = _decision(profile, relation, wanted.column[2])
+            lines += compare_decision(policy, wanted, decision, partial(steps, relation, wanted.column[2]))
         return failed(*lines) if lines else PASSED
     assert select is not None
     relation = tables[select.schema, select.relation]
@@ -72,7 +79,7 @@ def _run_at(policy: Policy, trial: Trial, now: float) -> Outcome:
         case Rows(expected):
             if denied:
                 return failed("expected rows", f"got      refused 42501: {denied[0]} is denied")
-            return _rows(policy, trial, select, relation, profile, expected)
+            return _rows(policy, trial, select, relation, profile, expected, steps)
 
 
 def _refusal(sqlstate: str | None, denied: Sequence[str]) -> Outcome:
@@ -84,7 +91,13 @@ def _refusal(sqlstate: str | None, denied: Sequence[str]) -> Outcome:
 
 
 def _rows(
-    policy: Policy, trial: Trial, select: Select, relation: Relation, profile: Profile, expected: Sequence[Mapping[str, object]]
+    policy: Policy,
+    trial: Trial,
+    select: Select,
+    relation: Relation,
+    profile: Profile,
+    expected: Sequence[Mapping[str, object]],
+    steps: Callable[[Relation, str], list[Step]],
 ) -> Outcome:
     given = trial.given.get((select.schema, select.relation))
     if given is None:
@@ -93,7 +106,7 @@ def _rows(
         raise Undecided(f"whether the table has a column {min(missing)} is not known, so * is not")
     labels = select.columns if select.columns is not None else tuple((c.name, c.name) for c in relation.columns)
     got: list[Mapping[str, object]] = []
-    by: dict[str, str] = {}
+    by: dict[str, tuple[Decision, list[Branch], str]] = {}
     for row in given:
         if select.where is not None and evaluate(select.where, row) is not True:
             continue
@@ -104,9 +117,16 @@ def _rows(
             branch = _branch(decision, row) if decision is not None else None
             out[label] = row.get(name) if branch is None else _shown(branch, row.get(name), column_type(column))
             if decision is not None and branch is not None:
-                by[label] = rule_of(policy, branch, decision)
+                by.setdefault(label, (decision, [], name))[1].append(branch)
         got.append(out)
-    lines = compare_rows(expected, got, by, ordered=False, given=True)
+
+    def why(label: str) -> list[str]:
+        if label not in by:
+            return []
+        decision, branches, name = by[label]
+        return reasons(policy, decision, branches, steps(relation, name))
+
+    lines = compare_rows(expected, got, why, ordered=False, given=True)
     return failed(*lines) if lines else PASSED
 
 
@@ -143,8 +163,11 @@ def _typed(value: object, kind: ColumnType) -> object:
 
 
 def _decision(profile: Profile, relation: Relation, column: str) -> Decision | None:
-    number = next((c.attnum for c in relation.columns if c.name == column), 0)
-    return profile.decisions.get(relation.oid, {}).get(number)
+    return profile.decisions.get(relation.oid, {}).get(_number(relation, column))
+
+
+def _number(relation: Relation, column: str) -> int:
+    return next((c.attnum for c in relation.columns if c.name == column), 0)
 
 
 def _tables(policy: Policy, trial: Trial, select: Select | None) -> Tables:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
+from policies.decide import Step
 from policies.language import Policy
+from policies.masks.describe import describe
 from policies.model import Branch, Decision, Show
 from policies.trials import Shown, Trial
 
-MOST_LINES = 10
+MOST_OTHERS = 3
+"""Rules that did not match, of one column."""
+MOST_LINES = 16
 """Of one failure."""
 
 
@@ -77,11 +81,24 @@ def rule_of(policy: Policy, branch: Branch, decision: Decision) -> str:
 
 def shown(branch: Branch) -> str:
     """clear, deny, or the mask."""
-    return branch.mask.name if branch.show is Show.MASK and branch.mask is not None else branch.show.value
+    return describe(branch.mask) if branch.show is Show.MASK and branch.mask is not None else branch.show.value
 
 
-def compare_decision(policy: Policy, wanted: Shown, decision: Decision | None) -> list[str]:
-    """Lines that say what is not as expected; none when it is."""
+def reasons(policy: Policy, decision: Decision, branches: Sequence[Branch], steps: Iterable[Step]) -> list[str]:
+    """By which rules a column shows what it shows, and which rules for it do not speak of this session."""
+    others = [
+        f"not      rule '{s.rule}' ({s.place}): {s.why}"
+        for s in steps
+        if s.rule is not None and not s.matched and not s.why.startswith(("for columns", "an earlier rule"))
+    ]
+    return [
+        *(f"by       {line}" for line in dict.fromkeys(rule_of(policy, b, decision) for b in branches)),
+        *others[:MOST_OTHERS],
+    ]
+
+
+def compare_decision(policy: Policy, wanted: Shown, decision: Decision | None, steps: Callable[[], Iterable[Step]]) -> list[str]:
+    """Lines that say what is not as expected; none when it is. `steps`: how it was decided."""
     if decision is None:
         if wanted.word == "clear":
             return []
@@ -94,23 +111,23 @@ def compare_decision(policy: Policy, wanted: Shown, decision: Decision | None) -
     return [
         f"expected {wanted.name}: {_wanted(wanted)}",
         f"got      {got}",
-        *(f"by       {line}" for line in dict.fromkeys(rule_of(policy, b, decision) for b in decision.branches)),
+        *reasons(policy, decision, decision.branches, steps()),
     ]
 
 
 def _wanted(wanted: Shown) -> str:
-    return wanted.word if wanted.mask is None else repr(wanted.mask)
+    return wanted.word if wanted.mask is None else describe(wanted.mask)
 
 
 def compare_rows(
     expected: Sequence[Mapping[str, object]],
     got: Sequence[Mapping[str, object]],
-    by: Mapping[str, str],
+    by: Callable[[str], Sequence[str]],
     *,
     ordered: bool,
     given: bool,
 ) -> list[str]:
-    """Lines that say what is not as expected. `by`: which rule decided, by label of the column. `given`: all values came from the
+    """Lines that say what is not as expected. `by`: how a column was decided, by its label. `given`: all values came from the
     test, so they may be shown."""
     if not ordered:
         got = _aligned(expected, got)
@@ -127,8 +144,7 @@ def compare_rows(
                 continue
             lines.append(f"expected row {number}, {label}: {_text(value)}")
             lines.append(f"got      {_text(have[label]) if given else 'something else (not shown: it is not from the test)'}")
-            if label in by:
-                lines.append(f"by       {by[label]}")
+            lines += by(label)
     return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], "…"]
 
 

@@ -135,12 +135,12 @@ policy    DIGEST
 """
 COLUMNS = """\
 
-shop.people.phone: clear where branch = 1, otherwise keep  [class phone, level C2]
+shop.people.phone: clear where branch = 1, otherwise keep first 3, last 4  [class phone, level C2]
   + rule 'tellers see their branch' (policy.yaml:9): shows clear where branch = 1
   - rule 'nobody else': for columns level=C3; for application_name core
   + default (policy.yaml:3): no rule without a row condition matches: default of class phone
 
-shop.people.balance: sql  [class amount, level C3]
+shop.people.balance: sql round($1, -4)  [class amount, level C3]
   - rule 'tellers see their branch': for columns class=phone
   - rule 'nobody else': for application_name core
   + default (policy.yaml:4): no rule without a row condition matches: default of class amount
@@ -169,7 +169,7 @@ def test_explain_what_is_refused(server: TestServer, tmp_path: Path) -> None:
     sql = "DELETE FROM shop.people WHERE phone = 'x'"
     status, out, err = pgveil(server, tmp_path, GOOD, "explain", "--as", "nobody", sql)
     assert out.startswith("warning: the server has no login nobody\nlogin     nobody, member of no other role\n")
-    assert "shop.people.phone: keep  [class phone, level C2]\n" in out
+    assert "shop.people.phone: keep first 3, last 4  [class phone, level C2]\n" in out
     assert "\nrefused   42501: column shop.people.phone is masked" in out
     assert "\nhint      " in out
     assert (status, err) == (1, "")

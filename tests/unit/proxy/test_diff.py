@@ -42,7 +42,7 @@ CLEAR = "a.b.phone: masked (redact) → clear by rule 'r'"
         ("network: [10.0.0.0/8, 11.0.0.0/8]", ["(anybody else):", CLEAR + ", only from 10.0.0.0/8 or 11.0.0.0/8"]),
         ("when: { menu: ['1', '2'], app: x }", ["(anybody else):", CLEAR + ", only with application_name x, with menu 1 or 2"]),
         ("when: { menu: '*' }", ["(anybody else):", CLEAR + ", only with menu ‹any›"]),
-        ("when: { time: '22:00-06:00' }", ["at mon, tue, wed, thu, fri, sat, sun 22:00-06:00 UTC"]),
+        ("when: { time: '22:00-06:00' }", ["at mon-sun 22:00-06:00 UTC"]),
         ("when: { days: sat-sun, timezone: Asia/Shanghai }", ["only at sat 00:00 to mon 00:00 Asia/Shanghai"]),
         ("rows: x = :user.n", ["clear where x = :user.n, otherwise masked as before by rule 'r', only with n ‹any›"]),
     ],
