@@ -53,6 +53,9 @@ POOLER_HINT = "set upstream.pooling to session or transaction; until then every 
 PROFILES_KEPT = 4096
 """Profiles kept per database; application_name is the client's choice, so there must be a bound."""
 
+LOOK = 0.4
+"""Seconds between two looks at the policy files, which cost a `stat` each: a saved policy counts after one or two of them."""
+
 
 class Engine(Protocol):
     """The policy package, as the control plane uses it."""
@@ -93,7 +96,7 @@ class Options:
     """Seconds."""
 
     interval: float = 1.0
-    """Between two looks at a database or at the policy files."""
+    """Between two looks at a database."""
     max_stale: float = 30.0
     """How long a picture that cannot be confirmed may still be used."""
     linger: float = 1.0
@@ -494,9 +497,9 @@ class ControlPlane:
             await served.watch.close()
 
     async def _tick(self) -> None:
-        """Once per interval: policy files, pictures that went out of date or came back, databases nobody uses."""
+        """Policy files, pictures that went out of date or came back, databases nobody uses."""
         while True:
-            await asyncio.sleep(min(self._options.interval, 1.0))
+            await asyncio.sleep(min(self._options.interval, LOOK))
             if self._files.is_due():
                 await self.reload()
             if self._settling is None or self._settling.done():

@@ -13,11 +13,12 @@ from typing import Any
 
 import asyncpg
 
+from proxy.companion.install import install_approvals
 from proxy.demo.data import Bank, make_bank
 
 DATABASE = "bank"
 LOGINS = ("analyst", "teller", "branch_manager", "auditor", "admin")
-"""The people of the demo; each one's password is the name."""
+"""The people of the tour. There are more (roles.sql), for docs/scenarios.md; everybody's password is the name."""
 CONTROL = "pgveil_control"
 
 
@@ -53,6 +54,7 @@ async def _load(dsn: str) -> None:
         await bank.execute(resource("schema.sql"))
         await _copy(bank, make_bank())
         await bank.execute("ANALYZE")
+        await install_approvals(bank, CONTROL)
     finally:
         await bank.close()
 

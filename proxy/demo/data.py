@@ -2,7 +2,7 @@
 
 Plausible matters: masks, scrubbers and discovery look at check digits and formats, so ID numbers carry the check
 character of GB 11643 and the holder's birth date, card and account numbers pass the Luhn test (ISO/IEC 7812-1), memos
-hold phone numbers inside prose, and a customer's balance is the sum of the accounts. Equal seeds give equal rows.
+hold phone numbers inside prose, and a customer's balance is the sum of the accounts in CNY. Equal seeds give equal rows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ CUSTOMERS = 3000
 TRANSACTIONS = 20000
 CHINA = timezone(timedelta(hours=8))
 
-BRANCHES: tuple[tuple[str, str, str, date], ...] = (
-    ("BJ01", "北京金融街支行", "北京市西城区", date(1998, 5, 18)),
-    ("SH01", "上海陆家嘴支行", "上海市浦东新区", date(2001, 9, 3)),
-    ("GZ01", "广州天河支行", "广州市天河区", date(2003, 3, 21)),
-    ("SZ01", "深圳南山支行", "深圳市南山区", date(2006, 11, 8)),
-    ("CD01", "成都高新支行", "成都市武侯区", date(2010, 6, 30)),
-    ("XA01", "西安雁塔支行", "西安市雁塔区", date(2013, 4, 12)),
+BRANCHES: tuple[tuple[str, str, str, date, str], ...] = (
+    ("BJ01", "北京金融街支行", "北京市西城区", date(1998, 5, 18), "华北"),
+    ("SH01", "上海陆家嘴支行", "上海市浦东新区", date(2001, 9, 3), "华东"),
+    ("GZ01", "广州天河支行", "广州市天河区", date(2003, 3, 21), "华南"),
+    ("SZ01", "深圳南山支行", "深圳市南山区", date(2006, 11, 8), "华南"),
+    ("CD01", "成都高新支行", "成都市武侯区", date(2010, 6, 30), "西南"),
+    ("XA01", "西安雁塔支行", "西安市雁塔区", date(2013, 4, 12), "西北"),
 )
 _REGIONS = {"BJ01": "110102", "SH01": "310115", "GZ01": "440106", "SZ01": "440305", "CD01": "510107", "XA01": "610113"}
 _SURNAMES = (
@@ -90,6 +90,9 @@ _FIRST_PEOPLE = (
 )
 """Customers 1 to 3, fixed, so that the texts of the demo and the README can speak of them."""
 
+_FIRST_FOREIGN = ((1, "USD", Decimal("8211.50")), (2, "EUR", Decimal("254310.00")), (6, "USD", Decimal("9467.80")))
+"""Foreign currency of customers 1, 2 and 6, fixed for the same reason. Number 6 lives in another region."""
+
 
 def id_check_character(first17: str) -> str:
     """The last character of a Chinese ID number (GB 11643, ISO 7064 MOD 11-2)."""
@@ -117,6 +120,7 @@ def make_bank(seed: int = 20250101, customers: int = CUSTOMERS, transactions: in
         _add_customer(bank, rng, n, person, branch, rng.choice(_PREFIXES) + f"{phones[n - 1]:08d}", serials)
     for n in range(1, transactions + 1):
         bank.transactions.append(_transaction(bank, rng, n))
+    _add_foreign_accounts(bank, rng, serials)
     return bank
 
 
@@ -141,7 +145,9 @@ def _add_customer(
         low, high = (500_000_000, 5_000_000_000) if person.rich else (10_000, 45_000_000)
         amount = Decimal(rng.randrange(low, high)) / 100
         total += amount
-        _add_account(bank, rng, number, person.name, amount, serials)
+        _add_account(bank, rng, number, branch, amount, serials)
+        if number <= len(_FIRST_PEOPLE) or rng.random() >= 0.15:
+            _add_card(bank, rng, person.name, serials)
     profile = {
         "mobile": phone,
         "id_card": first17 + id_check_character(first17),
@@ -166,18 +172,32 @@ def _add_customer(
     ))  # fmt: skip
 
 
-def _add_account(bank: Bank, rng: random.Random, customer: int, name: str, balance: Decimal, serials: list[int]) -> None:
+def _add_account(
+    bank: Bank, rng: random.Random, customer: int, branch: str, balance: Decimal, serials: list[int], currency: str = "CNY"
+) -> None:
     number = len(bank.accounts) + 1
-    serial = serials[len(bank.accounts) % len(serials)]
     opened = date(2012, 1, 1) + timedelta(days=rng.randrange(365 * 12))
-    body = f"621226{serial:08d}{rng.randrange(1000):03d}1"
-    bank.accounts.append((number, customer, body + luhn_digit(body), rng.choice(("savings", "checking")), "CNY", balance, opened))
-    if customer > len(_FIRST_PEOPLE) and rng.random() < 0.15:
-        return
-    card = rng.choice(("622202", "621700", "436742")) + f"{serial:08d}{rng.randrange(10)}"
+    body = f"621226{serials[len(bank.accounts)]:08d}{rng.randrange(1000):03d}1"
+    kind = rng.choice(("savings", "checking"))
+    region = next(b[4] for b in BRANCHES if b[0] == branch)
+    bank.accounts.append((number, customer, body + luhn_digit(body), kind, currency, balance, opened, region))
+
+
+def _add_card(bank: Bank, rng: random.Random, name: str, serials: list[int]) -> None:
+    """A card for the account that was added last."""
+    number = len(bank.accounts)
+    card = rng.choice(("622202", "621700", "436742")) + f"{serials[number - 1]:08d}{rng.randrange(10)}"
     expiry = date(rng.randrange(2027, 2032), rng.randrange(1, 13), 1)
     limit = rng.choice((5000, 10000, 50000))
     bank.cards.append((len(bank.cards) + 1, number, card + luhn_digit(card), name, f"{rng.randrange(1000):03d}", expiry, limit))
+
+
+def _add_foreign_accounts(bank: Bank, rng: random.Random, serials: list[int]) -> None:
+    """Some customers keep US dollars or euros besides."""
+    others = ((n, rng.choice(("USD", "EUR")), Decimal(rng.randrange(10_000, 45_000_000)) / 100) for n in range(10, 3000, 10))
+    for customer, currency, balance in (*_FIRST_FOREIGN, *others):
+        if customer <= len(bank.customers):
+            _add_account(bank, rng, customer, str(bank.customers[customer - 1][9]), balance, serials, currency)
 
 
 def _transaction(bank: Bank, rng: random.Random, number: int) -> Row:

@@ -9,7 +9,8 @@ CREATE TABLE branches (
     code   text PRIMARY KEY,
     name   text NOT NULL,
     city   text NOT NULL,
-    opened date NOT NULL
+    opened date NOT NULL,
+    region text NOT NULL
 );
 
 CREATE TABLE customers (
@@ -37,7 +38,8 @@ CREATE TABLE accounts (
     kind        text NOT NULL,
     currency    char(3) NOT NULL,
     balance     numeric(18,2) NOT NULL,
-    opened      date NOT NULL
+    opened      date NOT NULL,
+    region      text NOT NULL
 );
 CREATE INDEX accounts_customer ON accounts (customer_id);
 
@@ -83,8 +85,32 @@ CREATE VIEW branch_totals AS
     FROM branches b JOIN customers c ON c.branch = b.code
     GROUP BY b.code, b.name;
 
-GRANT USAGE ON SCHEMA bank TO analyst, teller, branch_manager, auditor;
-GRANT SELECT ON ALL TABLES IN SCHEMA bank TO analyst, teller, branch_manager, auditor;
+GRANT USAGE ON SCHEMA bank TO analyst, teller, branch_manager, auditor, core_banking, fx_desk, risk, duty;
+GRANT SELECT ON ALL TABLES IN SCHEMA bank TO analyst, teller, branch_manager, auditor, core_banking, fx_desk, risk, duty;
 GRANT UPDATE (daily_limit) ON cards TO teller, branch_manager;
 RESET ROLE;
 RESET search_path;
+
+-- Who works where: what the policy calls attributes. It belongs to the personnel department, not to the DBA, who is masked too.
+CREATE SCHEMA hr AUTHORIZATION hr;
+CREATE TABLE hr.staff (
+    login  text PRIMARY KEY,
+    name   text NOT NULL,
+    branch text,
+    region text NOT NULL,
+    grade  text NOT NULL DEFAULT 'B',
+    shift  text NOT NULL DEFAULT 'day'
+);
+ALTER TABLE hr.staff OWNER TO hr;
+INSERT INTO hr.staff (login, name, branch, region, grade, shift) VALUES
+    ('T01', '王晓丽', 'BJ01', '华北', 'A', 'day'),           -- T..: tellers behind the login core_banking
+    ('T02', '陈志远', 'SH01', '华东', 'B', 'day'),
+    ('T03', '刘思雨', 'BJ01', '华北', 'trainee', 'day'),
+    ('teller', '李明', 'BJ01', '华北', 'A', 'day'),
+    ('branch_manager', '赵建华', 'BJ01', '华北', 'A', 'day'),
+    ('manager_sh', '周雪梅', 'SH01', '华东', 'A', 'day'),
+    ('duty', '孙宇', 'BJ01', '华北', 'A', 'night'),
+    ('fx_day', '林思远', NULL, '华北', 'A', 'day'),
+    ('fx_night', '郭嘉欣', NULL, '华北', 'A', 'night');
+GRANT USAGE ON SCHEMA hr TO pgveil_control;
+GRANT SELECT ON hr.staff TO pgveil_control;

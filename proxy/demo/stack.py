@@ -1,6 +1,6 @@
 """Server, bank and proxy of one demo, started in order and stopped in reverse.
 
-Everything lives in one directory: `data/` (PostgreSQL), `audit/`, `policy.yaml`, `pgveil.yaml`, `proxy.log`. A
+Everything lives in one directory: `data/` (PostgreSQL), `audit/`, `policy.yaml` and its tests, `pgveil.yaml`, `proxy.log`. A
 directory that already holds a bank is used as it is, its policy too; the configuration is written anew: ports differ.
 """
 
@@ -76,7 +76,8 @@ def pick_port(wanted: int, *, fixed: bool) -> int:
 def _write_files(directory: Path, server_port: int, port: int, http_port: int) -> Path:
     (directory / "audit").mkdir(mode=0o700, exist_ok=True)
     if not (directory / "policy.yaml").exists():
-        (directory / "policy.yaml").write_text(resource("policy.yaml"), encoding="utf-8")
+        for name in ("policy.yaml", "policy.test.yaml"):
+            (directory / name).write_text(resource(name), encoding="utf-8")
     config = directory / "pgveil.yaml"
     text = resource("pgveil.yaml")
     for name, value in (("SERVER_PORT", server_port), ("HTTP_PORT", http_port), ("PORT", port), ("CONTROL", CONTROL)):
