@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +152,11 @@ def _words(kind: str, r: dict[str, Any]) -> list[str]:
     who = f"{r.get('login')}@{r.get('database')}"
     where = f"{r.get('client')} {r.get('application') or ''}".strip()
     if kind in (Kind.DECISION.value, Kind.REFUSED.value):
-        touches = ", ".join(f"{t['relation']}.{t['column']} {t['use']} {t['show']}" for t in r["touches"])
+        touches = "; ".join(_by_rule(rule, group) for rule, group in groupby(r["touches"], lambda t: t.get("rule")))
+        asserted = ", ".join(f"{name}={value}" for name, value in (r.get("asserted") or {}).items())
         refusal = "" if r["refusal"] is None else f"{r['refusal']['sqlstate']} {r['refusal']['message']}"
-        return [who, where, f"{r['verdict']} {r['statement'] or 'statement'}", refusal, f"[{touches}]", r["text"] or ""]
+        done = f"{r['verdict']} {r['statement'] or 'statement'}"
+        return [who, where, asserted and f"({asserted})", done, refusal, f"[{touches}]", r["text"] or ""]
     if kind == Kind.OUTCOME.value:
         result = r["tag"] or f"error {r['sqlstate']}"
         return [
@@ -166,6 +169,11 @@ def _words(kind: str, r: dict[str, Any]) -> list[str]:
         return [kind, who, where, str(r.get("sqlstate") or ""), str(r.get("reason") or "")]
     rest = [f"{k}={v}" for k, v in r.items() if k not in ("v", "seq", "kind", "time", "worker", "mac") and v is not None]
     return [kind, *rest]
+
+
+def _by_rule(rule: str | None, touches: Iterable[dict[str, Any]]) -> str:
+    listed = ", ".join(f"{t['relation']}.{t['column']} {t['use']} {t['show']}" for t in touches)
+    return f"{listed} by '{rule}'" if rule else listed
 
 
 def safe(text: str) -> str:

@@ -56,7 +56,7 @@ class ProxyProcess:
         file_limit: int | None = None,
         pooling: str = "auto",
     ) -> None:
-        """`file_limit`: no file may grow beyond it (bytes), as on a full disk. `pooling`: `server_port` is a pooler's."""
+        """`file_limit`: once it runs, no file may grow beyond it (bytes), as on a full disk. `pooling`: `server_port` is a pooler's."""
         self.home = home
         self._file_limit = file_limit
         home.mkdir(exist_ok=True)
@@ -89,13 +89,13 @@ http: {{ port: 0 }}
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
-        if self._file_limit is not None:
-            limit = (self._file_limit, self._file_limit)
-            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limit)
         self.port = int(self.wait_for(r"event=listening .*\bport=(\d+)")[1])
         self.http_port = int(self.wait_for(r"event=http_listening .*\bport=(\d+)")[1])
         if ready:
             until(lambda: self.get("/readyz")[0] == 200, f"ready\n{self.text()}")
+        if self._file_limit is not None:
+            limit = (self._file_limit, self._file_limit)
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limit)
         return self
 
     def text(self) -> str:

@@ -141,9 +141,11 @@ def test_last_lines_over_block_borders(tmp_path: Path, size: int) -> None:
 
 def test_decisions_and_outcomes_read_well(tmp_path: Path, make: Callable, key: bytes) -> None:
     writer = make(tmp_path / "t")
-    session = SessionAudit(writer, DecisionEncoder(key), "s", Identity("anna", "bank", "psql", "10.0.0.1", 1, False))
+    anna = Identity("anna", "bank", "psql", "10.0.0.1", 1, False, (("menu", "0412"),))
+    session = SessionAudit(writer, DecisionEncoder(key), "s", anna)
     touch = Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None)
-    plan = Plan(Verdict.REWRITE, "", (StatementPlan("SELECT", (touch,)),))
+    others = tuple(Touch("bank.customers", name, name, "C2", "output", "clear", "tellers") for name in ("name", "email"))
+    plan = Plan(Verdict.REWRITE, "", (StatementPlan("SELECT", (touch, *others)),))
     seq = session.decision("s", "statement", plan, 0, "select phone from bank.customers where id = 7", "simple")
     session.outcome(seq, "SELECT 1", 1, 20, 0.5, None)
     session.outcome(seq, None, 0, 0, 0.5, "57014")
@@ -152,7 +154,8 @@ def test_decisions_and_outcomes_read_well(tmp_path: Path, make: Callable, key: b
     writer.flush()
     shown = [pretty(line).split("  ", 2)[2] for line in Tail(tmp_path / "t").last(5)]
     assert shown == [
-        "anna@bank  10.0.0.1 psql  rewrite SELECT  [bank.customers.phone output mask]  "
+        "anna@bank  10.0.0.1 psql  (menu=0412)  rewrite SELECT  [bank.customers.phone output mask; "
+        "bank.customers.name output clear, bank.customers.email output clear by 'tellers']  "
         "select phone from bank.customers where id = ?",
         "outcome of #2  SELECT 1  1 rows, 20 bytes  0.500000 s",
         "outcome of #2  error 57014  0 rows, 0 bytes  0.500000 s",
