@@ -56,7 +56,7 @@ class ProxyProcess:
         file_limit: int | None = None,
         pooling: str = "auto",
     ) -> None:
-        """`file_limit`: once it runs, no file may outgrow it (bytes), like a full disk. `pooling`: `server_port` is a pooler's."""
+        """`file_limit`: once it runs, no file may outgrow it (bytes). `pooling`: `server_port` is a pooler's."""
         self.home = home
         self._file_limit = file_limit
         home.mkdir(exist_ok=True)
