@@ -48,6 +48,14 @@ class Filters:
     kind: FilterKind = FilterKind.MASKED
     probes_per_hour: int = PROBES_PER_HOUR
 
+    def told(self) -> str:
+        """For people, behind what the column shows; empty when comparisons see what is shown."""
+        words = {
+            FilterKind.EQUALITY: f"looked up by the stored value, {self.probes_per_hour} different ones an hour",
+            FilterKind.REFUSE: "not to be compared",
+        }
+        return words.get(self.kind, "")
+
 
 MASKED: Final = Filters()
 
@@ -132,6 +140,7 @@ def _element(text: str, at: int, end: int) -> tuple[str | None, int] | None:
     """One member from `at` on, and where what follows it begins."""
     while at < end and text[at] in " \t\n\r\v\f":
         at += 1
+    start = at
     quoted = at < end and text[at] == '"'
     out: list[str] = []
     kept = 0
@@ -164,4 +173,4 @@ def _element(text: str, at: int, end: int) -> tuple[str | None, int] | None:
     value = "".join(out[:kept])
     if not value:
         return None
-    return (None if value.lower() == "null" and "\\" not in text[:at] else value), at
+    return (None if value.lower() == "null" and "\\" not in text[start:at] else value), at

@@ -17,6 +17,7 @@ import mmap
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -24,6 +25,8 @@ from struct import Struct
 from typing import Final
 
 HOUR: Final = 3600.0
+PATIENCE: Final = 0.25
+"""Seconds to wait for the lock."""
 ENTRIES: Final = 1 << 18
 _HEADS: Final = 1 << 16
 _KEY: Final = 32
@@ -68,7 +71,9 @@ class Ledger:
         wanted = {self._digest(whose, value) for value in values}
         if not wanted:
             return None
-        with self._locked():
+        with self._locked() as locked:
+            if not locked:
+                return now + PATIENCE
             times = []
             for _, when, value in self._mine(whose, now):
                 times.append(when)
@@ -91,12 +96,25 @@ class Ledger:
         return out.digest()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+    def _locked(self) -> Iterator[bool]:
+        """False when somebody has held the lock for too long: a process that was stopped within those microseconds."""
+        until = time.monotonic() + PATIENCE
+        while not self._lock():
+            if time.monotonic() >= until:
+                yield False
+                return
+            time.sleep(0.0005)
         try:
-            yield
+            yield True
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     def _place_of_head(self, whose: bytes) -> int:
         return _header.size + int.from_bytes(whose[:4], "little") % self._heads * _head.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rewrite import filters
+from rewrite import constants, filters
 from rewrite.columns import Usage
 from rewrite.pgtree import Node, quote_ident, strip
 from rewrite.refused import refuse
@@ -53,7 +53,7 @@ def derive(rewriter: Rewriter, site: Site, source: Source) -> None:
     columns = None if usage.whole else usage.columns
     select = source.select(only=site.only, alias=alias, sample=sample, extra=extra, columns=columns, counted=counted)
     where = filters.condition(rewriter, site)
-    select += filters.spelled(where, rewriter.text)
+    select += constants.spelled(where, rewriter.text)
     derived = f"({select})"
     subselect = {"subquery": tree(select)}
     rewriter.derived.append(subselect["subquery"])
@@ -66,12 +66,12 @@ def derive(rewriter: Rewriter, site: Site, source: Source) -> None:
         _requalify(rewriter, site, alias, usage)
     if span.table_command:
         derived = f"SELECT * FROM {derived}"
-    parts = _parts(derived, filters.spelled(where, rewriter.text), where) if where else ()
+    parts = _parts(derived, constants.spelled(where, rewriter.text), where) if where else ()
     rewriter.edit(span.outer_start, span.outer_end, derived, parts)
     rewriter.replacements[id(site.item)] = {"RangeSubselect": subselect}
 
 
-def _parts(derived: str, condition: str, where: tuple[filters.Part, ...]) -> tuple[filters.Part, ...]:
+def _parts(derived: str, condition: str, where: tuple[constants.Part, ...]) -> tuple[constants.Part, ...]:
     """What the edit is made of: the condition, with the client's constants in it, ends the derived table."""
     at = derived.rindex(condition)
     return (derived[:at], *where, derived[at + len(condition) :])

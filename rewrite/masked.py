@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rewrite import casts, code, dialect, explained, filters, objects, pooled, spoken, statements, writes
+from rewrite import casts, code, constants, dialect, explained, filters, objects, pooled, spoken, statements, writes
 from rewrite.copy import copy
 from rewrite.definitions import create_view, definition, no_definitions, no_settings
 from rewrite.pgtree import Node, Statement, parse, strings, strip
@@ -15,7 +15,7 @@ from rewrite.rewriter import ByteEdit, Rewriter, apply_edits
 from rewrite.run import Run, creates, done, follow, fresh, query, resolving, rewriter_for
 from rewrite.source import SourceBook
 from rewrite.spans import Spans
-from rewrite.verify import nothing_bare, same
+from rewrite.verify import look_ups, nothing_bare, same
 
 READS_LATER = frozenset({"ExecuteStmt", "FetchStmt"})
 """Statements that read what an earlier one has named."""
@@ -74,6 +74,7 @@ def plan_masked(text: str, context: PlanContext, book: SourceBook) -> Plan:
     new, char_edits = apply_edits(text, edits)
     same(new, expected)
     nothing_bare(new, book, derived, _opened_views(context, book))
+    look_ups(derived, book)
     way = "sqlglot" if ways == {"sqlglot"} else "libpg_query"
     return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by=way, shareable=shareable, probes=tuple(probes))
 
@@ -98,6 +99,7 @@ def _before(
     new, char_edits = apply_edits(run.text, [*edits, rest])
     same(new, [*expected, {poison.kind: strip(poison.body)}])
     nothing_bare(new, run.book, derived, _opened_views(run.context, run.book))
+    look_ups(derived, run.book)
     return Plan(Verdict.REWRITE, new, tuple(plans), char_edits, placed_by="libpg_query")
 
 
@@ -152,7 +154,7 @@ def _statement(run: Run, statement: Statement) -> tuple[Rewriter | None, Stateme
             raise Refused(statements.not_supported(kind))
         prepared = statements.prepared_name(kind, body)
         says = spoken.says(rewriter) if kind == "CallStmt" else Says.LITTLE
-        given = filters.arguments(body.get("params", [])) if kind == "ExecuteStmt" else ()
+        given = constants.arguments(body.get("params", [])) if kind == "ExecuteStmt" else ()
         return None, StatementPlan(name, (), effects, prepared, says=says, arguments=given), unchanged
     if kind == "CreateFunctionStmt":
         return code.create_function(run, kind, body, name)

@@ -140,6 +140,8 @@ class Value:
     """An array, of which each member counts."""
     cast: str = ""
     """The type it is cast to before it is compared; the same text may then mean another value."""
+    type: str = ""
+    """The type that the parameter has been given, which may do the same."""
     certain: bool = True
     """A parameter to which the client gives no type has that of what it is compared with."""
     start: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from rewrite import casts, filters, functions, placement, returned, shadows, system
+from rewrite import casts, constants, filters, functions, placement, returned, shadows, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
 from rewrite.derive import derive, own_alias
@@ -296,7 +296,7 @@ class Rewriter:
             if not site.cte:
                 self._pin(site)
 
-    def edit(self, start: int, end: int, text: str, parts: tuple[filters.Part, ...] = ()) -> None:
+    def edit(self, start: int, end: int, text: str, parts: tuple[constants.Part, ...] = ()) -> None:
         for e in self.edits:
             if (e.start, e.end, e.text) == (start, end, text):
                 return

@@ -53,7 +53,8 @@ def access(profile: Profile, catalog: Catalog, grants: Mapping[str, Grant]) -> l
 def seen(decision: Decision) -> str:
     """`clear where branch = 'sh'; otherwise masked: keep …`."""
     parts = [f"{_shown(b)} where {b.rows}" if b.rows is not None else _shown(b) for b in decision.branches]
-    return "; otherwise ".join(parts)
+    filters = decision.filters.told()
+    return "; otherwise ".join(parts) + (f"; {filters}" if filters else "")
 
 
 def _shown(branch: Branch) -> str:

@@ -116,7 +116,7 @@ def _of_execute(s: State, probes: tuple[Probe, ...], arguments: tuple[Value | No
                     "be a constant",
                     "Write the value itself instead of an expression.",
                 )
-            found.append((p, Value(argument.text, 0, v.many, v.cast)))
+            found.append((p, Value(argument.text, 0, v.many, v.cast, v.type or "execute")))
     return _within(s, probes, found)
 
 
@@ -181,8 +181,15 @@ def _forms(p: Probe, v: Value) -> list[str]:
         form = canonical(p.family, member)
         if form is None:
             raise Uncertain(f"a value that is compared with stored values of {p.column} is not written plainly")
-        out.append(f"{v.cast}\0{form}" if "(" in v.cast else form)
+        out.append(f"{v.cast}\0{v.type}\0{form}" if _depends_on_type(p, v, form) else form)
     return out
+
+
+def _depends_on_type(p: Probe, v: Value, form: str) -> bool:
+    """A length, a type without fractions, or char, which knows no blanks at the end, makes another value of the same text."""
+    if "(" in v.cast:
+        return True
+    return "e-" in form if p.family == "number" else p.family == "text" and form.endswith(" ")
 
 
 # -- parameters -----------------------------------------------------------------------------------------------------------
@@ -248,15 +255,16 @@ def _of_parameter(s: State, p: Probe, v: Value, types: bytes, given: list[tuple[
         return p, Value()
     if len(data) > _MOST:
         raise Uncertain(f"parameter ${v.parameter} is too long to be counted")
+    type_ = v.type or str(declared)
     if form == 0:
-        return p, Value(_text(s, data, v.parameter), 0, v.many, v.cast)
+        return p, Value(_text(s, data, v.parameter), 0, v.many, v.cast, type_)
     if form != 1:
         return p, Value()  # the server will refuse it
     if v.many:
-        return p, Value(_written(_array(s, p, v, data)), 0, True, v.cast)
-    bare = v.cast.removeprefix("pg_catalog.").partition("(")[0]
+        return p, Value(_written(_array(s, p, v, data)), 0, True, v.cast, type_)
+    bare = (v.type or v.cast).removeprefix("pg_catalog.").partition("(")[0]
     oid = declared or _OIDS[bare or p.base_type]
-    return p, Value(_binary(s, oid, data, v.parameter), 0, False, v.cast)
+    return p, Value(_binary(s, oid, data, v.parameter), 0, False, v.cast, type_)
 
 
 def _untyped(p: Probe, v: Value) -> Uncertain:

@@ -7,6 +7,7 @@ import datetime
 import decimal
 import json
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 import asyncpg
 import psycopg
 import pytest
+from psycopg import pq
 
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess, until
@@ -411,6 +413,189 @@ def test_a_column_that_refuses_comparisons(proxy: ProxyProcess) -> None:
                 rows(session, text)
 
 
+def test_both_workers_count_together(proxy: ProxyProcess) -> None:
+    user = somebody()
+    accepted = 0
+    for number in range(40):
+        with connect(proxy, user) as session:
+            try:
+                rows(session, f"SELECT id FROM bank.customers WHERE phone = '{number}'")
+                accepted += 1
+            except psycopg.errors.ConfigurationLimitExceeded:
+                assert accepted == BUDGET
+        workers = {r["worker"] for r in map(json.loads, proxy.trail().splitlines()) if r.get("login") == user}
+        if len(workers) == 2 and number >= BUDGET:
+            break
+    assert accepted == BUDGET
+    assert len(workers) == 2
+
+
+# -- the protocol ---------------------------------------------------------------------------------------------------------
+
+LOOK_UP = b"SELECT id FROM bank.customers WHERE phone = $1"
+HARMLESS = b"SELECT 1 WHERE $1::text IS NOT NULL"
+
+
+def answers(connection: pq.PGconn, syncs: int) -> list[str]:
+    """Until so many Syncs have been answered: results as OK, errors by their SQLSTATE."""
+    out: list[str] = []
+    while syncs:
+        result = connection.get_result()
+        if result is None:
+            continue
+        if result.status == pq.ExecStatus.PIPELINE_SYNC:
+            syncs -= 1
+        elif result.status == pq.ExecStatus.TUPLES_OK:
+            out.append(f"{result.ntuples} rows")
+        elif result.status == pq.ExecStatus.FATAL_ERROR:
+            out.append((result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode())
+    return out
+
+
+@pytest.mark.parametrize("flood", [False, True])
+def test_a_parse_that_fails_does_not_hide_what_bind_means(proxy: ProxyProcess, flood: bool) -> None:
+    """The name still stands for what was prepared before, though the latest Parse with it was harmless."""
+    with connect(proxy, somebody()) as session:
+        raw = session.pgconn
+        raw.prepare(b"s", LOOK_UP)
+        raw.enter_pipeline_mode()
+        found = []
+        for number in range(BUDGET + 2):
+            raw.send_prepare(b"s", HARMLESS)
+            raw.pipeline_sync()
+            raw.send_query_prepared(b"s", [b"%d" % number])
+            raw.pipeline_sync()
+            if not flood:
+                found += answers(raw, 2)
+        if flood:
+            found = answers(raw, 2 * (BUDGET + 2))
+        assert [f for f in found if f != "42P05"] == ["0 rows"] * BUDGET + ["53400"] * 2
+        raw.exit_pipeline_mode()
+
+
+def test_a_refusal_in_a_pipeline(proxy: ProxyProcess) -> None:
+    """What stands before it has run, what stands behind it up to the Sync is skipped, and the session goes on."""
+    with connect(proxy, somebody()) as session:
+        raw = session.pgconn
+        raw.prepare(b"s", LOOK_UP)
+        raw.enter_pipeline_mode()
+        for number in range(BUDGET + 3):
+            raw.send_query_prepared(b"s", [b"%d" % number])
+        raw.pipeline_sync()
+        raw.send_query_prepared(b"s", [b"3"])
+        raw.pipeline_sync()
+        found = []
+        for _ in range(2):
+            found.append(answers(raw, 1))
+        assert found == [["0 rows"] * BUDGET + ["53400"], ["0 rows"]]
+        raw.exit_pipeline_mode()
+
+
+def test_execute_of_what_parse_has_made(proxy: ProxyProcess) -> None:
+    with connect(proxy, somebody()) as session:
+        session.pgconn.prepare(b"s", LOOK_UP)
+        for number in range(BUDGET):
+            session.execute(f"EXECUTE s('{number}')".encode())
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+            session.execute("EXECUTE s('99')")
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            session.execute("EXECUTE s(lower('99'))")
+        for text in (b"EXECUTE s('99')", b"CREATE TEMP TABLE t AS EXECUTE s('99')"):
+            result = session.pgconn.exec_params(text, None)
+            assert result.error_field(pq.DiagnosticField.SQLSTATE) in (b"53400", b"0A000")
+
+
+def test_bind_to_what_sql_has_prepared(proxy: ProxyProcess) -> None:
+    with connect(proxy, somebody()) as session:
+        session.execute("PREPARE s (text) AS SELECT id FROM bank.customers WHERE phone = $1 OR false AND $1 = 'x'")
+        session.execute("PREPARE t (text) AS SELECT id FROM bank.customers WHERE phone = $1")
+        for number in range(BUDGET):
+            session.pgconn.exec_prepared(b"t", [b"%d" % number])
+        result = session.pgconn.exec_prepared(b"t", [b"99"])
+        assert result.error_field(pq.DiagnosticField.SQLSTATE) == b"53400"
+
+
+@pytest.mark.parametrize(
+    ("oid", "column", "value", "state"),
+    [
+        (701, "card", b"6222020000000000007", b"0A000"),
+        (700, "acct", b"7", b"0A000"),
+        (25, "acct", b"7", b"42883"),
+        (1184, "born", b"1980-01-08", b"0A000"),
+        (1082, "born", b"1980-01-08", None),
+        (1082, "born", b"08.01.1980", b"0A000"),
+        (23, "acct", b"7", None),
+        (1700, "acct", b"7.0", None),
+        (1043, "phone", A.encode(), None),
+        (18, "phone", A.encode(), b"0A000"),
+        (0, "phone", A.encode(), None),
+    ],
+)
+def test_types_of_parameters(proxy: ProxyProcess, oid: int, column: str, value: bytes, state: bytes | None) -> None:
+    with connect(proxy) as session:
+        text = f"SELECT id FROM bank.customers WHERE {column} = $1".encode()
+        result = session.pgconn.exec_params(text, [value], [oid])
+        assert result.error_field(pq.DiagnosticField.SQLSTATE) == state
+        if state is None:
+            assert result.get_value(0, 0) == b"7"
+
+
+def test_a_parameter_that_is_used_elsewhere_needs_a_type(proxy: ProxyProcess) -> None:
+    text = b"SELECT id FROM bank.customers WHERE phone = $1 AND ($1 = '' OR true)"
+    with connect(proxy) as session:
+        result = session.pgconn.exec_params(text, [A.encode()])
+        assert result.error_field(pq.DiagnosticField.SQLSTATE) == b"0A000"
+        assert b"text" in (result.error_field(pq.DiagnosticField.MESSAGE_HINT) or b"")
+        assert session.pgconn.exec_params(text, [A.encode()], [25]).get_value(0, 0) == b"7"
+
+
+@pytest.mark.parametrize("size", [4000, 4096, 5000, 70_000, 1_100_000])
+def test_long_parameters_beside_a_look_up(proxy: ProxyProcess, size: int) -> None:
+    """A Bind that comes in pieces is read as a whole, or refused."""
+    text = b"SELECT id, length($2) FROM bank.customers WHERE phone = $1"
+    user = somebody()
+    with connect(proxy, user) as session:
+        result = session.pgconn.exec_params(text, [A.encode(), b"x" * size], [25, 25])
+        if size > 1 << 20:
+            assert result.error_field(pq.DiagnosticField.SQLSTATE) == b"0A000"
+        else:
+            assert result.get_value(0, 1) == str(size).encode()
+        big = session.pgconn.exec_params(b"SELECT length($1)", [b"x" * size], [25])
+        assert big.get_value(0, 0) == str(size).encode()
+    assert spent(proxy, user, "world_a") == (size <= 1 << 20)
+
+
+def test_bytes_that_come_one_by_one(proxy: ProxyProcess) -> None:
+    def message(tag: bytes, body: bytes) -> bytes:
+        return tag + (len(body) + 4).to_bytes(4, "big") + body
+
+    def number(value: int) -> bytes:
+        return value.to_bytes(2, "big")
+
+    user = somebody()
+    start = b"\0\3\0\0user\0" + user.encode() + b"\0database\0world_a\0\0"
+    with socket.create_connection(("127.0.0.1", proxy.port)) as client, client.makefile("rb") as stream:
+        client.sendall((len(start) + 4).to_bytes(4, "big") + start)
+
+        def until_ready() -> bytes:
+            seen = b""
+            while True:
+                tag, length = stream.read(1), int.from_bytes(stream.read(4), "big")
+                seen += tag + stream.read(length - 4)
+                if tag == b"Z":
+                    return seen
+
+        until_ready()
+        for n in range(BUDGET + 1):
+            value = b"1380000000%d" % n
+            bind = b"\0\0" + number(0) + number(1) + len(value).to_bytes(4, "big") + value + number(0)
+            data = message(b"P", b"\0" + LOOK_UP + b"\0" + number(0)) + message(b"B", bind)
+            data += message(b"E", b"\0" + bytes(4)) + message(b"S", b"")
+            for at in range(len(data)):
+                client.sendall(data[at : at + 1])
+            assert (b"C53400" in until_ready()) == (n == BUDGET)
+
+
 # -- ways around the cost -------------------------------------------------------------------------------------------------
 
 ATTACKS: list[tuple[int, str]] = [
@@ -562,6 +747,8 @@ ATTACKS: list[tuple[int, str]] = [
     (1, "SELECT id FROM bank.customers TABLESAMPLE bernoulli (100) WHERE phone = '{A}'"),
     (2, "SELECT id FROM bank.customers WHERE phone = '{A}'; SELECT id FROM bank.customers WHERE phone = '{B}'; SELECT no_such"),
     (1, "SELECT id FROM bank.customers WHERE phone = '{A}' AND 1 / (id - id) = 0"),
+    (1, "SELECT id FROM bank.customers WHERE phone = '{A}'; SELECT pg_read_file('x')"),
+    (1, "SELECT id FROM bank.customers WHERE phone = '{A}'; SELECT email FROM bank.customers ORDER BY email"),
 ]  # fmt: skip
 
 
