@@ -170,6 +170,36 @@ def _attributes(policy: Policy, rule: Rule) -> Iterator[Problem]:
         yield Problem("warning", rule.place, f"rule '{rule.name}': nobody has an attribute '{name}'{suggest(name, declared)}")
 
 
+def people_problems(policy: Policy, relations: Relations) -> list[Problem]:
+    """Of the table of users, in the database where it should be."""
+    table = policy.attributes.table
+    if table is None:
+        return []
+    found = next((r for r in listed(relations) if (r.schema, r.name) == (table.schema, table.relation)), None)
+    name = f"{table.schema}.{table.relation}"
+    if found is None:
+        near = _near(name, [f"{r.schema}.{r.name}" for r in listed(relations)])
+        return [Problem("error", table.place, f"the table of users: there is no table {name}{near}; no session goes on")]
+    columns = [c.name for c in found.columns]
+    out = []
+    if table.login not in columns:
+        what = f"{name} has no column {table.login}{_near(table.login, columns)}"
+        out.append(Problem("error", table.place, f"the table of users: {what}; no session goes on"))
+    for attribute in sorted((table.names or frozenset()) - set(columns)):
+        what = f"{name} has no column {attribute}{_near(attribute, columns)}: nobody has it"
+        out.append(Problem("warning", table.place, f"the table of users: {what}"))
+    return out
+
+
+def database_problems(policy: Policy, names: Collection[str]) -> list[Problem]:
+    """Databases that rules name, of those that there are."""
+    return [
+        Problem("warning", rule.place, f"rule '{rule.name}': there is no database '{name}'{_near(name, names)}")
+        for rule in policy.rules
+        for name in sorted(rule.databases - set(names))
+    ]
+
+
 def _names_missing(missing: list[str], relation: RelationLike) -> str:
     names = [c.name for c in relation.columns]
     return ", ".join(f"{name}{_near(name, names)}" for name in missing)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from policies.check import Problem, problems
+from policies.check import Problem, database_problems, people_problems, problems
 from policies.dictionary import classify
 from policies.document import DocumentError
 from policies.language import Policy
@@ -79,8 +79,13 @@ async def _check(config: Config, policy: Policy, trials: Sequence[Trial]) -> Rep
 async def _read(config: Config, policy: Policy, name: str, connection: asyncpg.Connection) -> _Database:
     pooler = await is_pooled(connection)
     read = await CatalogReader().read(connection)
-    world = World.of(policy, name, read, await people_of(config, policy))
+    at_users = people_problems(policy, read.catalog.relations) if name == config.control.database else []
+    lost = any(p.severity == "error" for p in at_users)
+    world = World.of(policy, name, read, {} if lost else await people_of(config, policy))
     found = problems(policy, world.classification, read.catalog.relations, read.roles.names)
+    found += at_users
+    known = [str(row[0]) for row in await connection.fetch("SELECT datname FROM pg_catalog.pg_database")]
+    found += database_problems(policy, [*known, *(config.databases or ())])
     found += await expression_problems(policy, world.classification, read.catalog, connection)
     return _Database(world, found, pooler, connection)
 

@@ -74,12 +74,13 @@ async def people_of(config: Config, policy: Policy) -> People:
     table = policy.attributes.table
     if table is None:
         return {}
-    async with connected(config, config.control.database) as connection:
+    what = f"the table of users {table.schema}.{table.relation} in"
+    async with connected(config, config.control.database, what) as connection:
         return await read_people(connection, table)
 
 
 @asynccontextmanager
-async def connected(config: Config, database: str) -> AsyncIterator[asyncpg.Connection]:
+async def connected(config: Config, database: str, what: str = "the catalog of") -> AsyncIterator[asyncpg.Connection]:
     """A control connection of our own. What goes wrong with it is told as UpstreamUnavailable."""
     target = control_target(config)
     try:
@@ -91,5 +92,5 @@ async def connected(config: Config, database: str) -> AsyncIterator[asyncpg.Conn
     except FAILURES as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UpstreamUnavailable(
-            f"cannot read the catalog of database {database} on {target.host}:{target.port} as {config.control.user}: {reason}"
+            f"cannot read {what} database {database} on {target.host}:{target.port} as {config.control.user}: {reason}"
         ) from None

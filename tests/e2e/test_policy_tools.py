@@ -196,6 +196,25 @@ def test_nothing_that_a_test_does_stays(home: Path) -> None:
     assert "    got      error 25006: cannot execute nextval() in a read-only transaction" in lines
 
 
+def test_names_that_are_not_on_the_server(home: Path) -> None:
+    table = "user: { from: shop.staff }"
+    wrong = (
+        (
+            table,
+            "user: { from: shop.stuff }",
+            "there is no table shop.stuff (did you mean 'shop.staff'?); no session goes on",
+        ),
+        (table, "user: { from: shop.staff, login: logn }", "no column logn (did you mean 'login'?); no session goes on"),
+        (table, "user: { from: shop.staff, names: [branch, brnch] }", "no column brnch (did you mean 'branch'?): nobody has it"),
+        ("role: tool_auditor", "role: tool_auditor, database: postgress", "no database 'postgress' (did you mean 'postgres'?)"),
+    )
+    for old, new, said in wrong:
+        (home / "policy.yaml").write_text(POLICY.replace(old, new), encoding="utf-8")
+        status, out = pgveil(home, "check", "-c", "pgveil.yaml")
+        assert said in out
+        assert status == (1 if "no session" in said else 0)
+
+
 # -- explain -----------------------------------------------------------------------------------------------------------------
 
 

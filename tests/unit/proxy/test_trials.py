@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from jsonschema import Draft7Validator
 
 from policies.document import DocumentError, parse_document
-from policies.trials import parse_trials
+from policies.trials import parse_trials, schema_of_tests
+from policies.values import plain
 from proxy.cli import cli
 from proxy.trials.offline import run_offline
 from proxy.trials.outcome import Status, compare_rows, same, told
@@ -196,6 +199,27 @@ def test_what_is_printed_and_the_exit_status(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["check"]).exit_code == 2
     wrong = CliRunner().invoke(cli, ["check", "standard:jrt0171"])
     assert "did you mean 'standard:jrt-0171'?" in wrong.output
+
+
+def test_the_example_passes_its_tests() -> None:
+    bank = Path(__file__).parents[3] / "policies" / "examples" / "bank.yaml"
+    done = CliRunner().invoke(cli, ["check", str(bank)])
+    assert done.output.splitlines()[-1] == "tests: 8 ran, 0 failed, 0 left out"
+    assert done.exit_code == 0
+    document = parse_document(bank.with_suffix(".test.yaml").read_text(encoding="utf-8"))
+    assert list(Draft7Validator(schema_of_tests()).iter_errors(plain(document))) == []
+
+
+def test_the_tour_in_the_manual(tmp_path: Path) -> None:
+    """The policy of docs/first-policy.md passes the tests that stand there, and prints what stands there."""
+    tour = (Path(__file__).parents[3] / "docs" / "first-policy.md").read_text(encoding="utf-8")
+    _, policy_text, tests = re.findall(r"```yaml\n(.*?)```", tour, re.DOTALL)
+    said = re.search(r"```\n\$ pgveil check .*?\n(.*?)```", tour, re.DOTALL)
+    assert said is not None
+    (tmp_path / "insurance.yaml").write_text(policy_text, encoding="utf-8")
+    (tmp_path / "insurance.test.yaml").write_text(tests, encoding="utf-8")
+    done = CliRunner().invoke(cli, ["check", "standard:jrt-0197", str(tmp_path / "insurance.yaml")])
+    assert (done.exit_code, done.output.replace(f"{tmp_path}/", "")) == (0, said[1])
 
 
 @pytest.mark.parametrize(
