@@ -98,13 +98,6 @@ class Counts:
             self._put(db, kind, key, 0, there)
             return int(there)
 
-    def tidy(self) -> None:
-        """Forget what is so old that nobody asks for it."""
-        with self._transaction() as db:
-            old = self._clock() - _KEPT
-            db.execute("DELETE FROM counts WHERE touched < ?", (old,))
-            db.execute("DELETE FROM marks WHERE at < ?", (old,))
-
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -152,6 +145,9 @@ class Counts:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
             db.executescript(_MAKE)
+            old = self._clock() - _KEPT
+            db.execute("DELETE FROM counts WHERE touched < ?", (old,))
+            db.execute("DELETE FROM marks WHERE at < ?", (old,))
         except sqlite3.Error:
             db.close()
             raise

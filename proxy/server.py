@@ -309,9 +309,10 @@ class Server:
 
     async def _cut(self, link: Link) -> None:
         """The server's own backend is asked to stop; it may also be done by now."""
+        key = link.session.cancel_key  # behind a pooler its own, and not the backend's
         try:
             async with self._cancels:
-                await self.upstream.cancel(encode_packet(CancelRequest(link.session.backend, link.session.cancel_key[4:])))
+                await self.upstream.cancel(encode_packet(CancelRequest(int.from_bytes(key[:4], "big"), key[4:])))
         except PgveilError as error:
             event(log, "cancel_failed", logging.WARNING, reason=error.message)
         finally:

@@ -13,6 +13,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from tests.support.bouncer import Bouncer
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess, until
 from tests.support.wire import WireClient, message
@@ -280,6 +281,27 @@ def test_workers_count_together(server: TestServer, tmp_path_factory: pytest.Tem
         assert (shown, refused) == (100, 6)
 
 
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_behind_a_pooler(server: TestServer, tmp_path_factory: pytest.TempPathFactory, mode: str) -> None:
+    users = tuple(f"gov_{user}" for user in USERS)
+    home = tmp_path_factory.mktemp("pooled")
+    with (
+        Bouncer(server.port, mode, users=users) as bouncer,
+        ProxyProcess(home, server, policy=POLICY, server_port=bouncer.port, pooling=mode) as proxy,
+        connect(proxy, "gov_single") as single,
+        connect(proxy, "gov_core") as core,
+    ):
+        for prepare in (False, True):
+            with pytest.raises(CUT):
+                single.execute("SELECT phone FROM shop.people", prepare=prepare)
+            with pytest.raises(CUT), single.transaction():
+                single.execute("SELECT p.phone FROM shop.people p, generate_series(1, 1000000)", prepare=prepare)
+            assert len(single.execute("SELECT phone FROM shop.people LIMIT 10", prepare=prepare).fetchall()) == 10
+            for _ in range(2):
+                assert core.execute(DEEP, prepare=prepare).fetchall() == [CLEAR]
+                assert core.execute(FIRST, (7,), prepare=prepare).fetchall()[-1] == ("138****0007",)
+
+
 # -- on_failure -------------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +321,15 @@ def test_what_cannot_be_read_passes_for_one_login(proxy: ProxyProcess, prepare: 
     assert ("core failed", "gov_core", "critical") in {(a["alert"], a["user"], a["severity"]) for a in alerts_of(proxy)}
     assert 'pgveil_alerts_total{name="core failed",severity="critical"}' in proxy.get("/metrics")[1]
     assert float(dict(line.rsplit(" ", 1) for line in proxy.get("/metrics")[1].splitlines())["pgveil_on_failure_total"]) >= 2
+
+
+def test_what_is_too_long_passes_too(proxy: ProxyProcess) -> None:
+    long = "SELECT phone FROM shop.people WHERE id = 7 /* " + "x" * 1_100_000 + " */"
+    with connect(proxy, "gov_core") as core:
+        for prepare in (False, True):
+            assert core.execute(long, prepare=prepare).fetchall() == [CLEAR]
+    with connect(proxy, "gov_twin") as twin, pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        twin.execute(long)
 
 
 def test_pipelines_and_transactions(proxy: ProxyProcess) -> None:
