@@ -99,6 +99,8 @@ def parse_attributes(section: Section) -> Attributes:
         assert table is not None
         if not any(found.table.on_behalf in names for names in trusted.values()):
             raise table.entries["on_behalf"].wrong("an attribute that a trusted application may assert")
+        if found.table.on_behalf in found.anyone:  # everybody could have everybody's budget, grants and vote
+            raise table.entries["on_behalf"].wrong("an attribute that only trusted applications may assert")
     return found
 
 

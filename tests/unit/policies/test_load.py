@@ -104,6 +104,10 @@ REFUSED = [
     ("version: 1\nattributes: {user: {from: users}}", "expected a table as schema.table"),
     ("version: 1\nattributes: {user: {from: a.b, nmaes: [x]}}", "did you mean 'names'?"),
     ("version: 1\nattributes: {user: {from: a.b, on_behalf: teller}}", "that a trusted application may assert"),
+    (
+        "version: 1\nattributes: {user: {from: a.b, on_behalf: teller}, trusted_apps: {app: [teller]}, anyone: [teller]}",
+        "that only trusted applications may assert",
+    ),
     ("version: 1\nattributes: {trusted_apps: {app: [Menu]}}", "expected the name of an attribute: small letters"),
     ("version: 1\nattributes: {trusted_apps: {app: [time]}}", "expected the name of an attribute: small letters"),
     (
