@@ -76,6 +76,21 @@ def stand_in(text: str, given: Mapping[Name, str], path: Sequence[str], known: f
     return StandIn(raw.decode(), tuple(dict.fromkeys(real)))
 
 
+_HARMLESS = frozenset(
+    "count sum min max avg upper lower initcap length char_length left right btrim ltrim rtrim substr substring replace concat "
+    "round floor ceil abs mod date_trunc date_part extract to_char array_agg string_agg jsonb_agg json_agg bool_and bool_or "
+    "row_number rank dense_rank lag lead".split()
+)
+
+
+def reads_nothing_else(sql: str) -> bool:
+    """Whether a statement sees nothing but the tables that it names: no function that it calls could read others. Raises
+    ParseError."""
+    calls = [n for s in parse(sql) for n in _of_kind(s.body, "FuncCall")]
+    names = [[part["String"]["sval"] for part in call["funcname"]] for call in calls]
+    return all(n[-1] in _HARMLESS and n[:-1] in ([], ["pg_catalog"]) for n in names)
+
+
 def _name(source: Node, path: Sequence[str], known: frozenset[Name], ctes: set[str]) -> Name | None:
     relation = str(source["relname"])
     if "schemaname" in source:

@@ -27,7 +27,7 @@ from proxy.trials.outcome import (
 from proxy.whatif import View, World, moments
 from rewrite.pgtree import ParseError, parse, quote_ident
 from rewrite.plan import Plan, Verdict
-from rewrite.standin import Name, StandIn, stand_in, values_of
+from rewrite.standin import Name, StandIn, reads_nothing_else, stand_in, values_of
 
 SECONDS = 5
 """For one statement."""
@@ -109,6 +109,7 @@ async def _run(
     prepared = _prepared(world, trial, view, plan)
     if isinstance(prepared, Outcome):
         return prepared
+    given = not prepared.real and reads_nothing_else(trial.sql or "")
     try:
         got = await _fetch(connection, prepared.text, view.path)
     except asyncpg.InsufficientPrivilegeError as error:
@@ -118,10 +119,10 @@ async def _run(
     except asyncpg.PostgresError as error:
         if isinstance(error, asyncpg.PostgresConnectionError):
             raise
-        said = f": {error.args[0]}" if not prepared.real else ""
+        said = f": {error.args[0]}" if given else ""
         return failed("expected rows", f"got      error {error.sqlstate}{said}")
     ordered = "order by" in (trial.sql or "").lower()
-    lines = compare_rows(expected, got, partial(_reasons, world, view, plan), ordered=ordered, given=not prepared.real)
+    lines = compare_rows(expected, got, partial(_reasons, world, view, plan), ordered=ordered, given=given)
     return failed(*lines) if lines else PASSED
 
 

@@ -17,6 +17,7 @@ from proxy.cli import cli
 from proxy.trials.offline import run_offline
 from proxy.trials.outcome import Status, compare_rows, same, told
 from rewrite.conditions import Undecided, holds, plain_select
+from rewrite.standin import reads_nothing_else, stand_in
 from tests.unit.policies.support import policy
 
 POLICY = """
@@ -273,6 +274,19 @@ def test_values_that_are_not_from_the_test_are_never_shown() -> None:
     assert lines == ["expected row 1, a: 1", "got      something else (not shown: it is not from the test)"]
 
 
+@pytest.mark.parametrize(
+    ("sql", "answer"),
+    [
+        ("SELECT a, count(*), pg_catalog.upper(b) FROM s.t GROUP BY a", True),
+        ("SELECT s.f(a) FROM s.t", False),
+        ("SELECT a FROM s.t WHERE query_to_xml('SELECT 1', true, true, '') IS NULL", False),
+        ("SELECT s.upper(a) FROM s.t", False),
+    ],
+)
+def test_whether_a_function_may_bring_other_values(sql: str, answer: bool) -> None:
+    assert reads_nothing_else(sql) is answer
+
+
 def test_rows_may_come_in_any_order_but_for_order_by() -> None:
     rows = [{"a": 1, "b": 2}, {"a": 2, "b": 3}]
     assert compare_rows([{"a": 2}, {"a": 1}], rows, lambda label: (), ordered=False, given=True) == []
@@ -287,3 +301,19 @@ def test_values() -> None:
     assert not same(True, "t")
     assert same({"a": [1, None]}, '{"a": [1.0, null]}')
     assert told([])[-1] == "tests: 0 ran, 0 failed, 0 left out"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "real"),
+    [
+        ('SELECT a FROM (SELECT "a" FROM "s"."t") AS "t"', 'SELECT a FROM (SELECT "a" FROM (R) AS "t") AS "t"', ()),
+        ("SELECT a FROM ONLY s.t x, s.u", "SELECT a FROM (R) x, s.u", ("s.u",)),
+        ("SELECT a FROM t, u", 'SELECT a FROM (R) AS "t", u', ("s.u",)),
+        ("WITH t AS (SELECT 1 AS a) SELECT a FROM t", "WITH t AS (SELECT 1 AS a) SELECT a FROM t", ()),
+        ("SELECT 'é' FROM s.t WHERE EXISTS (TABLE s.u)", "SELECT 'é' FROM (R) AS \"t\" WHERE EXISTS (TABLE s.u)", ("s.u",)),
+        ("SELECT a FROM gone", "SELECT a FROM gone", (".gone",)),
+    ],
+)  # fmt: skip
+def test_given_rows_stand_in_for_tables(text: str, expected: str, real: tuple[str, ...]) -> None:
+    found = stand_in(text, {("s", "t"): "(R)"}, ["pg_catalog", "s"], frozenset({("s", "t"), ("s", "u")}))
+    assert (found.text, found.real) == (expected, real)
