@@ -303,6 +303,19 @@ def test_every_key_is_described_and_in_the_manual(make: Any, manual: str) -> Non
         assert name in headings or re.search(rf"`[^`\n]*\b{re.escape(name)}\b[^`\n]*`", text), f"{path} is not in {manual}"
 
 
+def test_every_key_of_the_language_is_in_an_example() -> None:
+    used: set[str] = set()
+    todo = [parse_document(text).node for text in POLICY_TEXTS.values()]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.MappingNode):
+            used |= {key.value for key, _ in node.value}
+            todo += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
+    assert {name for _, name, _ in _keys(policy_schema())} - used == set()
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_files_in_the_package_are_what_the_tables_make(name: str) -> None:
     path, make = SCHEMAS[name]
