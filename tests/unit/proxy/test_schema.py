@@ -85,7 +85,8 @@ BEYOND = (
     "host bits zero", "found without time or days", "found an empty window", "00-24:01", "a time zone", "cannot be used in a row",
     "is missing", "closes nothing", "is not closed", "can follow a colon", "nothing to keep", "overlapping paths",
     "a mask for text or numbers", "a mask for a single value", "aab", "separators", "attributes of trusted_apps",
-    "a role may be asserted", "that a trusted application may assert", "only trusted applications", "[time]", "stands in the rule as well",
+    "a role may be asserted", "that a trusted application may assert", "only trusted applications", "[time]",
+    "stands in the rule as well",
     "does not begin with 'grant", "application_name: y", "found twice", "menu: x", "tiem: x",
 )  # fmt: skip
 """What a schema cannot say: names that must be known elsewhere, SQL, and what one value means for another."""
