@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies import DocumentError
 from policies.decide import failed_profile
+from rewrite.plan import Verdict
+from rewrite.planner import Planner
+from tests.support.minibank import context
 from tests.unit.policies.support import policy
 
 POLICY = """
@@ -34,6 +39,17 @@ def test_a_broken_profile_is_for_exempt_logins_only() -> None:
     found = failed_profile(p, "a", 100.0)
     assert found is not None
     assert (found.masked, found.broken, found.valid_until) == (True, True, 105.0)
+
+
+@pytest.mark.parametrize("text", ["SELECT 1", "SELECT phone FROM bank.customers", "BEGIN"])
+def test_under_a_broken_profile_nothing_can_be_read(text: str) -> None:
+    """It knows of no column, so nothing may pass for harmless."""
+    found = failed_profile(policy("version: 1\non_failure: { a: clear }"), "a", 0.0)
+    assert found is not None
+    plan = Planner().plan(text, replace(context(), profile=found))
+    assert plan.verdict is Verdict.REFUSE
+    assert plan.refusal is not None
+    assert plan.refusal.failure
 
 
 @pytest.mark.parametrize(
