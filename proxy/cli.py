@@ -1,4 +1,5 @@
-"""The command line: `pgveil serve | check | explain | diff | audit | discover | standards | schema | install | keygen | demo`.
+"""The command line: `pgveil serve | check | explain | diff | audit | discover | standards | schema | install | keygen | grants |
+demo`.
 
 Errors are one line for a person; `--debug` shows where they come from.
 Exit status: 0 fine, 1 a finding or a failure, 2 wrong usage.
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from proxy.approvals.command import grants
 from proxy.asking import check, explain
 from proxy.audit.commands import audit
 from proxy.companion.command import install, keygen
@@ -83,6 +85,7 @@ cli.add_command(explain)
 cli.add_command(diff)
 cli.add_command(audit)
 cli.add_command(demo)
+cli.add_command(grants)
 cli.add_command(install)
 cli.add_command(keygen)
 cli.add_command(discover)

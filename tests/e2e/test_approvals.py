@@ -10,7 +10,9 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from proxy.cli import cli
 from proxy.companion.install import install_approvals
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess, until
@@ -508,6 +510,21 @@ def test_evidence(proxy: ProxyProcess) -> None:
     assert [r["detail"]["command"] for r in events if r["event"] == "grant_refused"][-1] == "approve"
     rules = [t["rule"] for r in records if r["kind"] == "decision" for t in r["touches"]]
     assert f"grant {number}" in rules
+
+
+def test_from_a_shell(proxy: ProxyProcess) -> None:
+    def run(user: str, *arguments: str) -> Any:
+        url = f"postgresql://{user}@127.0.0.1:{proxy.port}/postgres"
+        done = CliRunner().invoke(cli, ["grants", "--json", *arguments], env={"PGVEIL_URL": url}, obj=False)
+        return json.loads(done.output) if done.exit_code == 0 else done.output
+
+    ((made),) = run("ann", "request", "bank.customers.phone", "案件 17", "1 h", "--rows", "id = 1", "--max-rows", "2")
+    assert made["state"] == "pending"
+    assert "Error: pgveil: request" in run("ann", "approve", str(made["request"]))
+    assert [r["reason"] for r in run("mia", "list") if r["request"] == made["request"]] == ["案件 17"]
+    assert run("mia", "approve", str(made["request"]), "--note", "gut")[0]["state"] == "granted"
+    assert "grant" in {r["column"]: r["rule"] for r in run("ann", "access")}["bank.customers.phone"]
+    assert run("ann", "revoke", str(made["request"]))[0]["state"] == "revoked"
 
 
 def test_without_tables(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> None:
