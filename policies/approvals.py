@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from policies.dictionary import Classification, Relations, listed
-from policies.document import Entry
+from policies.document import Entry, Section
 from policies.keywords import DURATION, TEXT, Key, mapping, several, some, whole
-from policies.language import Approval, BreakGlass, DataClass, Policy, Rule, Selector, SelectorKind
+from policies.language import Approval, BreakGlass, DataClass, Policy, PolicyChanges, Rule, Selector, SelectorKind
 from policies.model import Show
 from policies.names import SYSTEM_SCHEMAS, Part, Pattern
 from policies.predicate import Predicate
@@ -35,6 +35,10 @@ APPROVAL_KEYS = {
     "max_rows": Key("A request has to name a number of rows, this one at most.", whole(1)),
     "break_glass": Key("Who may see at once and answer for it later.", mapping(GLASS_KEYS)),
 }
+CHANGES_KEYS = {
+    "approvers": Key("Roles whose members may say yes.", some(TEXT), needed=True),
+    "need": Key("How many approvers it takes; 1 without it.", whole(1, 9)),
+}
 """`policies.keywords` says how a key is added."""
 APPROVAL = mapping(APPROVAL_KEYS)
 GRANT = "grant "
@@ -52,6 +56,15 @@ _UNITS = {
 def parse_approvals(entry: Entry, classes: Collection[str]) -> tuple[Approval, ...]:
     """The policy's `approvals`. Raises DocumentError."""
     return tuple(_approval(item, classes) for item in entry.items())
+
+
+def parse_changes(section: Section) -> PolicyChanges:
+    """The policy's `policy_changes`. Raises DocumentError."""
+    section.only(CHANGES_KEYS)
+    approvers = frozenset(section.require("approvers").strings())
+    if not approvers:
+        raise section.require("approvers").wrong("at least one role")
+    return PolicyChanges(approvers, section.int("need", 1, 1, 9), section.entry.place)
 
 
 def _approval(entry: Entry, classes: Collection[str]) -> Approval:
@@ -91,6 +104,19 @@ def seconds_of(text: str) -> float | None:
         total += float(found[1]) * _UNITS[found[2].lower()]
         at = found.end()
     return total or None
+
+
+_DAY, _HOUR, _MINUTE = 86400, 3600, 60
+
+
+def span(seconds: float) -> str:
+    """A duration in words: `1 day 2 h`."""
+    whole, out = round(seconds), []
+    for size, one, many in ((_DAY, "day", "days"), (_HOUR, "h", "h"), (_MINUTE, "min", "min"), (1, "s", "s")):
+        count, whole = divmod(whole, size)
+        if count:
+            out.append(f"{count} {one if count == 1 else many}")
+    return " ".join(out[:2]) or "0 s"
 
 
 @dataclass(frozen=True, slots=True, order=True)

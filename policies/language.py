@@ -199,6 +199,19 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyChanges:
+    """Who has to agree before another policy takes effect."""
+
+    approvers: frozenset[str]
+    need: int
+    place: str
+
+    @property
+    def approval(self) -> Approval:
+        return Approval((), self.approvers, frozenset(), (), self.need, 0.0, None, None, self.place)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy, from one or more files."""
 
@@ -220,6 +233,9 @@ class Policy:
     overrides: tuple[Override, ...] = ()
     """For people: what later files replaced."""
     approvals: tuple[Approval, ...] = ()
+    changes: PolicyChanges | None = None
+    texts: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    """Names and contents of the files it is from."""
     notice: bool = True
     """The first masked result of a session says so."""
 

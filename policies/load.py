@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from policies.alerts import ALERT, parse_alerts
-from policies.approvals import APPROVAL, GRANT, parse_approvals
+from policies.approvals import APPROVAL, CHANGES_KEYS, GRANT, parse_approvals, parse_changes
 from policies.attributes import KEYS, Attributes, parse_attributes
 from policies.document import DocumentError, Entry, Section, parse_document, read_text
 from policies.failure import ON_FAILURE, Exemption, parse_failure
@@ -34,7 +35,19 @@ from policies.keywords import (
     several,
     words,
 )
-from policies.language import PUBLIC, UNCLASSIFIED, Alert, Approval, ColumnEntry, DataClass, Override, Policy, Rule, Unclassified
+from policies.language import (
+    PUBLIC,
+    UNCLASSIFIED,
+    Alert,
+    Approval,
+    ColumnEntry,
+    DataClass,
+    Override,
+    Policy,
+    PolicyChanges,
+    Rule,
+    Unclassified,
+)
 from policies.limits import LIMIT, Limit, parse_limits
 from policies.masks.base import BaseMask
 from policies.masks.basic import Null
@@ -79,6 +92,7 @@ TOP_KEYS = {
     "functions": Key("Functions outside pg_catalog that masked people may call.", mapping(FUNCTION_KEYS)),
     "attributes": Key("What is known of the person behind a session.", mapping(KEYS)),
     "approvals": Key("Who may ask to see columns in clear for a while, and who has to agree.", listed(APPROVAL)),
+    "policy_changes": Key("Who has to agree before another policy takes effect.", mapping(CHANGES_KEYS)),
     "notice": Key("Whether the first masked result of a session says so, by one NOTICE; true without it.", FLAG),
     "limits": Key("How much somebody may learn.", listed(LIMIT)),
     "alerts": Key("What somebody has to be told of at once.", listed(ALERT)),
@@ -89,13 +103,17 @@ TOP_KEYS = {
 
 def load_policy(paths: Sequence[Path]) -> Policy:
     """Read the policy in these files. Raises DocumentError."""
-    texts = [read_text(path) for path in paths]
+    return load_texts([(called(path), read_text(path)) for path in paths])
+
+
+def load_texts(texts: Sequence[tuple[str, str]]) -> Policy:
+    """The policy in these texts, each with the name that messages call it by. Raises DocumentError."""
     digest = hashlib.blake2b(digest_size=16)
-    for text in texts:
+    for _, text in texts:
         data = text.encode()
         digest.update(len(data).to_bytes(8, "big") + data)
-    documents = [parse_document(text, called(path)) for text, path in zip(texts, paths, strict=True)]
-    return build_policy(documents, digest.hexdigest())
+    documents = [parse_document(text, name) for name, text in texts]
+    return replace(build_policy(documents, digest.hexdigest()), texts=tuple(texts))
 
 
 def build_policy(documents: Sequence[Entry], version: str) -> Policy:
@@ -121,6 +139,7 @@ def build_policy(documents: Sequence[Entry], version: str) -> Policy:
         overrides=(*reader.overrides, *_replaced_lines(reader.entries)),
         approvals=tuple(reader.approvals),
         notice=reader.notice,
+        changes=reader.changes,
     )
 
 
@@ -144,6 +163,7 @@ class _Reader:
         self.attributes = Attributes()
         self.limits: list[Limit] = []
         self.approvals: list[Approval] = []
+        self.changes: PolicyChanges | None = None
         self.notice = True
         self.on_failure: dict[str, Exemption] = {}
         self.alerts: list[Alert] = []
@@ -189,6 +209,8 @@ class _Reader:
             self.rules.append(rule)
         if (approvals := section.get("approvals")) is not None and not approvals.is_null:
             self.approvals += parse_approvals(approvals, self._sources)
+        if (changes := section.section("policy_changes")) is not None:
+            self.changes = parse_changes(changes)
         self.notice = section.bool("notice", self.notice)
         functions = section.section("functions", FUNCTION_KEYS)
         if functions is not None:

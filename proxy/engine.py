@@ -11,7 +11,7 @@ from policies.attributes import UserTable, person
 from policies.decide import Context, compile_profile, failed_profile
 from policies.dictionary import Classification, classify
 from policies.language import Policy
-from policies.load import load_policy
+from policies.load import load_policy, load_texts
 from policies.model import Profile
 from proxy.session.effects import Identity
 from rewrite import system
@@ -37,6 +37,9 @@ class PolicyEngine:
         """Raises DocumentError, which names file and line."""
         system.rules()  # read in the thread that loads, not while sessions wait
         return load_policy(paths)
+
+    def load_texts(self, texts: Sequence[tuple[str, str]]) -> Policy:
+        return load_texts(texts)
 
     def classify(self, policy: Policy, relations: Mapping[int, Relation], before: Classification | None = None) -> Classification:
         return classify(policy, relations, before)

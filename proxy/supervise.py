@@ -253,7 +253,7 @@ class Supervisor:
 
     def _on_control(self, name: str, fields: Mapping[str, str | int | bool]) -> None:
         """What the control plane has to say goes to the log, and into the trail where it is about the policy."""
-        bad = name.endswith(("refused", "failed", "unavailable", "stale", "not_named"))
+        bad = name.endswith(("refused", "failed", "unavailable", "stale", "not_named", "waiting"))
         event(log, name, logging.WARNING if bad else logging.INFO, **fields)
         if name.startswith("policy_"):
             self.metrics.reloads.labels("rejected" if bad else "accepted").inc()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from policies.approvals import Target, offer, seconds_of, targets
+from policies.approvals import Target, offer, seconds_of, span, targets
 from policies.dictionary import Classification
 from policies.language import Approval, Policy, Selector
 from policies.matching import Context
 from policies.model import Profile
 from policies.predicate import parse_predicate
 from policies.rules import read_selector
-from proxy.approvals import show, store
+from proxy.approvals import store
 from proxy.session.effects import Asked
 from rewrite.catalog import Catalog
 from rewrite.expression import ExpressionError, is_plain, pin
@@ -142,7 +142,7 @@ def _duration(written: str, offers: Sequence[Approval], glass: bool) -> float:
         raise Denied("22023", f"the duration {written!r} cannot be read", "write it as '2 hours', '30 min' or '1 day'")
     limit = min((o.glass.max if glass and o.glass else o.max) for o in offers)
     if seconds > limit:
-        raise Denied("22023", f"the policy gives these columns for {show.span(limit)} at most", "ask for less time")
+        raise Denied("22023", f"the policy gives these columns for {span(limit)} at most", "ask for less time")
     return seconds
 
 

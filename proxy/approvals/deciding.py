@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from policies.approvals import Vote, may_vote, missing_votes
+from policies.approvals import Vote, may_vote, missing_votes, span
 from policies.language import Approval, Policy
-from proxy.approvals import show, store
+from proxy.approvals import store
 from proxy.approvals.asking import REASON_MAX, Denied, Situation, compared, offers_to
 
 FINDINGS = ("justified", "unjustified")
@@ -25,7 +25,7 @@ async def decide(
     if request is None:
         raise Denied("22023", f"there is no request {number}", "SHOW veil.requests lists those that concern you")
     context = here.context
-    offers = _offers_now(here.policy, request)
+    offers = offers_now(here.policy, request)
     by = Vote(context.person, context.roles & _approver_roles(here.policy), compared(here.policy, context))
     if verb != "revoke" or context.person != request.person:
         why = _none_may(offers, by, request)
@@ -43,7 +43,7 @@ async def decide(
 
 
 async def _rule(connection: asyncpg.Connection, verb: str, request: store.Request, offers: Sequence[Approval], by: Vote) -> str:
-    possible = ("pending", "granted") if verb == "revoke" else ("pending",)
+    possible = ("pending", "granted") if verb == "revoke" and request.kind != "policy" else ("pending",)
     if request.status not in possible:
         hint = "a grant in force can be revoked" if request.status == "granted" else None
         raise Denied("55000", f"request {request.id} is {request.status}", hint)
@@ -52,7 +52,9 @@ async def _rule(connection: asyncpg.Connection, verb: str, request: store.Reques
         if missing:
             return "waits for " + "; ".join(missing)
         await store.settle(connection, request.id, "granted")
-        return f"{request.person} sees the columns in clear for {show.span(request.seconds)}"
+        if request.kind == "policy":
+            return "the policy takes effect"
+        return f"{request.person} sees the columns in clear for {span(request.seconds)}"
     await store.settle(connection, request.id, "rejected" if verb == "reject" else "revoked")
     return "rejected" if verb == "reject" else "nothing is shown by it any more"
 
@@ -67,8 +69,10 @@ async def _review(connection: asyncpg.Connection, request: store.Request, findin
     await store.review(connection, request.id, finding)
 
 
-def _offers_now(policy: Policy, request: store.Request) -> list[Approval]:
+def offers_now(policy: Policy, request: store.Request) -> list[Approval]:
     """Of a request that was made before; empty when one of its columns is not offered any more."""
+    if request.kind == "policy":
+        return [policy.changes.approval] if policy.changes is not None else []
     try:
         return offers_to(policy, request.targets, request.roles)
     except Denied:
@@ -82,4 +86,5 @@ def _none_may(offers: Sequence[Approval], by: Vote, request: store.Request) -> s
 
 
 def _approver_roles(policy: Policy) -> frozenset[str]:
-    return frozenset().union(*(a.approvers for a in policy.approvals))
+    changes = policy.changes.approvers if policy.changes is not None else frozenset()
+    return changes.union(*(a.approvers for a in policy.approvals))

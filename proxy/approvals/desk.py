@@ -88,7 +88,7 @@ class Desk:
         return show.requests(self._watch.picture.requests.values(), here.policy, here.context)
 
     def _must_be_open(self, here: Situation) -> None:
-        if not here.policy.approvals:
+        if not here.policy.approvals and here.policy.changes is None:
             raise Denied("0A000", "the policy offers no approvals", "the policy's owner can add `approvals`")
         if self._watch.reason:
             raise Denied(

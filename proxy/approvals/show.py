@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from policies.approvals import Grant, Vote, may_vote, missing_votes, offer
+from policies.approvals import Grant, Vote, may_vote, missing_votes
 from policies.language import Policy
 from policies.matching import Context
 from policies.model import Branch, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
+from proxy.approvals.deciding import offers_now
 from proxy.approvals.store import Request
 from rewrite.catalog import Catalog
 from rewrite.plan import Plan
 
 Row = tuple[str | int | None, ...]
-
-_DAY, _HOUR, _MINUTE = 86400, 3600, 60
-
-
-def span(seconds: float) -> str:
-    """A duration in words: `1 day 2 h`."""
-    whole, out = round(seconds), []
-    for size, one, many in ((_DAY, "day", "days"), (_HOUR, "h", "h"), (_MINUTE, "min", "min"), (1, "s", "s")):
-        count, whole = divmod(whole, size)
-        if count:
-            out.append(f"{count} {one if count == 1 else many}")
-    return " ".join(out[:2]) or "0 s"
 
 
 def access(profile: Profile, catalog: Catalog, grants: Mapping[str, Grant]) -> list[Row]:
@@ -81,8 +70,7 @@ def requests(found: Iterable[Request], policy: Policy, context: Context) -> list
     """The person's own requests, and those that they may decide about, the newest first."""
     out: list[Row] = []
     for request in sorted(found, key=lambda r: -r.id):
-        offers = [offer(policy, t, request.roles) for t in request.targets]
-        known = [o for o in dict.fromkeys(offers) if o is not None]
+        known = offers_now(policy, request)
         by = Vote(context.person, context.roles, context.attributes)
         mine = request.person == context.person
         if not mine and not any(may_vote(o, by, request.person, request.attributes) is None for o in known):
@@ -95,7 +83,7 @@ def requests(found: Iterable[Request], policy: Policy, context: Context) -> list
         out.append(
             (
                 request.id, request.status + (f", {request.reviewed}" if request.reviewed else ""), request.person,
-                ", ".join(map(str, request.targets)), request.rows, request.reason, request.made.isoformat(),
+                ", ".join(map(str, request.targets)) or "policy", request.rows, request.reason, request.made.isoformat(),
                 request.until.isoformat() if request.until else None, request.left, waits,
                 ", ".join(f"{b.vote.person} ({b.verdict})" for b in request.ballots) or None,
             )

@@ -27,7 +27,7 @@ _CLOCKS_AGREE = 0.5
 """Seconds; less is the way of the answer."""
 
 _COLUMNS = """r.id, r.made, r.kind, r.database, r.login, r.person, r.roles, r.attributes::text, r.targets::text, r.rows,
- r.most, r.used, r.seconds, r.reason, r.state, r.until, r.review_by, r.reviewed"""
+ r.most, r.used, r.seconds, r.reason, r.state, r.decided, r.version, r.until, r.review_by, r.reviewed"""
 _REQUESTS = f"""\
 SELECT {_COLUMNS},
   r.state = 'granted' AND r.until > now() AS holds,
@@ -35,6 +35,7 @@ SELECT {_COLUMNS},
   r.reviewed IS NULL AND r.review_by < now() AS overdue
 FROM pgveil.request r
 WHERE r.made > now() - interval '{KEPT_DAYS} days' OR r.until > now() OR (r.kind = 'glass' AND r.reviewed IS NULL)
+  OR r.kind = 'policy'
 ORDER BY r.id DESC LIMIT {READ_MOST}"""
 _VOTES = """\
 SELECT v.request, v.person, v.login, v.made, v.verdict, v.roles, v.attributes::text, v.note
@@ -73,6 +74,9 @@ class Request:
     reason: str
     state: str
     """pending, granted, rejected or revoked, as stored."""
+    decided: datetime | None
+    version: str | None
+    """Of the policy that it is about."""
     until: datetime | None
     review_by: datetime | None
     reviewed: str | None
@@ -96,7 +100,7 @@ class Request:
         """The state for people."""
         if self.state == "pending":
             return "lapsed" if self.lapsed else "pending"
-        if self.state == "granted":
+        if self.state == "granted" and self.kind != "policy":
             if not self.holds:
                 return "expired"
             return "used up" if self.left == 0 else "granted"

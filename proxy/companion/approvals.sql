@@ -3,10 +3,17 @@
 -- The proxies' own login reads and writes here, nobody else. Rows are never deleted: what was asked, by whom, who agreed and what
 -- was used of it stays.
 
+CREATE TABLE IF NOT EXISTS pgveil.policy (
+  version    text             PRIMARY KEY,
+  made       timestamptz      NOT NULL DEFAULT clock_timestamp(),
+  texts      jsonb            NOT NULL               -- [[file, text], ...]
+);
+
 CREATE TABLE IF NOT EXISTS pgveil.request (
   id         bigint           PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
   made       timestamptz      NOT NULL DEFAULT clock_timestamp(),
   kind       text             NOT NULL CHECK (kind IN ('columns', 'glass', 'policy')),  -- glass: taken at once, looked at later
+  version    text             REFERENCES pgveil.policy,  -- of kind policy
   database   text             NOT NULL,
   login      text             NOT NULL,
   person     text             NOT NULL,              -- the login, or the one that a trusted application acts for
@@ -38,6 +45,6 @@ CREATE TABLE IF NOT EXISTS pgveil.vote (
   note       text,
   PRIMARY KEY (request, person, verdict)
 );
-REVOKE ALL ON pgveil.request, pgveil.vote FROM PUBLIC;
+REVOKE ALL ON pgveil.policy, pgveil.request, pgveil.vote FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgveil TO {control};
-GRANT SELECT, INSERT, UPDATE ON pgveil.request, pgveil.vote TO {control};
+GRANT SELECT, INSERT, UPDATE ON pgveil.policy, pgveil.request, pgveil.vote TO {control};

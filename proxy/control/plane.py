@@ -31,6 +31,7 @@ from policies.model import Profile
 from proxy.approvals import store
 from proxy.approvals.asking import Situation
 from proxy.approvals.desk import Desk
+from proxy.approvals.governor import Governor, approved
 from proxy.approvals.watch import GrantWatch
 from proxy.control import queries
 from proxy.control.catalog import CatalogRead
@@ -62,6 +63,9 @@ class Engine(Protocol):
 
     def load(self, paths: Sequence[Path]) -> Any:
         """A policy with a `version`. Raises ValueError or OSError with a text that names file and line."""
+
+    def load_texts(self, texts: Sequence[tuple[str, str]]) -> Any:
+        """The same from texts, each with the name that messages call it by."""
 
     def classify(self, policy: Any, relations: Mapping[int, Relation], before: Any = None) -> Any:
         """`before` is the last answer for the same database and policy: what was sensitive stays so under another name."""
@@ -207,6 +211,14 @@ class ControlPlane:
         self.desk = Desk(self, self.grants, self._on_event)
         self._ticker: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
+        self._governor = Governor(lambda: self._target, home)
+        self._confirmed = False
+        """The policy in force is the one that has been approved, or none has to be."""
+        self._unconfirmed = ""
+        """Why not, as it has been told."""
+        self._confirming: asyncio.Task[None] | None = None
+        self._hopeless = ""
+        """Version of an approved policy that cannot be put in force here."""
 
     @property
     def epoch(self) -> int:
@@ -226,7 +238,7 @@ class ControlPlane:
         self._policy = await asyncio.to_thread(self._files.load)
         self._on_event("policy_loaded", {"version": self.policy_version})
         self._people.aim(self._engine.people_table(self._policy), None)
-        self.grants.wanted(bool(self._policy.approvals))
+        self._confirming = asyncio.create_task(self._try_to_confirm(), name="confirmation of the policy")
         self._ticker = asyncio.create_task(self._tick(), name="control plane")
         for database in self._pinned:
             self._serve(database)
@@ -236,6 +248,8 @@ class ControlPlane:
             self._ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticker
+        if self._confirming is not None:
+            self._confirming.cancel()
         await self._people.close()
         await self.desk.settle(everything=True)
         await self.grants.close()
@@ -258,6 +272,8 @@ class ControlPlane:
         served = self._serve(database)
         served.sessions += 1
         try:
+            if self._confirming is not None and not self._confirmed:
+                await asyncio.wait({self._confirming}, timeout=self._options.max_stale)
             if not (served.usable and served.watch.connected and served.watch.is_confirmed(FRESH)):
                 await served.watch.refresh()
         except BaseException:
@@ -310,6 +326,8 @@ class ControlPlane:
         served = self._served.get(identity.database)
         if served is None or served.picture is None:
             raise ControlUnavailable(identity.database, served.watch.reason if served else "not attached")
+        if not self._confirmed:
+            raise ControlUnavailable(identity.database, "policy not confirmed", "the policy of pgveil has not been confirmed yet")
         if self._age(served) > self._options.max_stale:
             raise ControlUnavailable(identity.database, "out of date")
         if self._people.age > self._options.max_stale:
@@ -328,32 +346,99 @@ class ControlPlane:
         return Situation(picture.policy, picture.classification, picture.catalog, context, view.profile)
 
     async def reload(self) -> bool:
-        """Read the policy files now (SIGHUP). False when they were refused and the policy in force stays."""
+        """Read the policy files now (SIGHUP). False when they were refused or wait for approval; the policy in force stays."""
         async with self._lock:
             try:
                 policy = await asyncio.to_thread(self._files.load)
-                table = self._engine.people_table(policy)
-                people = await self._people.try_out(table)
-                drawn = {}
-                for name, served in list(self._served.items()):
-                    if served.picture is not None:
-                        drawn[name] = await self._draw(served.picture.catalog, served.picture.roles, policy)
+                if policy.version == self._policy.version:
+                    return True
+                if self._policy.changes is not None:
+                    number = await self._governor.propose(policy)
+                    self._on_event(
+                        "policy_waiting", {"version": policy.version, "problem": f"waits for approval: request {number}"}
+                    )
+                    return False
+                drawn = await self._try(policy)
+                if policy.changes is not None:
+                    await self._governor.begin(policy)
             except Exception as problem:
-                told = isinstance(problem, (ValueError, OSError, asyncpg.PostgresError))
-                text = str(problem) if told else type(problem).__name__
-                self._on_event("policy_refused", {"problem": text})
+                self._refused(problem)
                 return False
-            if policy.version == self._policy.version:
-                return True
-            self._policy = policy
-            self._people.aim(table, people)
-            self.grants.wanted(bool(policy.approvals))
-            for name, picture in drawn.items():
-                if name in self._served:
-                    self._swap(self._served[name], picture)
-            self._epoch += 1
+            self._put_in_force(policy, *drawn)
         self._on_event("policy_loaded", {"version": self.policy_version})
         return True
+
+    async def _try(self, policy: Any) -> tuple[UserTable | None, People | None, dict[str, Picture]]:
+        """What the policy needs, looked at and found right."""
+        table = self._engine.people_table(policy)
+        people = await self._people.try_out(table)
+        drawn = {}
+        for name, served in list(self._served.items()):
+            if served.picture is not None:
+                drawn[name] = await self._draw(served.picture.catalog, served.picture.roles, policy)
+        return table, people, drawn
+
+    def _refused(self, problem: Exception) -> None:
+        told = isinstance(problem, (ValueError, OSError, asyncpg.PostgresError))
+        self._on_event("policy_refused", {"problem": str(problem) if told else type(problem).__name__})
+
+    def _put_in_force(self, policy: Any, table: UserTable | None, people: People | None, drawn: dict[str, Picture]) -> None:
+        self._policy = policy
+        self._people.aim(table, people)
+        self.grants.wanted(bool(policy.approvals) or policy.changes is not None)
+        for name, picture in drawn.items():
+            if name in self._served:
+                self._swap(self._served[name], picture)
+        self._epoch += 1
+
+    async def _try_to_confirm(self) -> None:
+        async with self._lock:
+            try:
+                await self._confirm()
+            except (*FAILURES, ValueError) as problem:
+                text = f"{type(problem).__name__}: {problem}"
+                if text != self._unconfirmed:
+                    self._on_event("policy_unavailable", {"problem": f"it cannot be confirmed: {text}"})
+                self._unconfirmed = text
+
+    async def _follow_approved(self) -> None:
+        """Take up the policy that was approved last, where changes need approval."""
+        last = approved(self.grants.picture)
+        if self._policy.changes is None or last is None or last.version == self._policy.version:
+            return
+        async with self._lock:
+            try:
+                found = await self._governor.in_force()
+                if found is None or found[0].version in (self._policy.version, self._hopeless):
+                    return
+                self._hopeless = found[0].version
+                policy = await asyncio.to_thread(self._engine.load_texts, found[1])
+                drawn = await self._try(policy)
+            except Exception as problem:
+                self._refused(problem)
+                return
+            self._hopeless = ""
+            self._put_in_force(policy, *drawn)
+        self._on_event("policy_loaded", {"version": self.policy_version})
+
+    async def _confirm(self) -> None:
+        """Once after the start: is the policy of the files the one that has been approved? If not, the approved one it is."""
+        policy = self._policy
+        found = await self._governor.in_force()
+        if found is None or found[0].version != policy.version:
+            last = await asyncio.to_thread(self._engine.load_texts, found[1]) if found is not None else None
+            if last is not None and last.changes is not None:
+                self._tell_waiting(policy, await self._governor.propose(policy))
+                self._put_in_force(last, *await self._try(last))
+                self._on_event("policy_loaded", {"version": last.version})
+            elif policy.changes is not None:
+                await self._governor.begin(policy)
+        self.grants.wanted(bool(self._policy.approvals) or self._policy.changes is not None)
+        self._confirmed = True
+        self._epoch += 1
+
+    def _tell_waiting(self, policy: Any, number: int) -> None:
+        self._on_event("policy_waiting", {"version": policy.version, "problem": f"waits for approval: request {number}"})
 
     def status(self) -> tuple[DatabaseStatus, ...]:
         """The databases that are being watched; those that no session uses are left alone."""
@@ -373,7 +458,7 @@ class ControlPlane:
     @property
     def is_ready(self) -> bool:
         """The policy is loaded, and all databases of the configuration can be served."""
-        if self._policy is None:
+        if self._policy is None or not self._confirmed:
             return False
         return all(name in self._served and self._is_usable(self._served[name]) for name in self._pinned)
 
@@ -500,8 +585,13 @@ class ControlPlane:
         """Policy files, pictures that went out of date or came back, databases nobody uses."""
         while True:
             await asyncio.sleep(min(self._options.interval, LOOK))
+            if not self._confirmed:
+                if self._confirming is None or self._confirming.done():
+                    self._confirming = asyncio.create_task(self._try_to_confirm(), name="confirmation of the policy")
+                continue
             if self._files.is_due():
                 await self.reload()
+            await self._follow_approved()
             if self._settling is None or self._settling.done():
                 self._settling = asyncio.create_task(self.desk.settle(), name="rows shown by grants")
             for name, served in list(self._served.items()):
