@@ -31,7 +31,7 @@ from policies.model import Profile
 from proxy.approvals import store
 from proxy.approvals.asking import Situation
 from proxy.approvals.desk import Desk
-from proxy.approvals.governor import Governor, approved
+from proxy.approvals.governor import Governor
 from proxy.approvals.watch import GrantWatch
 from proxy.control import queries
 from proxy.control.catalog import CatalogRead
@@ -39,8 +39,8 @@ from proxy.control.connection import FAILURES, Target, connect
 from proxy.control.database import DatabaseWatch
 from proxy.control.errors import ControlUnavailable
 from proxy.control.people import People, PeopleWatch
-from proxy.control.policy import PolicyFiles
 from proxy.control.roles import Roles
+from proxy.control.ruling import Loader, Ruling
 from proxy.session.effects import Identity, Planner
 from rewrite.catalog import Catalog, Relation
 
@@ -58,14 +58,8 @@ LOOK = 0.4
 """Seconds between two looks at the policy files, which cost a `stat` each: a saved policy counts after one or two of them."""
 
 
-class Engine(Protocol):
+class Engine(Loader, Protocol):
     """The policy package, as the control plane uses it."""
-
-    def load(self, paths: Sequence[Path]) -> Any:
-        """A policy with a `version`. Raises ValueError or OSError with a text that names file and line."""
-
-    def load_texts(self, texts: Sequence[tuple[str, str]]) -> Any:
-        """The same from texts, each with the name that messages call it by."""
 
     def classify(self, policy: Any, relations: Mapping[int, Relation], before: Any = None) -> Any:
         """`before` is the last answer for the same database and policy: what was sensitive stays so under another name."""
@@ -199,8 +193,7 @@ class ControlPlane:
         self._options = options
         self._on_event = on_event
         self._clock = clock
-        self._files: PolicyFiles[Any] = PolicyFiles(policy, engine.load)
-        self._policy: Any = None
+        self._ruling = Ruling(policy, engine, Governor(lambda: self._target, home), on_event)
         self._served: dict[str, _Served] = {}
         self._lock = asyncio.Lock()
         self._epoch = 1
@@ -211,14 +204,11 @@ class ControlPlane:
         self.desk = Desk(self, self.grants, self._on_event)
         self._ticker: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
-        self._governor = Governor(lambda: self._target, home)
         self._confirmed = False
         """The policy in force is the one that has been approved, or none has to be."""
         self._unconfirmed = ""
         """Why not, as it has been told."""
         self._confirming: asyncio.Task[None] | None = None
-        self._hopeless = ""
-        """Version of an approved policy that cannot be put in force here."""
 
     @property
     def epoch(self) -> int:
@@ -227,18 +217,19 @@ class ControlPlane:
     @property
     def alerts(self) -> tuple[Alert, ...]:
         """Of the policy in force."""
-        return getattr(self._policy, "alerts", ())
+        return getattr(self._ruling.policy, "alerts", ())
 
     @property
     def policy_version(self) -> str:
-        return str(self._policy.version)
+        return str(self._ruling.policy.version)
 
     async def start(self) -> None:
         """Load the policy (a bad one is fatal: what the engine raises comes out) and begin to watch."""
-        self._policy = await asyncio.to_thread(self._files.load)
+        self._ruling.policy = await self._ruling.load()
         self._on_event("policy_loaded", {"version": self.policy_version})
-        self._people.aim(self._engine.people_table(self._policy), None)
-        self._confirming = asyncio.create_task(self._try_to_confirm(), name="confirmation of the policy")
+        self._people.aim(self._engine.people_table(self._ruling.policy), None)
+        self._aim_grants()
+        self._confirming = asyncio.create_task(self._confirm(), name="confirmation of the policy")
         self._ticker = asyncio.create_task(self._tick(), name="control plane")
         for database in self._pinned:
             self._serve(database)
@@ -349,24 +340,47 @@ class ControlPlane:
         """Read the policy files now (SIGHUP). False when they were refused or wait for approval; the policy in force stays."""
         async with self._lock:
             try:
-                policy = await asyncio.to_thread(self._files.load)
-                if policy.version == self._policy.version:
+                policy = await self._ruling.load()
+                if policy.version == self._ruling.policy.version:
                     return True
-                if self._policy.changes is not None:
-                    number = await self._governor.propose(policy)
-                    self._on_event(
-                        "policy_waiting", {"version": policy.version, "problem": f"waits for approval: request {number}"}
-                    )
+                if not await self._ruling.may_rule(policy):
                     return False
-                drawn = await self._try(policy)
-                if policy.changes is not None:
-                    await self._governor.begin(policy)
+                tried = await self._try(policy)
+                await self._ruling.begin(policy)
             except Exception as problem:
                 self._refused(problem)
                 return False
-            self._put_in_force(policy, *drawn)
-        self._on_event("policy_loaded", {"version": self.policy_version})
+            self._put_in_force(policy, *tried)
         return True
+
+    async def _follow_approved(self) -> None:
+        """Take up the policy that was approved last, where changes need approval."""
+        async with self._lock:
+            try:
+                policy = await self._ruling.approved(self.grants.picture)
+                if policy is None:
+                    return
+                tried = await self._try(policy)
+            except Exception as problem:
+                self._refused(problem)
+                return
+            self._put_in_force(policy, *tried)
+
+    async def _confirm(self) -> None:
+        """Once after the start: the policy of the files may be in force, or another one has to be."""
+        async with self._lock:
+            try:
+                policy = await self._ruling.confirm()
+                if policy is not None:
+                    self._put_in_force(policy, *await self._try(policy))
+            except (*FAILURES, ValueError) as problem:
+                text = f"{type(problem).__name__}: {problem}"
+                if text != self._unconfirmed:
+                    self._on_event("policy_unavailable", {"problem": f"it cannot be confirmed: {text}"})
+                self._unconfirmed = text
+                return
+            self._confirmed = True
+            self._epoch += 1
 
     async def _try(self, policy: Any) -> tuple[UserTable | None, People | None, dict[str, Picture]]:
         """What the policy needs, looked at and found right."""
@@ -383,62 +397,18 @@ class ControlPlane:
         self._on_event("policy_refused", {"problem": str(problem) if told else type(problem).__name__})
 
     def _put_in_force(self, policy: Any, table: UserTable | None, people: People | None, drawn: dict[str, Picture]) -> None:
-        self._policy = policy
+        self._ruling.policy = policy
         self._people.aim(table, people)
-        self.grants.wanted(bool(policy.approvals) or policy.changes is not None)
+        self._aim_grants()
         for name, picture in drawn.items():
             if name in self._served:
                 self._swap(self._served[name], picture)
         self._epoch += 1
-
-    async def _try_to_confirm(self) -> None:
-        async with self._lock:
-            try:
-                await self._confirm()
-            except (*FAILURES, ValueError) as problem:
-                text = f"{type(problem).__name__}: {problem}"
-                if text != self._unconfirmed:
-                    self._on_event("policy_unavailable", {"problem": f"it cannot be confirmed: {text}"})
-                self._unconfirmed = text
-
-    async def _follow_approved(self) -> None:
-        """Take up the policy that was approved last, where changes need approval."""
-        last = approved(self.grants.picture)
-        if self._policy.changes is None or last is None or last.version == self._policy.version:
-            return
-        async with self._lock:
-            try:
-                found = await self._governor.in_force()
-                if found is None or found[0].version in (self._policy.version, self._hopeless):
-                    return
-                self._hopeless = found[0].version
-                policy = await asyncio.to_thread(self._engine.load_texts, found[1])
-                drawn = await self._try(policy)
-            except Exception as problem:
-                self._refused(problem)
-                return
-            self._hopeless = ""
-            self._put_in_force(policy, *drawn)
         self._on_event("policy_loaded", {"version": self.policy_version})
 
-    async def _confirm(self) -> None:
-        """Once after the start: is the policy of the files the one that has been approved? If not, the approved one it is."""
-        policy = self._policy
-        found = await self._governor.in_force()
-        if found is None or found[0].version != policy.version:
-            last = await asyncio.to_thread(self._engine.load_texts, found[1]) if found is not None else None
-            if last is not None and last.changes is not None:
-                self._tell_waiting(policy, await self._governor.propose(policy))
-                self._put_in_force(last, *await self._try(last))
-                self._on_event("policy_loaded", {"version": last.version})
-            elif policy.changes is not None:
-                await self._governor.begin(policy)
-        self.grants.wanted(bool(self._policy.approvals) or self._policy.changes is not None)
-        self._confirmed = True
-        self._epoch += 1
-
-    def _tell_waiting(self, policy: Any, number: int) -> None:
-        self._on_event("policy_waiting", {"version": policy.version, "problem": f"waits for approval: request {number}"})
+    def _aim_grants(self) -> None:
+        policy = self._ruling.policy
+        self.grants.wanted(bool(policy.approvals) or policy.changes is not None)
 
     def status(self) -> tuple[DatabaseStatus, ...]:
         """The databases that are being watched; those that no session uses are left alone."""
@@ -458,7 +428,7 @@ class ControlPlane:
     @property
     def is_ready(self) -> bool:
         """The policy is loaded, and all databases of the configuration can be served."""
-        if self._policy is None or not self._confirmed:
+        if self._ruling.policy is None or not self._confirmed:
             return False
         return all(name in self._served and self._is_usable(self._served[name]) for name in self._pinned)
 
@@ -492,7 +462,7 @@ class ControlPlane:
             if old is not None and catalog_same:
                 picture = Picture(old.catalog, read.roles, old.policy, old.classification)
             else:
-                picture = await self._draw(read.catalog, read.roles, self._policy, old)
+                picture = await self._draw(read.catalog, read.roles, self._ruling.policy, old)
                 self._tell_kept(database, picture, old)
             self._swap(served, picture)
             served.usable = True
@@ -587,9 +557,9 @@ class ControlPlane:
             await asyncio.sleep(min(self._options.interval, LOOK))
             if not self._confirmed:
                 if self._confirming is None or self._confirming.done():
-                    self._confirming = asyncio.create_task(self._try_to_confirm(), name="confirmation of the policy")
+                    self._confirming = asyncio.create_task(self._confirm(), name="confirmation of the policy")
                 continue
-            if self._files.is_due():
+            if self._ruling.is_due():
                 await self.reload()
             await self._follow_approved()
             if self._settling is None or self._settling.done():

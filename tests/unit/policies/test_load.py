@@ -73,6 +73,8 @@ REFUSED = [
     ("version: 1\napprovals: [{columns: [], approvers: a, max: 1h}]", "expected at least one column"),
     ("version: 1\napprovals: [{columns: '*', approvers: a, max: 1h, need: 0}]", "need"),
     ("version: 1\napprovals: [{columns: '*', approvers: a, max: 1h, break_glass: {max: 1h}}]", "found no key 'roles'"),
+    ("version: 1\npolicy_changes: {need: 1}", "found no key 'approvers'"),
+    ("version: 1\npolicy_changes: {approvers: []}", "expected at least one role"),
     ("version: 1\nrules: [{name: grant 7, columns: '*', show: clear}]", "a name that does not begin with 'grant '"),
     ("version: 1\nclasses: {public: {level: 1, mask: null}}", "key 'classes.public': is a word of the language"),
     ("version: 1\nclasses: {x: {mask: null}}", "found no key 'level'"),
