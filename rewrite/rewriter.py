@@ -144,7 +144,7 @@ class Rewriter:
                         f"column {relation.schema}.{relation.name}.{name} stores what was computed from masked columns",
                         "name the columns you need and leave this one out, or ask a DBA to name it in the policy",
                     )
-            for name in source.denied if not self.definition else ():
+            for name in sorted(source.denied) if not self.definition else ():
                 if usage.clauses(name):
                     rule = source.decisions[name].rule
                     because = f" by rule '{rule}'" if rule else ""
