@@ -32,7 +32,11 @@ columns:
   shop.people.phone: phone
 rules:
   - { name: office, when: { app: office }, columns: [class=phone], show: clear }
-"""
+  - { name: desk, when: { menu: desk }, columns: [class=phone], show: clear }
+attributes:
+  trusted_apps: { LOGIN: [menu] }
+  comments: [menu]
+""".replace("LOGIN", LOGIN)
 MASKED = ("138****5678", "139****4321", "150****2222")
 PHONES = "SELECT phone FROM shop.people ORDER BY id"
 SETTINGS = {
@@ -130,6 +134,33 @@ def test_temporary_tables_of_others(office: Wire, teller: Teller) -> None:
             wire.query("ROLLBACK")
         answer = wire.ask(parse("", "SELECT phone FROM leak"), bind("", ""), execute(""), SYNC)
         assert answer.error == "0A000"
+
+
+def test_what_a_comment_asserts_is_for_its_statement_alone(office: Wire, teller: Teller) -> None:
+    """Settings count for nothing here, comments do."""
+    said = f"{PHONES} /*menu='desk'*/"
+    with teller as wire:
+        assert wire.query("SET veil.menu = 'desk'").kind == ("ok" if teller.mode == "session" else "0A000")
+        assert tuple(row[0] for row in wire.query(PHONES).rows) == MASKED
+        for _ in range(2):
+            assert tuple(row[0] for row in wire.query(said).rows) == RAW
+            assert tuple(row[0] for row in wire.query(PHONES).rows) == MASKED
+            assert tuple(row[0] for row in wire.ask(parse("", said), bind("", ""), execute(""), SYNC).rows) == RAW
+            assert tuple(row[0] for row in wire.ask(parse("", PHONES), bind("", ""), execute(""), SYNC).rows) == MASKED
+        assert wire.query("BEGIN").kind == "ok"
+        assert wire.query("SET LOCAL veil.menu = 'desk'").kind == "ok"
+        assert tuple(row[0] for row in wire.query(said).rows) == RAW
+        assert tuple(row[0] for row in wire.query(PHONES).rows) == MASKED
+        assert wire.query("ROLLBACK").kind == "ok"
+
+
+def test_commands(office: Wire, teller: Teller) -> None:
+    assert office.query("SHOW veil.access").rows[0][3] == "clear"
+    with teller as wire:
+        for answer in (wire.query("SHOW veil.access"), wire.ask(parse("", "SHOW veil.access"), bind("", ""), execute(""), SYNC)):
+            assert [row[:3] for row in answer.rows] == [("shop.people.phone", "phone", "C2")]
+        assert wire.query("CALL veil.approve(7)").error == "0A000"
+        assert wire.query("BEGIN; SHOW veil.access").error == "0A000"
 
 
 def test_prepared_statements_of_others(office: Wire, teller: Teller) -> None:
