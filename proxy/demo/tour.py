@@ -128,6 +128,8 @@ Change the policy and run a query again; it takes effect when the file is saved:
 
   {here.policy}
 
+Menus, approvals, shifts, purposes: docs/scenarios.md tells five stories to type along, with DIRECTORY={here.config.parent}
+
 Who saw what:
 
   {shlex.quote(here.pgveil)} audit tail -c {shlex.quote(str(here.config))}
