@@ -31,7 +31,7 @@ def no_grants(person: str, database: str) -> tuple[Grant, ...]:
 
 
 class PolicyEngine:
-    """The policy package behind `proxy.control.plane.Engine`."""
+    """The policy package behind `proxy.control.picture.Engine`."""
 
     def load(self, paths: Sequence[Path]) -> Policy:
         """Raises DocumentError, which names file and line."""

@@ -23,7 +23,8 @@ import uvloop
 from proxy.audit.record import Kind
 from proxy.config import Config
 from proxy.control.connection import Target
-from proxy.control.plane import ControlPlane, Options
+from proxy.control.picture import Options
+from proxy.control.plane import ControlPlane
 from proxy.control.policy import PolicyFiles
 from proxy.engine import Planners, PolicyEngine
 from proxy.errors import ConfigError, PgveilError

@@ -15,18 +15,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 
-from policies.approvals import Grant
 from policies.attributes import UserTable
 from policies.language import Alert
-from policies.matching import Context
 from policies.model import Profile
 from proxy.approvals import store
 from proxy.approvals.asking import Situation
@@ -39,13 +36,12 @@ from proxy.control.connection import FAILURES, Target, connect
 from proxy.control.database import DatabaseWatch
 from proxy.control.errors import ControlUnavailable
 from proxy.control.people import People, PeopleWatch
+from proxy.control.picture import DEFAULTS, DatabaseStatus, Engine, Options, Picture, Served, View
 from proxy.control.roles import Roles
-from proxy.control.ruling import Loader, Ruling
+from proxy.control.ruling import Ruling
 from proxy.session.effects import Identity, Planner
-from rewrite.catalog import Catalog, Relation
+from rewrite.catalog import Catalog
 
-Granted = Callable[[str, str], tuple[Grant, ...]]
-"""What has been approved for a person in a database."""
 Event = Callable[[str, Mapping[str, str | int | bool]], None]
 
 FRESH = 0.25
@@ -58,118 +54,6 @@ LOOK = 0.4
 """Seconds between two looks at the policy files, which cost a `stat` each: a saved policy counts after one or two of them."""
 
 
-class Engine(Loader, Protocol):
-    """The policy package, as the control plane uses it."""
-
-    def classify(self, policy: Any, relations: Mapping[int, Relation], before: Any = None) -> Any:
-        """`before` is the last answer for the same database and policy: what was sensitive stays so under another name."""
-
-    def profile(
-        self,
-        policy: Any,
-        classification: Any,
-        relations: Mapping[int, Relation],
-        identity: Identity,
-        roles: Callable[[str], frozenset[str]],
-        now: float,
-        people: People,
-        grants: Granted,
-    ) -> tuple[Profile, frozenset[str]]:
-        """The profile, and the roles that count. `roles`: whom a role counts as; `people`: the attributes of logins."""
-
-    def broken_profile(self, policy: Any, identity: Identity, now: float) -> Profile | None:
-        """When `profile` has raised: what a login gets that may go on all the same (`on_failure`); None: it may not."""
-
-    def people_table(self, policy: Any) -> UserTable | None:
-        """Where the attributes of logins are."""
-
-    def context(
-        self, policy: Any, identity: Identity, roles: Callable[[str], frozenset[str]], people: People, grants: Granted
-    ) -> Context:
-        """Who the session is now, as the rules see it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Seconds."""
-
-    interval: float = 1.0
-    """Between two looks at a database."""
-    max_stale: float = 30.0
-    """How long a picture that cannot be confirmed may still be used."""
-    linger: float = 1.0
-    """How long the connection to a database outlives its last session; it would keep DROP DATABASE from working."""
-    idle: float = 600.0
-    """What is known about a database that no session uses is let go after this."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What `current` answers."""
-
-    catalog: Catalog
-    profile: Profile
-    planner: Planner
-    epoch: int
-    watch: DatabaseWatch
-    roles: frozenset[str]
-
-    @property
-    def pooler(self) -> bool:
-        return self.watch.pooler
-
-    @property
-    def origin(self) -> tuple[str, int] | None:
-        return self.watch.origin
-
-    def is_confirmed(self, max_age: float) -> bool:
-        """Whether the catalog was found right by a look at most `max_age` seconds ago, after the last DDL we saw."""
-        return self.watch.is_confirmed(max_age)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """Everything that belongs together for one database."""
-
-    catalog: Catalog
-    roles: Roles
-    policy: Any
-    classification: Any
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseStatus:
-    """For /readyz and /metrics."""
-
-    database: str
-    usable: bool
-    age: float
-    """Seconds since the picture was last confirmed."""
-    sessions: int
-    relations: int
-    reason: str
-
-
-ProfileKey = tuple[str, str, str, tuple[tuple[str, str], ...], bool]
-
-
-@dataclass(slots=True)
-class _Served:
-    planner: Planner
-    watch: DatabaseWatch
-    pinned: bool
-    picture: Picture | None = None
-    profiles: OrderedDict[ProfileKey, tuple[Profile, frozenset[str]]] = field(default_factory=OrderedDict)
-    sessions: int = 0
-    used: float = 0.0
-    usable: bool = False
-    """What the sessions were last told, by way of the epoch."""
-    reported: str = ""
-    """The failure that was last told to `on_event`."""
-    pooler: bool = False
-    """A pooler that the configuration does not name has been told to `on_event`."""
-
-
 class ControlPlane:
     """Create and use inside one running event loop. `databases` are the server's names of those to keep open always."""
 
@@ -180,7 +64,7 @@ class ControlPlane:
         engine: Engine,
         planner: Callable[[], Planner],
         databases: Sequence[str] = (),
-        options: Options = Options(),
+        options: Options = DEFAULTS,
         on_event: Event = lambda kind, fields: None,
         clock: Callable[[], float] = time.monotonic,
         home: str = "postgres",
@@ -194,7 +78,7 @@ class ControlPlane:
         self._on_event = on_event
         self._clock = clock
         self._ruling = Ruling(policy, engine, Governor(lambda: self._target, home), on_event)
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
         self._lock = asyncio.Lock()
         self._epoch = 1
         self._people = PeopleWatch(target, home, options.interval, self._on_people, self._on_people_failed, clock)
@@ -432,7 +316,7 @@ class ControlPlane:
             return False
         return all(name in self._served and self._is_usable(self._served[name]) for name in self._pinned)
 
-    def _serve(self, database: str) -> _Served:
+    def _serve(self, database: str) -> Served:
         served = self._served.get(database)
         if served is None:
 
@@ -443,7 +327,7 @@ class ControlPlane:
                 self._on_failure(database, reason)
 
             watch = DatabaseWatch(database, self._target, self._options.interval, publish, failed, self._clock)
-            served = _Served(self._planner(), watch, database in self._pinned, used=self._clock())
+            served = Served(self._planner(), watch, database in self._pinned, used=self._clock())
             self._served[database] = served
         return served
 
@@ -489,7 +373,7 @@ class ControlPlane:
                 "renamed_columns_stay_protected", {"database": database, "columns": ", ".join(kept[:20]), "count": len(kept)}
             )
 
-    def _swap(self, served: _Served, picture: Picture) -> None:
+    def _swap(self, served: Served, picture: Picture) -> None:
         served.picture = picture
         served.profiles.clear()
 
@@ -511,7 +395,7 @@ class ControlPlane:
     def _on_people_failed(self, reason: str) -> None:
         self._on_event("attributes_unavailable", {"reason": reason})
 
-    def _profile(self, served: _Served, picture: Picture, identity: Identity, now: float) -> tuple[Profile, frozenset[str]]:
+    def _profile(self, served: Served, picture: Picture, identity: Identity, now: float) -> tuple[Profile, frozenset[str]]:
         key = (identity.user, identity.application_name, identity.client_address, identity.asserted, identity.spent)
         found = served.profiles.get(key)
         if found is not None and (found[0].valid_until is None or now < found[0].valid_until):
@@ -533,10 +417,10 @@ class ControlPlane:
             served.profiles.popitem(last=False)
         return profile
 
-    def _age(self, served: _Served) -> float:
+    def _age(self, served: Served) -> float:
         return self._clock() - served.watch.checked
 
-    def _is_usable(self, served: _Served) -> bool:
+    def _is_usable(self, served: Served) -> bool:
         return served.picture is not None and self._age(served) <= self._options.max_stale
 
     def _on_failure(self, database: str, reason: str) -> None:
@@ -575,7 +459,7 @@ class ControlPlane:
                     del self._served[name]
                     await served.watch.close()
 
-    def _note_usability(self, database: str, served: _Served) -> None:
+    def _note_usability(self, database: str, served: Served) -> None:
         """Sessions look only when the epoch has moved, so going out of date has to move it."""
         if served.watch.resting:
             return

@@ -16,7 +16,8 @@ from policies.model import Show
 from proxy.control.catalog import CatalogRead, CatalogReader, read_stamp
 from proxy.control.connection import Target, connect
 from proxy.control.errors import ControlUnavailable
-from proxy.control.plane import ControlPlane, Options, View
+from proxy.control.picture import Options, View
+from proxy.control.plane import ControlPlane
 from proxy.engine import PolicyEngine
 from proxy.session.effects import Identity
 from rewrite.catalog import Catalog, Column, Reference
