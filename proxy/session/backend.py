@@ -53,7 +53,7 @@ def on_closed(s: State, head: Expected) -> None:
         if head.last:
             s.wait = st.CATALOG if s.wants_catalog else st.NOTHING
     if head.slot is not None:
-        if head.renews:
+        if head.renews:  # the slot's only where it is the client's statement that is closed
             head.slot.lose()
         else:
             head.slot.close()

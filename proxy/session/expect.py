@@ -87,7 +87,7 @@ class Expected:
     changes: int = 0
     """Effect bits, see `session.plans`."""
     renews: bool = False
-    """A Close of ours before a statement is prepared again."""
+    """A Close of ours before a statement is prepared again; of SQL's PREPARE everything that does so."""
     portal: Portal | None = None
     """What a Bind makes, or a Close closes."""
     slot: Slot | None = None

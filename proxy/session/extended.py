@@ -94,6 +94,8 @@ def on_parse(s: State) -> bool:
             verdict = plan.verdict
             if verdict is Verdict.REFUSE:
                 return refuse(s, expect.PARSE, plan.refusal or UNPLANNED, plan, text, name)
+    if renewal.must_wait(s, plan):
+        return True
     out = None
     if verdict is Verdict.REWRITE and plan.text != text:
         out = encodings.encode(plan.text, s.codec)
@@ -174,6 +176,8 @@ def on_bind(s: State) -> bool:
         if answer is not False:
             return refuse(s, expect.BIND, answer, None, record.text if record else "")
         record = slot.latest
+    if record is not None and renewal.must_wait(s, record.plan):
+        return True
     if record is not None and record.plan.own:
         asked = commands.bind(s, record, portal, last)
         if asked is not None:
@@ -290,6 +294,9 @@ def on_execute(s: State) -> bool:
             return refuse(s, expect.EXECUTE, answer, None, text)
         if record is not None and not portal.cursor:
             plan = record.plan
+    bits = s.bits(plan)
+    if bits & plans.EXECUTES and (answer := renewal.check_sql_execute(s, plan)):
+        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
     if s.masked and record is not None and not record.judged and record.described_in != s.batch:
         describe = Expected(expect.DESCRIBE_PORTAL)
         describe.swallow = True
@@ -297,12 +304,8 @@ def on_execute(s: State) -> bool:
         record.described_in = s.batch
         s.inject(codec.encode_describe(codec.Target(_PORTAL, name)))
         s.queue.append(describe)
-    bits = s.bits(plan)
-    if bits:
-        if bits & plans.EXECUTES and (answer := renewal.check_sql_execute(s, plan)):
-            return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
-        if bits & plans.FETCHES and (answer := cursors.check_fetches(s, plan)):
-            return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+    if bits & plans.FETCHES and (answer := cursors.check_fetches(s, plan)):
+        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
     if s.probing and bits & plans.EXECUTES and (spent := probing.of_executes(s, plan)) is not None:
         return refuse(s, expect.EXECUTE, spent, plan, text)
     if s.metered and (answer := metering.before_execute(s, entry, plan, portal)) is not False:

@@ -115,7 +115,7 @@ def _skip_to_sync(s: State, head: Expected, state: str) -> None:
     s.trim()
     if not queue:
         s.gate |= st.SKIPPING
-        if head.probe and s.held and s.client.buf[s.client.start] == tags.QUERY:
+        if (head.probe or head.renews) and s.held and s.client.buf[s.client.start] == tags.QUERY:
             s.probe_broke = state
         s.wait = st.NOTHING if s.wait == st.PROBE else s.wait
     elif s.wait == st.PROBE and not any(e.last for e in queue):

@@ -11,7 +11,8 @@ a plan cannot be made again. A refusal of the new plan is a refusal in place.
 
 A client that has been told the types of the result or the parameters relies on them (binary formats). So if it has,
 the new statement is described before the client's Bind goes on, and other types give PostgreSQL's own `cached plan
-must not change result type`. So does SQL's PREPARE. Portals and cursors: `cursors`.
+must not change result type`. A statement of SQL's PREPARE is prepared again the same way, by running the PREPARE itself, if that
+stood alone in its text. Portals and cursors: `cursors`.
 
 In the server: src/backend/utils/cache/plancache.c, RevalidateCachedQuery.
 """
@@ -51,6 +52,8 @@ _UNEXPLAINED: Final = Refusal(
 NO_ROWS: Final = b""
 """The shape of a statement that returns no rows."""
 _STATEMENT: Final = ord("S")
+_PORTAL: Final = ord("P")
+_CHORE: Final = poison.RESERVED + b"chore"
 
 
 def shape(fields: tuple[Field, ...]) -> bytes:
@@ -239,6 +242,14 @@ def check_sql_execute(s: State, plan: Plan) -> bool | Refusal:
     return False
 
 
+def must_wait(s: State, plan: Plan) -> bool:
+    """Whether the current Parse or Bind, of a statement that runs a SQL-level prepared statement, is held until that has been
+    prepared again: its result may be described before it runs."""
+    if not plan.statements or plan.statements[0].prepared is None or not s.bits(plan) & plans.EXECUTES:
+        return False
+    return check_sql_execute(s, plan) is True
+
+
 def _hidden(s: State, slot: Slot | None, name: str, asked: Explain) -> Refusal | None:
     """Why the statement of that name may not be explained like this."""
     for record in slot.candidates() if slot is not None else ():
@@ -254,14 +265,58 @@ def _hidden(s: State, slot: Slot | None, name: str, asked: Explain) -> Refusal |
 def _runs_now(s: State, slot: Slot) -> bool | Refusal:
     if slot.stamp == s.stamp:
         return False
-    for record in slot.candidates():
+    candidates = slot.candidates()
+    for record in candidates:
         answer = outdated(s, record)
-        if isinstance(answer, Plan) or answer is STALE:
+        if isinstance(answer, Plan):
+            return _prepare_sql_again(s, slot, record, answer) if len(candidates) == 1 else STALE_SQL
+        if answer is STALE:
             return STALE_SQL
         if answer is not False:
             return answer
     slot.refresh()
     return False
+
+
+def _prepare_sql_again(s: State, slot: Slot, old: Record, plan: Plan) -> bool | Refusal:
+    """SQL's PREPARE once more, in front of the client's message, which is held until that has worked. Its text has to hold
+    nothing else; a statement of which the client knows the types, or about which there is doubt, stays refused."""
+    if s.probe_error is not None:
+        return s.probe_error
+    known = old.shape is not None or old.inputs is not None or old.link != s.link
+    if not old.from_sql or known or len(plan.statements) != 1 or not slot.name.isascii() or s.tx == tags.FAILED:
+        return STALE_SQL
+    if s.queue:
+        return gates.wait(s, st.DRAIN)
+    sent = plan.text if s.masked else old.text
+    text = encodings.encode(sent, s.codec)
+    if text is None:
+        return UNENCODABLE
+    record = old.successor(sent, plan, s.stamp)
+    record.link = s.link
+    alone = not s.batch_open
+    kinds = [expect.CLOSE, expect.PARSE, expect.BIND, expect.EXECUTE, expect.CLOSE, expect.CLOSE]
+    entries = [Expected(kind) for kind in (kinds if s.batch_open else [*kinds, expect.SYNC])]
+    for entry in entries:
+        entry.swallow = entry.renews = True
+        entry.alone = alone
+    entries[0].slot = slot
+    entries[3].prepares = ((0, slot, record),)
+    entries[3].changes = plans.PREPARES
+    entries[-1].last = True
+    slot.add(record)
+    s.queue.extend(entries)
+    s.inject(
+        codec.encode_close(codec.Target(_STATEMENT, slot.name))
+        + codec.encode_parse(codec.Parse(_CHORE, text))
+        + codec.encode_bind(codec.Bind(_CHORE, _CHORE))
+        + codec.encode_execute(codec.Execute(_CHORE))
+        + codec.encode_close(codec.Target(_PORTAL, _CHORE))
+        + codec.encode_close(codec.Target(_STATEMENT, _CHORE))
+        + (codec.SYNC if alone else codec.FLUSH)
+    )
+    s.wait = st.PROBE
+    return True
 
 
 def _runs_anywhere(s: State, slot: Slot) -> bool | Refusal:

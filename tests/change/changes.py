@@ -8,6 +8,7 @@ from tests.change.wire import Wire
 
 CLASSES = """\
 version: 1
+notice: false
 classes:
   phone: {{ level: C2, mask: {{ keep: {{ first: {first}, last: {last} }} }} }}
 columns:

@@ -172,7 +172,7 @@ HOLDS = (
     Hold("middle of a pipeline", _half_pipeline, _rest_of_pipeline, locks=True),
     Hold("portal bound", _in_transaction(_open_portal(0)), _and_over(_more), renews=False, locks=True),
     Hold("portal suspended", _in_transaction(_open_portal(1)), _and_over(_more), renews=False, locks=True),
-    Hold("PREPARE", _sql_prepared, _one(lambda w: w.query("EXECUTE p")), renews=False),
+    Hold("PREPARE", _sql_prepared, _one(lambda w: w.query("EXECUTE p"))),
     Hold("cursor", _in_transaction(_cursor()), _and_over(_fetch), renews=False, locks=True),
     Hold("cursor, by Execute", _in_transaction(_described_cursor), _and_over(_more), renews=False, locks=True),
     Hold("cursor with hold", _cursor("WITH HOLD"), _one(_fetch), renews=False),

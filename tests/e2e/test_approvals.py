@@ -365,6 +365,56 @@ def test_one_notice(proxy: ProxyProcess, user: str, told: list[int], prepare: bo
     assert (found, heard) == (told, [])
 
 
+def simply(session: Session, text: str) -> list[tuple[Any, ...]]:
+    """By a Query message, as psql sends it."""
+    result = session.pgconn.exec_(text.encode())
+    assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message
+    return [tuple((result.get_value(r, c) or b"").decode() for c in range(result.nfields)) for r in range(result.ntuples)]
+
+
+@pytest.mark.parametrize("where", ["idle", "transaction"])
+@pytest.mark.parametrize("how", ["simple", "extended", "prepared"])
+def test_what_sql_has_prepared(proxy: ProxyProcess, how: str, where: str) -> None:
+    """PREPARE is followed too: EXECUTE shows what may be seen now, in both directions, and keeps its parameters."""
+    with connect(proxy, "ann") as ann, connect(proxy, "mia") as mia:
+
+        def seen() -> list[tuple[Any, ...]]:
+            if how == "simple":
+                return simply(ann, "EXECUTE p(1)")
+            return ann.execute("EXECUTE p(1)", prepare=how == "prepared").fetchall()
+
+        ann.execute("PREPARE p (int) AS SELECT phone FROM bank.customers WHERE id >= $1 ORDER BY id")
+        if where == "transaction":
+            ann.execute("BEGIN")
+        for _ in range(2):
+            assert seen() == MASKED
+            number = ask(ann, "CALL veil.request('bank.customers.phone', 'case 31', '1 h')")[0]
+            ask(mia, f"CALL veil.approve({number})")
+            assert seen() == CLEAR
+            assert seen() == CLEAR
+            ask(mia, f"CALL veil.revoke({number})")
+        assert seen() == MASKED
+        ann.execute("COMMIT")  # psycopg takes ROLLBACK for a reason to DEALLOCATE ALL
+        assert seen() == MASKED
+        ann.execute("DEALLOCATE p")
+        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+            ann.execute("EXECUTE p(1)")
+
+
+def test_what_sql_has_prepared_and_cannot_be_prepared_again(proxy: ProxyProcess, server: TestServer) -> None:
+    server.execute_sql("postgres", "CREATE TABLE bank.more (phone text); GRANT SELECT ON bank.more TO PUBLIC")
+    with connect(proxy, "ann") as ann, connect(proxy, "mia") as mia:
+        ann.execute("PREPARE p AS SELECT c.phone FROM bank.customers c, bank.more WHERE id = 1")
+        assert ann.execute("EXECUTE p").fetchall() == []
+        server.execute_sql("postgres", "DROP TABLE bank.more")
+        number = ask(ann, "CALL veil.request('bank.customers.phone', 'case 32', '1 h')")[0]
+        ask(mia, f"CALL veil.approve({number})")
+        with pytest.raises(psycopg.Error) as caught:
+            ann.execute("EXECUTE p")
+        assert caught.value.sqlstate in ("42P01", "42501")
+        assert phones(ann) == CLEAR
+
+
 SECRETS = "SELECT secret FROM bank.customers ORDER BY id"
 
 

@@ -126,12 +126,8 @@ def test_psycopg2_prepare_and_named_cursor(masked: Matrix) -> None:
     assert held.fetchone() == (SHOWN[MASK][0],)
     masked.put(CLEAR)
     with pytest.raises(psycopg2.errors.FeatureNotSupported):
-        cursor.execute("EXECUTE p")
-    with pytest.raises(psycopg2.errors.FeatureNotSupported):
         held.fetchmany(1)
     held.close()
-    cursor.execute("DEALLOCATE p")
-    cursor.execute(f"PREPARE p AS {PHONES}")
     cursor.execute("EXECUTE p")
     assert tuple(row[0] for row in cursor.fetchall()) == SHOWN[CLEAR]
     c.close()
