@@ -77,6 +77,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         valid_until=min(changes, default=None),
         masked=masked or (held_to.rows and bool(decisions)),  # what cannot be seen through cannot be counted
         always_clear=not masked and not held_to.rows and _always_clear(policy, rules),
+        may_mask=not masked and not _shows_everything(policy, [a.rule for a in active.rules]),
         assertable=context.assertable,
         commented=context.commented,
         has_filters=has_filters,
@@ -137,17 +138,23 @@ def failed_profile(policy: Policy, user: str, now: float) -> Profile | None:
     return Profile(key, policy.version, {}, valid_until=now + _TRY_AGAIN, masked=True, exemption=exempt, broken=True)
 
 
+def _shows_everything(policy: Policy, holding: Sequence[Rule]) -> bool:
+    """Whether no relation that comes could be masked for the session, as long as the rules that hold for it now do so."""
+    if not policy.entries and policy.unclassified is None:
+        return True
+    first = next(iter(holding), None)
+    if first is None or first.show is not Show.CLEAR or first.rows is not None:
+        return False
+    return any(s.kind is SelectorKind.ALL for s in first.columns)
+
+
 def _always_clear(policy: Policy, rules: Sequence[Rule]) -> bool:
     """Whether the policy says so without looking at any relation: it lists nothing, or its first rule for this session (not for
     a role, which may be taken away) shows everything."""
-    if not policy.entries and policy.unclassified is None:
-        return True
     first = next(iter(rules), None)
-    if first is None or first.show is not Show.CLEAR or first.rows is not None:
-        return False
-    if first.roles or first.claims or first.schedule is not None:
-        return False
-    return any(s.kind is SelectorKind.ALL for s in first.columns)
+    if first is not None and (first.roles or first.claims or first.schedule is not None):
+        return not policy.entries and policy.unclassified is None
+    return _shows_everything(policy, rules)
 
 
 def explain(

@@ -124,6 +124,8 @@ class Profile:
     """At least one column of an ordinary (not system) relation is masked, conditional or denied for this session."""
     always_clear: bool = False
     """Nothing can be masked for this session while the policy stays, whatever relations and roles there may be."""
+    may_mask: bool = False
+    """Nothing is masked now, but a relation that comes may be."""
     assertable: frozenset[str] = frozenset()
     """Attributes that the session may assert (SET veil.<name>)."""
     commented: frozenset[str] = frozenset()

@@ -49,7 +49,7 @@ def on_parse(s: State) -> bool:
     if s.gate and (done := gates.before_text(s)) is not None:
         return done
     s.refresh_view()
-    if s.masked and (done := gates.confirm(s)) is not None:
+    if s.wary and (done := gates.confirm(s)) is not None:
         return done
     buf, body, end = scan.buf, scan.body, scan.end
     middle = buf.find(0, body, end)
@@ -145,7 +145,7 @@ def on_bind(s: State) -> bool:
         if s.masked and s.gate & st.DDL:
             return gates.wait_ddl(s)
     s.refresh_view()
-    if s.masked and (done := gates.confirm(s)) is not None:
+    if s.wary and (done := gates.confirm(s)) is not None:
         return done
     buf, body, end = scan.buf, scan.body, scan.end
     middle = buf.find(0, body, end)

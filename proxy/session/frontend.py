@@ -50,7 +50,7 @@ def on_query(s: State) -> bool:
     if s.gate and (done := gates.before_text(s)) is not None:
         return done
     s.refresh_view()
-    if s.masked and (done := gates.confirm(s)) is not None:
+    if s.wary and (done := gates.confirm(s)) is not None:
         return done
     end = scan.end - 1
     data = scan.buf[scan.body : end] if end >= scan.body else b""  # compiled by mypyc, a slice that ends before it begins raises

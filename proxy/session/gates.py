@@ -128,12 +128,13 @@ def act_for(s: State, comment: tuple[tuple[str, str], ...]) -> bool | None:
     """Before a message of a statement with this comment is decided: None: go on; True: held until it can be."""
     if s.act_for(comment):
         return wait(s, st.DRAIN)
-    return confirm(s) if s.masked else None
+    return confirm(s) if s.wary else None
 
 
 def confirm(s: State) -> bool | None:
-    """Before a masked session's statement: is the picture of the catalog still right? None: go on; True: held until it is."""
-    if s.tx_ddl and s.resolution is None and s.tx == tags.IN_TRANSACTION and not s.queue and s.probe_error is None:
+    """Before a statement of a session for which something is masked, or may be once it is there: is the picture of the catalog still
+    right? None: go on; True: held until it is."""
+    if s.masked and s.tx_ddl and s.resolution is None and s.tx == tags.IN_TRANSACTION and not s.queue and s.probe_error is None:
         return ask_server(s)  # a name may mean what this transaction has made, and no longer what the catalog has
     view = s.view
     if view is None or s.tried_catalog:

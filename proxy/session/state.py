@@ -229,6 +229,8 @@ class State:
         self.view: View | None = None
         self.view_until: float | None = None
         self.masked = True
+        self.wary = True
+        """A relation that has come since the catalog was read may be masked."""
         self.probing = False
         """What the policy says of `filters` may make comparisons count."""
         self.metered = False
@@ -418,6 +420,7 @@ class State:
             self.audit.context(profile, view.roles)
         self.view_until = profile.valid_until
         self.masked = profile.masked
+        self.wary = profile.masked or profile.may_mask
         if profile.has_filters != self.probing:
             self.probing = profile.has_filters
             self.client.reclass(PROBING_CLASSES if self.probing else CLIENT_CLASSES)

@@ -306,6 +306,24 @@ def test_the_log_has_no_data(proxy: ProxyProcess) -> None:
     assert "canary" not in proxy.text()
 
 
+def test_a_table_that_comes_while_nothing_is_masked(proxy: ProxyProcess, server: TestServer) -> None:
+    """The database had nothing sensitive when the session looked last; the table is masked in the next statement all the same."""
+    server.execute_sql("postgres", "CREATE DATABASE bare")
+    text = "SELECT phone FROM shop.people"
+    with connect(proxy, dbname="bare", autocommit=True) as session:
+        for prepare in (False, True):
+            assert session.execute("SELECT 1").fetchone() == (1,)
+            server.execute_sql(
+                "bare",
+                "CREATE SCHEMA shop; CREATE TABLE shop.people (phone text); INSERT INTO shop.people VALUES ('13812345678');"
+                " GRANT USAGE ON SCHEMA shop TO PUBLIC; GRANT SELECT ON shop.people TO PUBLIC",
+            )
+            assert session.execute(text, prepare=prepare).fetchone() == ("138****5678",)
+            server.execute_sql("bare", "DROP SCHEMA shop CASCADE")
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                session.execute(text, prepare=prepare)
+
+
 def test_policy_reload(server: TestServer, tmp_path: Path) -> None:
     with ProxyProcess(tmp_path / "home", server) as proxy, connect(proxy, autocommit=True) as connection:
         good = proxy.policy.read_text()
