@@ -152,9 +152,13 @@ def _command(statement: Statement) -> tuple[str, Signature, list[Node]] | None:
     if kind == "CallStmt":
         return _called(body["funccall"])
     if kind == "SelectStmt" and set(body) == {"targetList", "fromClause", "limitOption", "op"} and len(body["fromClause"]) == 1:
+        star = [t["ResTarget"].get("val", {}).get("ColumnRef", {}).get("fields") for t in body["targetList"]]
+        table = body["fromClause"][0].get("RangeVar", {})
+        shown = SHOWN.get(table.get("relname", "")) if table.get("schemaname") == SCHEMA else None
+        if star == [[{"A_Star": {}}]] and shown is not None:
+            return table["relname"], shown, []
         function = body["fromClause"][0].get("RangeFunction", {})
         items = function.get("functions", ())
-        star = [t["ResTarget"].get("val", {}).get("ColumnRef", {}).get("fields") for t in body["targetList"]]
         if star == [[{"A_Star": {}}]] and len(items) == 1 and not function.keys() - {"functions", "alias"}:
             call = items[0]["List"]["items"][0].get("FuncCall")
             return _called(call) if call is not None else None

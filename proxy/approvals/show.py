@@ -12,14 +12,15 @@ from policies.model import Branch, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
 from proxy.approvals.deciding import offers_now
 from proxy.approvals.store import Request
-from rewrite.catalog import Catalog
+from rewrite.catalog import Catalog, Relation
 from rewrite.plan import Plan
 
 Row = tuple[str | int | None, ...]
 
 
 def access(profile: Profile, catalog: Catalog, grants: Mapping[str, Grant]) -> list[Row]:
-    """A line for each sensitive column: what the session sees of it, by which rule, and until when that holds."""
+    """A line for each sensitive column (not of partitions that show the same as their table): what the session sees of it, by which
+    rule, and until when that holds."""
     out: list[Row] = []
     for oid, columns in profile.decisions.items():
         relation = catalog.relations.get(oid)
@@ -27,6 +28,8 @@ def access(profile: Profile, catalog: Catalog, grants: Mapping[str, Grant]) -> l
             continue
         names = {c.attnum: c.name for c in relation.columns}
         for attnum, decision in columns.items():
+            if _like_a_parent(profile, catalog, relation, names.get(attnum, ""), decision):
+                continue
             rules = [b.rule or "" for b in decision.branches]
             until = min((grants[r].until for r in rules if r in grants), default=None)
             out.append(
@@ -37,6 +40,17 @@ def access(profile: Profile, catalog: Catalog, grants: Mapping[str, Grant]) -> l
                 )
             )  # fmt: skip
     return sorted(out, key=lambda row: str(row[0]))
+
+
+def _like_a_parent(profile: Profile, catalog: Catalog, relation: Relation, name: str, decision: Decision) -> bool:
+    """A partition or child table whose column shows as in its parent is not worth a line."""
+    for oid in relation.parents:
+        parent = catalog.relations.get(oid)
+        column = next((c for c in parent.columns if c.name == name), None) if parent is not None else None
+        above = profile.decisions.get(oid, {}).get(column.attnum) if column is not None else None
+        if above is not None and above.branches == decision.branches:
+            return True
+    return False
 
 
 def seen(decision: Decision) -> str:

@@ -132,8 +132,8 @@ def act_for(s: State, comment: tuple[tuple[str, str], ...]) -> bool | None:
 
 
 def confirm(s: State) -> bool | None:
-    """Before a statement of a session for which something is masked, or may be once it is there: is the picture of the catalog still
-    right? None: go on; True: held until it is."""
+    """Before a statement of a session for which something is masked, or may be once it is there: is the picture of the catalog
+    still right? None: go on; True: held until it is."""
     if s.masked and s.tx_ddl and s.resolution is None and s.tx == tags.IN_TRANSACTION and not s.queue and s.probe_error is None:
         return ask_server(s)  # a name may mean what this transaction has made, and no longer what the catalog has
     view = s.view
