@@ -19,8 +19,8 @@ Row = tuple[str | int | None, ...]
 
 
 def access(profile: Profile, catalog: Catalog, grants: Mapping[str, Grant]) -> list[Row]:
-    """A line for each sensitive column (not of partitions that show the same as their table): what the session sees of it, by which
-    rule, and until when that holds."""
+    """A line for each sensitive column (not of partitions that show the same as their table): what the session sees of it, by
+    which rule, and until when that holds."""
     out: list[Row] = []
     for oid, columns in profile.decisions.items():
         relation = catalog.relations.get(oid)
