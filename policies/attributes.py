@@ -18,6 +18,8 @@ from policies.names import Part, split_name
 
 PREFIX = "veil."
 """Of the settings by which a session asserts: SET veil.menu = '0412'."""
+LOGIN = "login"
+"""What everybody has: the login, or whom it acts for."""
 ROLE = "role"
 """Asserted, it names roles (with commas between) that count beside the login's own."""
 NAME = r"[a-z][a-z0-9_]{0,62}"
@@ -74,7 +76,8 @@ class Attributes:
         """Every attribute there may be; None when the table may have others."""
         if self.table is not None and self.table.names is None:
             return None
-        return self.anyone.union(*self.trusted.values(), self.table.names or () if self.table is not None else ())
+        named = self.table.names or () if self.table is not None else ()
+        return self.anyone.union(*self.trusted.values(), named, {LOGIN})
 
 
 def parse_attributes(section: Section) -> Attributes:
@@ -160,7 +163,7 @@ def person(attributes: Attributes, table: Mapping[str, Mapping[str, str]], login
     who = login
     if attributes.table is not None and attributes.table.on_behalf is not None:
         who = asserted.get(attributes.table.on_behalf, login)
-    known = {**table.get(who, {}), **asserted}
+    known = {LOGIN: who, **table.get(who, {}), **asserted}
     roles = frozenset(r.strip() for r in asserted.get(ROLE, "").split(",")) - {""}
     return Person(who, known, roles)
 

@@ -120,6 +120,8 @@ def _selectors(policy: Policy, rule: Rule, columns: list[Sensitive], near: Near)
     for selector in rule.columns:
         if selector.kind is SelectorKind.ALL or any(_selects(selector, c) for c in columns):
             continue
+        if selector.kind is SelectorKind.CLASS and selector.value == UNCLASSIFIED and policy.unclassified is not None:
+            continue  # there is none now, and it is there for the day when there is
         known = {c.level for c in policy.classes.values()} | {UNCLASSIFIED}
         what = "names no sensitive column"
         if selector.pattern is not None:

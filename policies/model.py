@@ -97,8 +97,12 @@ class Decision:
 
     @property
     def show(self) -> str:
-        """clear, mask, deny, or conditional when the row decides."""
-        return "conditional" if len(self.branches) > 1 else self.branches[0].show.value
+        """clear, mask, deny, or conditional when the row decides whether it is clear."""
+        if len(self.branches) == 1:
+            return self.branches[0].show.value
+        if any(b.show is Show.CLEAR for b in self.branches):
+            return "conditional"
+        return Show.DENY.value if self.is_denied else Show.MASK.value
 
     @property
     def rule(self) -> str | None:

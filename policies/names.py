@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
+_WRITTEN_OUT = SYSTEM_SCHEMAS | {"pgveil"}
+"""Schemas that only a name without wildcards means: those of the server, and pgveil's own."""
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".\s]+)')
 _WILD = re.compile(r"[*?\[]")
 
@@ -54,7 +56,7 @@ class Pattern:
     def reaches(self, schema: str) -> bool:
         """The schema part may mean this schema: system schemas only when written out."""
         head = self.parts[0]
-        if schema in SYSTEM_SCHEMAS and head.wildcards:
+        if schema in _WRITTEN_OUT and head.wildcards:
             return False
         return bool(head.matcher()(schema))
 

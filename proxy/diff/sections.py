@@ -10,7 +10,7 @@ from decimal import Decimal
 from policies.language import Policy
 
 _PLACES = frozenset({"place", "order"})
-_APART = frozenset({"version", "classes", "entries", "rules", "overrides"})
+_APART = frozenset({"version", "classes", "entries", "rules", "overrides", "texts"})
 """Fields of a policy that are told one by one, or are no part of what it says."""
 
 

@@ -282,7 +282,8 @@ PEOPLE = {"app": {"branch": "HQ"}, "t1": {"branch": "N", "grade": "A"}}
 def test_who_it_is(login: str, asserted: dict[str, str], known: dict[str, str], roles: set[str]) -> None:
     table = attributes.UserTable("s", "t", "login", None, "teller", "")
     found = attributes.person(attributes.Attributes(table), PEOPLE, login, asserted)
-    assert found.attributes == known
+    assert found.attributes == {"login": found.name, **known}
+    assert found.name == asserted.get("teller", login)
     assert found.roles == roles
 
 
