@@ -8,6 +8,7 @@ votes, grants in force) is kept elsewhere; this module is pure.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,6 +129,9 @@ class Target:
     column: str
     data_class: str
     level: str
+    relation_oid: int = 0
+    attnum: int = 0
+    """Which one had the name then: another table or view that gets it later is not meant."""
 
     def __str__(self) -> str:
         return ".".join(_quoted(n) for n in (self.schema, self.relation, self.column))
@@ -150,7 +154,7 @@ def targets(selectors: Iterable[Selector], classification: Classification, relat
                 continue
             of = classified.data_class
             if any(s.selects(of, relation.schema, relation.name, column.name) for s in chosen):
-                out.append(Target(relation.schema, relation.name, column.name, of.name, of.level))
+                out.append(Target(relation.schema, relation.name, column.name, of.name, of.level, relation.oid, column.attnum))
     return sorted(out)
 
 
@@ -188,7 +192,7 @@ def may_vote(approval: Approval, vote: Vote, requester: str, attributes: Mapping
 
     `attributes`: the requester's, when it was made.
     """
-    if vote.person == requester:
+    if same_person(vote.person, requester):
         return "nobody decides about a request of their own"
     if vote.roles.isdisjoint(approval.approvers):
         return f"it takes a member of {' or '.join(sorted(approval.approvers))}"
@@ -198,13 +202,22 @@ def may_vote(approval: Approval, vote: Vote, requester: str, attributes: Mapping
     return None
 
 
+def same_person(one: str, other: str) -> bool:
+    """Applications may write a name in more than one way. In doubt it is one person, who cannot be the second pair of eyes."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(person: str) -> str:
+    return unicodedata.normalize("NFKC", "".join(unicodedata.normalize("NFKC", person).split())).casefold()
+
+
 def missing_votes(
     approvals: Iterable[Approval], votes: Sequence[Vote], requester: str, attributes: Mapping[str, str]
 ) -> list[str]:
     """What is still needed, in words; empty: the request is approved. Each person counts once for each offer."""
     out = []
     for approval in approvals:
-        given = {v.person for v in votes if may_vote(approval, v, requester, attributes) is None}
+        given = {_folded(v.person) for v in votes if may_vote(approval, v, requester, attributes) is None}
         if len(given) < approval.need:
             out.append(f"{approval.need - len(given)} more of {' or '.join(sorted(approval.approvers))}")
     return sorted(set(out))
@@ -236,7 +249,8 @@ def rules_of(
 ) -> list[Rule]:
     """The grants that hold now as rules, which come before those of the policy.
 
-    A column counts only as what it was when it was asked for: one that has got another class under the same name is another one.
+    A column counts only as what it was when it was asked for: one that has got another class under the same name is another one,
+    and so is that of another table under the same name.
     """
     holding = [g for g in grants if now < g.until and (g.left is None or g.left > 0)]
     if not holding:

@@ -1,8 +1,8 @@
 """Columns that a grant shows for a number of rows: what a statement may do with them, so that counting its rows counts theirs.
 
-Each row of the result shows what one row of the table holds, and nothing else in the statement depends on it: a plain SELECT that
-puts the columns out as they are. Anything else (an aggregate, a filter, a join, an expression, a view, a write) could tell of
-rows that are not counted.
+Each row of the result shows what one row of one table holds, and nothing else in the statement depends on it: a plain SELECT that
+puts the columns out as they are. Anything else (an aggregate, a filter, an order, a second table with such columns, the same one
+again, an expression, a view, a write) could tell of rows that are not counted.
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ def check(rewriter: Rewriter) -> None:
     tables = {f"{r.schema}.{r.name}" for r in rewriter.relations.values() if r.kind in _TABLES}
     through = any(r.kind not in _TABLES and rewriter.sources.get(s) is not None for s, r in rewriter.relations.items())
     shown = all(t.use == "output" and t.relation in tables for t in used)
+    grants = ", ".join(sorted({name for t in used for name in rationed[t.relation, t.column]}))
+    if shown and _sites(rewriter) > 1:
+        raise refuse(
+            "42501",
+            f"{grants} shows a number of rows, and each row of this result would show several",
+            "read such columns of one table at a time, and name it once",
+        )
     if through or not shown or rewriter.kind != "SelectStmt" or len(rewriter.survey.levels) != 1 or not _is_plain(rewriter.body):
-        grants = ", ".join(sorted({name for t in used for name in rationed[t.relation, t.column]}))
         column = f"{used[0].relation}.{used[0].column}"
         raise refuse(
             "42501",
@@ -46,8 +52,24 @@ def _is_plain(body: Node) -> bool:
         and body.get("op", "SETOP_NONE") == "SETOP_NONE"
         and all(t["ResTarget"].get("val", {}).keys() <= _PUT_OUT for t in body.get("targetList", ()))
         and all(_is_table(f) for f in body.get("fromClause", ()))
-        and all(s["SortBy"]["node"].keys() <= _PUT_OUT for s in body.get("sortClause", ()))
+        and all(_is_ordered_by_column(s["SortBy"]["node"], body) for s in body.get("sortClause", ()))
     )
+
+
+def _sites(rewriter: Rewriter) -> int:
+    """From how many places of the statement such columns come: a join of a table with itself shows several rows in one."""
+    rationed = rewriter.book.profile.rationed
+    return sum(
+        any((f"{r.schema}.{r.name}", c.name) in rationed and rewriter.usage(site).clauses(c.name) for c in r.columns)
+        for site, r in rewriter.relations.items()
+    )
+
+
+def _is_ordered_by_column(node: Node, body: Node) -> bool:
+    """By a column of a table, whose use is known: not by the number or the name of a column of the result, whatever that is."""
+    fields = node.get("ColumnRef", {}).get("fields", ())
+    names = {t["ResTarget"].get("name") for t in body.get("targetList", ())}
+    return bool(fields) and not (len(fields) == 1 and fields[0].get("String", {}).get("sval") in names)
 
 
 def _is_table(item: Node) -> bool:

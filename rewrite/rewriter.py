@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from policies.model import COMPANION
 from rewrite import casts, constants, filters, functions, placement, returned, shadows, system
 from rewrite.catalog import Relation
 from rewrite.columns import Columns, Usage
@@ -130,7 +131,7 @@ class Rewriter:
             if source is None:
                 continue
             if source.refusal is not None:
-                if self.kind == "LockStmt":
+                if self.kind == "LockStmt" and relation.schema != COMPANION:  # all proxies would wait for it
                     continue
                 raise Refused(source.refusal)
             self.sources[site] = source

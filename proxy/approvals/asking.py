@@ -20,6 +20,14 @@ from rewrite.plan import Refusal
 
 REASON_MAX = 1000
 """Characters of a reason or note."""
+COLUMNS_MAX = 2000
+ROWS_MAX = 500
+"""Characters of what says which columns and rows: each is compared with the whole catalog, while nobody else is served."""
+NAMES_MAX = 50
+"""Names, classes and levels in one request."""
+DAILY_MAX = 500
+"""Requests of one login and day; rows are never deleted, and every proxy reads them."""
+_WORD_MAX = 100
 PENDING_MAX = 50
 """Requests that one person may have waiting."""
 
@@ -51,6 +59,12 @@ def new_request(here: Situation, asked: Asked, mine: Sequence[store.Request]) ->
     columns, reason, duration = (text(v) for v in asked.values[:3])
     rows = text(asked.values[3]) or None
     most = asked.values[4] if len(asked.values) > 4 else None
+    if len(columns) > COLUMNS_MAX or len(rows or "") > ROWS_MAX or len(duration) > _WORD_MAX:
+        raise Denied(
+            "54000",
+            f"the request is too long: at most {COLUMNS_MAX} characters say which columns, {ROWS_MAX} which rows",
+            "ask for a class or a level, or make several requests",
+        )
     wanted = _wanted(columns, here)
     offers = offers_to(here.policy, wanted, context.roles)
     if not reason.strip():
@@ -112,7 +126,10 @@ def compared(policy: Policy, context: Context) -> Mapping[str, str]:
 def _wanted(columns: str, here: Situation) -> list[Target]:
     """The sensitive columns that a list of names, classes or levels speaks of."""
     selectors = []
-    for part in _split(columns):
+    parts = list(dict.fromkeys(_split(columns)))
+    if len(parts) > NAMES_MAX:
+        raise Denied("54000", f"a request names at most {NAMES_MAX} columns, classes and levels", "make several requests")
+    for part in parts:
         selector = read_selector(part, here.policy.classes)
         if not isinstance(selector, Selector):
             raise Denied("22023", f"{selector[0]}, expected {selector[1]}")

@@ -7,15 +7,17 @@ transaction, as a sequence does. Every change is told to `on_event`, for the aud
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 import asyncpg
 
 from policies.approvals import missing_votes
 from proxy.approvals import show, store
-from proxy.approvals.asking import Denied, Situation, new_request, text
+from proxy.approvals.asking import DAILY_MAX, Denied, Situation, new_request, text
 from proxy.approvals.deciding import decide
 from proxy.approvals.ration import Rations
 from proxy.approvals.watch import GrantWatch
@@ -24,6 +26,10 @@ from proxy.control.errors import ControlUnavailable
 from proxy.session.effects import LEASE, Asked, Identity
 from rewrite.commands import SHOWN, answer, columns_of
 from rewrite.plan import Refusal
+
+_log: Final = logging.getLogger("pgveil.approvals")
+AT_ONCE: Final = 4
+"""Connections to the store at a time: however many ask, the server has some left for others."""
 
 Event = Callable[[str, Mapping[str, str | int | bool]], None]
 Row = tuple[str | int | None, ...]
@@ -42,9 +48,18 @@ class Desk:
         self._watch = watch
         self._on_event = on_event
         self.rations = Rations(self._in_store)
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def answer(self, asked: Asked) -> str | Refusal:
         """The SQL text that yields the answer, or why there is none."""
+        try:
+            return await self._answer(asked)
+        except Exception as problem:  # the session waits for it
+            _log.exception("a command could not be answered")
+            self._tell("grant_failed", asked, {"command": asked.command.name, "reason": type(problem).__name__})
+            return Refusal("XX000", "the command could not be carried out", "Say it more simply, or ask who runs pgveil.")
+
+    async def _answer(self, asked: Asked) -> str | Refusal:
         name = asked.command.name
         if asked.command is LEASE:
             return await self._lease(asked)
@@ -119,6 +134,8 @@ class Desk:
         person = here.context.person
         new, offers = new_request(here, asked, [r for r in self._watch.picture.requests.values() if r.person == person])
         async with self._changing() as connection:
+            if new.kind == "columns" and await store.made_today(connection, new.login) >= DAILY_MAX:
+                raise Denied("53400", f"{new.login} has made {DAILY_MAX} requests within a day", "try again tomorrow")
             made = await store.make(connection, new)
         glass = new.kind == "glass"
         fields = {"request": made.id, "reason": new.reason, **_about(made)}
@@ -131,13 +148,14 @@ class Desk:
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[asyncpg.Connection]:
         """A transaction of the store."""
-        connection = await connect(self._watch.target, self._watch.database)
-        try:
-            async with connection.transaction():
-                await connection.execute("SET LOCAL search_path = pg_catalog")
-                yield connection
-        finally:
-            connection.terminate()
+        async with self._room:
+            connection = await connect(self._watch.target, self._watch.database)
+            try:
+                async with connection.transaction():
+                    await connection.execute(store.CAREFULLY)
+                    yield connection
+            finally:
+                connection.terminate()
 
     def _tell(self, kind: str, asked: Asked, fields: Mapping[str, str | int | bool]) -> None:
         who = asked.identity

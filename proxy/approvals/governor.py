@@ -7,6 +7,7 @@ last runs on all proxies, from the store, after a restart too. It ends with an a
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +19,18 @@ from policies.language import Policy
 from proxy.approvals import store
 from proxy.control.connection import Target, connect
 
+PATIENCE = 10.0
+"""Seconds. New pictures of the catalog wait meanwhile."""
 Texts = tuple[tuple[str, str], ...]
 """Names and contents of the files."""
+
+
+_LAST = """\
+SELECT id, version FROM pgveil.request WHERE kind = 'policy' AND state = 'granted' ORDER BY decided DESC, id DESC LIMIT 1"""
+_WAITING = f"""\
+SELECT id, version FROM pgveil.request
+WHERE kind = 'policy' AND state = 'pending' AND version = $1 AND made > now() - interval '{store.WAITS_DAYS} days'
+ORDER BY id DESC LIMIT 1"""
 
 
 class Approved(NamedTuple):
@@ -61,20 +72,15 @@ class Governor:
 
     async def _request(self, connection: asyncpg.Connection, policy: Policy, state: str, reason: str) -> int:
         async with connection.transaction():
-            await connection.execute("SET LOCAL search_path = pg_catalog")
+            await connection.execute(store.CAREFULLY)
             await connection.execute("LOCK TABLE pgveil.policy IN SHARE ROW EXCLUSIVE MODE")
             await connection.execute(
                 "INSERT INTO pgveil.policy (version, texts) VALUES ($1, $2::text::jsonb) ON CONFLICT DO NOTHING",
                 policy.version,
                 json.dumps([list(x) for x in policy.texts]),
             )
-            there = await connection.fetchrow(
-                "SELECT id, state, version FROM pgveil.request WHERE kind = 'policy' AND state IN ('pending', $1)"
-                " AND version = $2 ORDER BY id DESC LIMIT 1",
-                state,
-                policy.version,
-            )
-            if there is not None:
+            there = await (connection.fetchrow(_LAST) if state == "granted" else connection.fetchrow(_WAITING, policy.version))
+            if there is not None and there["version"] == policy.version:
                 return int(there["id"])
             number = await connection.fetchval(
                 """INSERT INTO pgveil.request (kind, version, database, login, person, roles, attributes, targets, seconds,
@@ -90,11 +96,12 @@ class Governor:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = await connect(self._target(), self._database)
-        try:
-            yield connection
-        finally:
-            connection.terminate()
+        async with asyncio.timeout(PATIENCE):
+            connection = await connect(self._target(), self._database)
+            try:
+                yield connection
+            finally:
+                connection.terminate()
 
 
 def approved(picture: store.Picture) -> Approved | None:

@@ -85,15 +85,18 @@ class Rations:
 
     async def lease(self, numbers: Iterable[int]) -> None:
         """Set aside what is left of these grants. Raises FAILURES."""
-        wanted = [r for n in numbers if (r := self._ration(n)).here == 0]
+        wanted = [r for n in sorted(set(numbers)) if (r := self._ration(n)).here == 0]
+        leased: dict[int, int] = {}
 
         async def work(connection: asyncpg.Connection) -> None:
             for ration in wanted:
-                ration.here += await store.lease(connection, ration.number)
-                ration.idle = 0
+                leased[ration.number] = await store.lease(connection, ration.number)
 
         if wanted:
             await self._connected(work)
+        for ration in wanted:  # not before it has been committed
+            ration.here += leased[ration.number]
+            ration.idle = 0
 
     async def settle(self, everything: bool = False) -> None:
         """Write down what has been shown, and give back what lies idle, or everything. Called on the clock; what fails is done

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 
 import asyncpg
@@ -18,11 +18,14 @@ from policies.predicate import Predicate, parse_predicate
 from proxy.control import queries
 
 CHANNEL = "pgveil_grants"
+CAREFULLY = "SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '3s'"
+"""Begins a transaction: whoever holds a lock on the tables keeps nobody waiting for long."""
 KEPT_DAYS = 30
 """Requests older than this are only read while they are in force or wait for a review."""
 WAITS_DAYS = 7
 """A request that nobody decides lapses after this."""
 READ_MOST = 20_000
+"""What is in force or waits for a review comes first: no number of other requests hides it."""
 _CLOCKS_AGREE = 0.5
 """Seconds; less is the way of the answer."""
 
@@ -36,7 +39,8 @@ SELECT {_COLUMNS},
 FROM pgveil.request r
 WHERE r.made > now() - interval '{KEPT_DAYS} days' OR r.until > now() OR (r.kind = 'glass' AND r.reviewed IS NULL)
   OR r.kind = 'policy'
-ORDER BY r.id DESC LIMIT {READ_MOST}"""
+ORDER BY (r.kind = 'policy' OR (r.kind = 'glass' AND r.reviewed IS NULL) OR (r.state = 'granted' AND r.until > now())) IS TRUE
+  DESC, r.id DESC LIMIT {READ_MOST}"""
 _VOTES = """\
 SELECT v.request, v.person, v.login, v.made, v.verdict, v.roles, v.attributes::text, v.note
 FROM pgveil.vote v WHERE v.request = ANY($1::bigint[]) ORDER BY v.made"""
@@ -166,8 +170,13 @@ def _ballot(row: asyncpg.Record) -> Ballot:
     return Ballot(row["verdict"], vote, row["login"], row["made"], row["note"])
 
 
+def _target(stored: list[str | int]) -> Target:
+    schema, relation, column, data_class, level, oid, attnum = stored
+    return Target(str(schema), str(relation), str(column), str(data_class), str(level), int(oid), int(attnum))
+
+
 def _request(row: asyncpg.Record, ballots: tuple[Ballot, ...] = ()) -> Request:
-    targets = tuple(Target(*map(str, t)) for t in json.loads(row["targets"]))
+    targets = tuple(_target(t) for t in json.loads(row["targets"]))
     fields = {k: v for k, v in row.items() if k not in ("attributes", "targets", "roles")}
     attributes = json.loads(row["attributes"])
     return Request(roles=frozenset(row["roles"]), attributes=attributes, targets=targets, ballots=ballots, **fields)
@@ -206,7 +215,7 @@ async def make(connection: asyncpg.Connection, new: New) -> Request:
              CASE WHEN $12 THEN now() + make_interval(secs => $13) END)
            RETURNING id""",
         new.kind, new.database, new.login, new.person, json.dumps(dict(new.attributes)),
-        json.dumps([[t.schema, t.relation, t.column, t.data_class, t.level] for t in new.targets]),
+        json.dumps([astuple(t) for t in new.targets]),
         new.rows, new.most, new.seconds, new.reason, "granted" if granted else "pending", granted, new.review or 0.0,
         sorted(new.roles),
     )  # fmt: skip
@@ -215,6 +224,15 @@ async def make(connection: asyncpg.Connection, new: New) -> Request:
     made = await lock(connection, row["id"])
     assert made is not None
     return made
+
+
+async def made_today(connection: asyncpg.Connection, login: str) -> int:
+    """Requests of a login in the last 24 hours."""
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM pgveil.request WHERE login = $1 AND made > now() - interval '1 day'", login
+        )
+    )
 
 
 async def lock(connection: asyncpg.Connection, number: int) -> Request | None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import asyncpg
 
@@ -19,6 +20,13 @@ from proxy.approvals import store
 from proxy.control.connection import FAILURES, Target, connect
 
 NOT_INSTALLED = "not installed"
+PAUSE = 0.2
+"""Seconds between two looks that notifications bring about: any login can send one."""
+
+
+def _what_counts(grants: tuple[Grant, ...]) -> list[Grant]:
+    """How many rows are left makes no difference before none are: or each row shown would have every profile made anew."""
+    return [replace(g, left=min(g.left, 1)) if g.left is not None else g for g in grants]
 
 
 class GrantWatch:
@@ -45,6 +53,8 @@ class GrantWatch:
         self._wake = asyncio.Event()
         self._looked = asyncio.Condition()
         self._looks = 0
+        self._later: asyncio.TimerHandle | None = None
+        self._looked_at = float("-inf")
         self._checked = float("-inf")
         self._reported = ""
         self._ahead = 0.0
@@ -97,7 +107,7 @@ class GrantWatch:
         try:
             while True:
                 self._wake.clear()
-                began = self._clock()
+                began = self._looked_at = self._clock()
                 try:
                     if connection is None or connection.is_closed():
                         connection = await connect(self._target, self.database)
@@ -125,12 +135,22 @@ class GrantWatch:
     async def _listen(self, connection: asyncpg.Connection) -> None:
         if self._target.identify:
             return  # by way of a pooler: it would not arrive
-        await connection.add_listener(store.CHANNEL, lambda *_: self._wake.set())
+        await connection.add_listener(store.CHANNEL, lambda *_: self._told())
+
+    def _told(self) -> None:
+        """At once after a quiet time, otherwise a little later, and once for all that come until then."""
+        if self._later is None:
+            pause = max(0.0, self._looked_at + PAUSE - self._clock())
+            self._later = asyncio.get_running_loop().call_later(pause, self._look_now)
+
+    def _look_now(self) -> None:
+        self._later = None
+        self._wake.set()
 
     def _take(self, picture: store.Picture) -> None:
         if picture == self.picture:
             return
-        grants_same = picture.grants == self.picture.grants
+        grants_same = _what_counts(picture.grants) == _what_counts(self.picture.grants)
         self.picture = picture
         if grants_same:
             return

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS pgveil.request (
   person     text             NOT NULL,              -- the login, or the one that a trusted application acts for
   roles      text[]           NOT NULL,              -- of the person at that time, those that approvals ask for
   attributes jsonb            NOT NULL,              -- likewise, those that approvals compare
-  targets    jsonb            NOT NULL,              -- [[schema, relation, column, class, level], ...]
+  targets    jsonb            NOT NULL,              -- [[schema, relation, column, class, level, its oid, its attnum], ...]
   rows       text,                                   -- row predicate; null: every row
   most       bigint           CHECK (most > 0),      -- rows that may be shown; null: any number
   used       bigint           NOT NULL DEFAULT 0,    -- rows shown

@@ -27,6 +27,8 @@ _LONG: Final = Refusal("54000", "the arguments of a command for pgveil are too l
 _MALFORMED: Final = Refusal("08P01", "invalid message format")
 _TYPES: Final = frozenset({0, 18, 19, 25, 705, 1042, 1043})
 """OIDs of types whose binary form is the text itself; 0: not given, and pgveil makes it text."""
+_DIGITS: Final = 18
+"""Of a number that int8 can hold, whatever it is."""
 _INTS: Final = frozenset({0, 20, 21, 23})
 
 
@@ -132,7 +134,8 @@ def _value(s: State, data: bytes, type_: int, binary: bool, number: bool) -> str
         return None
     if not number:
         return text
-    return int(text) if text.strip().isascii() and text.strip().isdigit() else None
+    digits = text.strip()
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS else None
 
 
 def _parts(rest: bytes) -> tuple[list[int], list[bytes | None], bytes] | None:

@@ -250,6 +250,7 @@ class Session(State):
         self.wants_catalog = False
         self.wants_plan = None
         self.wants_answer = None
+        self.answered = None
         try:
             refusing.cancel(self, self.client.next())
             self._pump()
