@@ -207,7 +207,8 @@ def test_what_is_open_when_the_grant_ends(proxy: ProxyProcess) -> None:
         ann.execute("CREATE TEMP VIEW looked AS SELECT phone FROM bank.customers")
         assert ann.execute("FETCH 1 FROM held").fetchall() == [("13812345678",)]
         ask(mia, f"CALL veil.revoke({number})")
-        for text in ("FETCH 1 FROM held", "FETCH FIRST FROM held", "EXECUTE made"):
+        for text in ("FETCH 1 FROM held", "FETCH FIRST FROM held"):
             with pytest.raises(psycopg.errors.FeatureNotSupported):
                 ann.execute(text)  # type: ignore[arg-type]
+        assert ann.execute("EXECUTE made").fetchall() == [("138****5678",)]
         assert ann.execute("SELECT phone FROM looked WHERE phone LIKE '138%'").fetchall() == [("138****5678",)]

@@ -139,3 +139,27 @@ def test_without_tables_nobody_is_served(server: TestServer, tmp_path: Path) -> 
         assert seen(proxy) == "138********"
     finally:
         proxy.stop()
+
+
+def test_an_earlier_text_begins_anew(server: TestServer, tmp_path: Path) -> None:
+    """After a policy without approval, one that was in force before takes effect and stays, over a restart too; and what has
+    waited for too long can be proposed again."""
+    install(server)
+    home = tmp_path / "home"
+    with ProxyProcess(home, server, policy=policy(3)) as proxy:
+        proxy.policy.write_text(policy(5, governed=False))
+        until(lambda: waiting(proxy), "the end of approvals is a request", 10)
+        approve(proxy, waiting(proxy)[0])
+        until(lambda: seen(proxy) == "13812******", "nobody has to agree now", 10)
+        proxy.policy.write_text(policy(3))
+        until(lambda: seen(proxy) == "138********", "the earlier policy is in force", 10)
+    with ProxyProcess(home, server, policy=policy(3)) as proxy:
+        proxy.policy.write_text(policy(9))
+        until(lambda: waiting(proxy), "a change is a request", 10)
+        assert seen(proxy) == "138********"
+        server.execute_sql("postgres", "UPDATE pgveil.request SET made = made - interval '8 days' WHERE state = 'pending'")
+        until(lambda: not waiting(proxy), "it has lapsed", 10)
+        proxy.policy.write_text(policy(9) + "\n")
+        until(lambda: waiting(proxy), "another one waits", 10)
+        proxy.policy.write_text(policy(9))
+        until(lambda: len(waiting(proxy)) == 2, "and the lapsed one again", 10)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from policies.approvals import Grant, Target, Vote, missing_votes, offer, seconds_of, span
+from policies.approvals import Grant, Target, Vote, missing_votes, offer, same_person, seconds_of, span
 from policies.decide import compile_profile
 from policies.dictionary import classify
 from policies.model import Decision
@@ -26,8 +26,8 @@ approvals:
   - { columns: [level<=C2], requesters: [desk], approvers: [manager], same: [branch], max: 1d }
 """
 T = relation(1, "bank.t", "id:int4 phone card")
-PHONE = Target("bank", "t", "phone", "phone", "C2")
-CARD = Target("bank", "t", "card", "card", "C3")
+PHONE = Target("bank", "t", "phone", "phone", "C2", 1, 2)
+CARD = Target("bank", "t", "card", "card", "C3", 1, 3)
 WHO = Who()
 GRANT = Grant(7, "li", "bank", (PHONE,), None, WHO.now + 60, None)
 DESK = frozenset({"desk"})
@@ -129,3 +129,14 @@ def test_some_rows() -> None:
     assert isinstance(rows, Predicate)
     found = decided(replace(GRANT, rows=rows), replace(GRANT, id=8, left=3))
     assert [(b.rows, b.rule) for b in found.branches] == [("id = 1", "grant 7"), ("true", "grant 8"), (None, None)]
+
+
+def test_another_table_or_column_of_that_name_is_not_meant() -> None:
+    for other in (replace(PHONE, relation_oid=2), replace(PHONE, attnum=3)):
+        assert decided(replace(GRANT, targets=(other,))).show == "mask"
+
+
+def test_spellings_of_one_name_are_one_person() -> None:
+    for other in ("LI", " li", "ｌｉ", "l i"):
+        assert same_person("li", other)
+    assert not same_person("li", "lin")
