@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from policies.dictionary import Classification, Relations, listed
 from policies.document import Entry, Section
-from policies.keywords import DURATION, TEXT, Key, mapping, several, some, whole
+from policies.keywords import DURATION, FLAG, TEXT, Key, mapping, several, some, whole
 from policies.language import Approval, BreakGlass, DataClass, Policy, PolicyChanges, Rule, Selector, SelectorKind
 from policies.model import Show
 from policies.names import SYSTEM_SCHEMAS, Part, Pattern
@@ -34,6 +34,7 @@ APPROVAL_KEYS = {
     "need": Key("How many approvers it takes; 1 without it.", whole(1, 9)),
     "max": Key("For how long at most.", DURATION, needed=True),
     "max_rows": Key("A request has to name a number of rows, this one at most.", whole(1)),
+    "asserted": Key("Whether roles that a trusted application asserts make approvers; false without it.", FLAG),
     "break_glass": Key("Who may see at once and answer for it later.", mapping(GLASS_KEYS)),
 }
 CHANGES_KEYS = {
@@ -85,6 +86,7 @@ def _approval(entry: Entry, classes: Collection[str]) -> Approval:
         same=section.strings("same"),
         need=section.int("need", 1, 1, 9),
         max=longest,
+        asserted=section.bool("asserted", False),
         max_rows=section.entries["max_rows"].int(1) if "max_rows" in section else None,
         glass=None
         if glass is None
@@ -178,11 +180,20 @@ def _class(policy: Policy, target: Target) -> DataClass | None:
         return None
 
 
+ASSERTED = "asserted:"
+
+
+def vote_roles(roles: Collection[str], own: Collection[str], of: Collection[str]) -> frozenset[str]:
+    """The roles among `of`, as votes have them; `own`: those that nobody has asserted."""
+    return frozenset(r if r in own else ASSERTED + r for r in roles if r in of)
+
+
 @dataclass(frozen=True, slots=True)
 class Vote:
     person: str
     roles: frozenset[str]
-    """Those of the person's roles, at that time, by which the policy lets people approve."""
+    """Those of the person's roles, at that time, by which the policy lets people approve; behind ASSERTED those that a trusted
+    application has asserted."""
     attributes: Mapping[str, str]
     """Those that the policy compares, at that time."""
 
@@ -194,7 +205,8 @@ def may_vote(approval: Approval, vote: Vote, requester: str, attributes: Mapping
     """
     if same_person(vote.person, requester):
         return "nobody decides about a request of their own"
-    if vote.roles.isdisjoint(approval.approvers):
+    roles = {r.removeprefix(ASSERTED) for r in vote.roles} if approval.asserted else vote.roles
+    if approval.approvers.isdisjoint(roles):
         return f"it takes a member of {' or '.join(sorted(approval.approvers))}"
     for name in approval.same:
         if not attributes.get(name) or vote.attributes.get(name) != attributes[name]:
@@ -229,6 +241,7 @@ class Grant:
 
     id: int
     person: str
+    """As `policies.attributes.subject` says."""
     database: str
     targets: tuple[Target, ...]
     rows: Predicate | None

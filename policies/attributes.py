@@ -168,6 +168,15 @@ def person(attributes: Attributes, table: Mapping[str, Mapping[str, str]], login
     return Person(who, known, roles)
 
 
+def subject(attributes: Attributes, login: str, person: str) -> str:
+    """Who counts for grants, limits and budgets: the login; or whom a trusted application acts for, which is not somebody who
+    logs in under that name."""
+    table = attributes.table
+    if table is None or table.on_behalf not in attributes.trusted.get(login, frozenset()) or person in ("", login):
+        return login
+    return f"{login}/{person}"
+
+
 _PAIR = re.compile(r"\s*([^=,'\s]+)\s*=\s*'((?:[^'\\]|\\.)*)'\s*(,|\Z)")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies.approvals import rules_of
+from policies.attributes import subject
 from policies.dictionary import Classification, Classified, ColumnLike, RelationLike, Relations, listed
 from policies.filters import FAMILIES, MASKED, FilterKind, Filters
 from policies.language import Policy, Rule, SelectorKind
@@ -84,7 +85,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         may_classify=policy.may_classify,
         caps=held_to,
         notice=policy.notice,
-        person=_counted_as(policy, context),
+        person=subject(policy.attributes, context.user, context.person),
         metered=held_to.rows or bool(rationed),
         rationed=rationed,
         exemption=exempt,
@@ -106,15 +107,6 @@ def filters_of(classified: Classified, column: ColumnLike, held_to: Caps = NO_CA
 def can_filter(column: ColumnLike) -> bool:
     """Whether a constant compared with the column asks about one value only."""
     return column.base_type in FAMILIES and column.base_sql.startswith("pg_catalog.") and not getattr(column, "loose", False)
-
-
-def _counted_as(policy: Policy, context: Context) -> str:
-    """An application may say for whom it acts, where the policy believes it; anybody else counts as the login."""
-    table = policy.attributes.table
-    trusted = policy.attributes.trusted.get(context.user, frozenset())
-    if table is None or table.on_behalf not in trusted or context.person in ("", context.user):
-        return context.user
-    return f"{context.user}/{context.person}"
 
 
 def _veiled(decision: Decision, column: ColumnLike, classified: Classified) -> Decision:

@@ -175,6 +175,8 @@ class Approval:
     """How many approvers."""
     max: float
     """Seconds for which it may be given at most."""
+    asserted: bool
+    """Roles that a trusted application asserts make approvers."""
     max_rows: int | None
     """A number of rows has to be asked for, at most this one; None: there need be none."""
     glass: BreakGlass | None
@@ -208,7 +210,7 @@ class PolicyChanges:
 
     @property
     def approval(self) -> Approval:
-        return Approval((), self.approvers, frozenset(), (), self.need, 0.0, None, None, self.place)
+        return Approval((), self.approvers, frozenset(), (), self.need, 0.0, False, None, None, self.place)
 
 
 @dataclass(frozen=True, slots=True)

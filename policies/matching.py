@@ -38,6 +38,10 @@ class Context:
     """Who it is: the login, or the one that a trusted application acts for."""
     spent: bool = False
     """Whatever would be clear is masked: enough has been seen."""
+    subject: str = ""
+    """Who counts for grants: see `policies.attributes.subject`."""
+    own_roles: frozenset[str] = frozenset()
+    """Those of `roles` that the server has given the login; others a trusted application asserts."""
     grants: tuple[Grant, ...] = ()
     """What has been approved for the person in this database."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from policies.approvals import Grant
-from policies.attributes import UserTable, person
+from policies.attributes import UserTable, person, subject
 from policies.decide import Context, compile_profile, failed_profile
 from policies.dictionary import Classification, classify
 from policies.language import Policy
@@ -83,9 +83,11 @@ def context_of(
     assertable = policy.attributes.assertable(identity.user)
     asserted = {name: value for name, value in identity.asserted if name in assertable}
     known = person(policy.attributes, people, identity.user, asserted)
+    who = subject(policy.attributes, identity.user, known.name)
+    own = roles(identity.user) | {identity.user}
     return Context(
         user=identity.user,
-        roles=frozenset().union(roles(identity.user), {identity.user}, *(roles(r) | {r} for r in known.roles)),
+        roles=own.union(*(roles(r) | {r} for r in known.roles)),
         database=identity.database,
         application_name=identity.application_name,
         client_address=identity.client_address or None,
@@ -95,7 +97,9 @@ def context_of(
         spent=identity.spent,
         commented=assertable & policy.attributes.comments,
         person=known.name,
-        grants=grants(known.name, identity.database),
+        subject=who,
+        own_roles=own,
+        grants=grants(who, identity.database),
     )
 
 

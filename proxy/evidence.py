@@ -93,8 +93,7 @@ class Evidence:
         if kind is Kind.POLICY and fields.get("accepted"):
             self.alerts.on_kind("policy_changed", Who)
         elif kind is Kind.EVENT:
-            session = fields.get("session")
-            who = Who(session if isinstance(session, str) else None)
+            who = _who(fields)
             self.alerts.on_kind(kind_of(str(fields.get("event"))), lambda: who)
         self.writer.flush()
 
@@ -116,6 +115,14 @@ class Evidence:
     def _on_failure(self, reason: str) -> None:
         self.errors += 1
         event(log, "audit_failed", logging.ERROR, reason=reason)
+
+
+def _who(fields: Mapping[str, object]) -> Who:
+    """Whom an event of the process is about."""
+    session, detail = fields.get("session"), fields.get("detail")
+    about = detail if isinstance(detail, Mapping) else {}
+    user = str(about.get("person") or about.get("login") or "")
+    return Who(session if isinstance(session, str) else None, user, str(about.get("client", "")), str(about.get("database", "")))
 
 
 class CountingAudit(SessionAudit):

@@ -71,6 +71,7 @@ CALLED: Final[Mapping[str, Signature]] = {
     "approve": Signature((_NUMBER, _NOTE), _DECIDED, "CALL veil.approve(7)"),
     "reject": Signature((_NUMBER, _NOTE), _DECIDED, "CALL veil.reject(7, 'not needed for this')"),
     "revoke": Signature((_NUMBER, _NOTE), _DECIDED, "CALL veil.revoke(7)"),
+    "proposal": Signature((_NUMBER,), (("request", _INT), ("file", _TEXT), ("text", _TEXT)), "CALL veil.proposal(7)"),
     "review": Signature((_NUMBER, ("finding", _TEXT, True), _NOTE), _DECIDED, "CALL veil.review(7, 'justified')"),
 }
 """CALL veil.<name>(…), or SELECT * FROM veil.<name>(…) where a client cannot say CALL."""

@@ -135,6 +135,14 @@ def revoke(context: click.Context, number: int, note: str | None) -> None:
 
 @grants.command()
 @_NUMBER
+@click.pass_context
+def proposal(context: click.Context, number: int) -> None:
+    """The text of the policy that request NUMBER would put in force."""
+    _run(context, "CALL veil.proposal($1)", number)
+
+
+@grants.command()
+@_NUMBER
 @click.argument("finding", type=click.Choice(["justified", "unjustified"]))
 @_NOTE
 @click.pass_context

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from policies.approvals import Vote, may_vote, missing_votes, span
+from policies.approvals import Vote, may_vote, missing_votes, span, vote_roles
 from policies.language import Approval, Policy
 from proxy.approvals import store
 from proxy.approvals.asking import REASON_MAX, Denied, Situation, compared, offers_to
@@ -26,8 +26,8 @@ async def decide(
         raise Denied("22023", f"there is no request {number}", "SHOW veil.requests lists those that concern you")
     context = here.context
     offers = offers_now(here.policy, request)
-    by = Vote(context.person, context.roles & _approver_roles(here.policy), compared(here.policy, context))
-    if verb != "revoke" or context.person != request.person:
+    by = ballot(here)
+    if verb != "revoke" or context.subject != request.subject:
         why = _none_may(offers, by, request)
         if why is not None:
             raise Denied("42501", f"request {number} is not for you to {verb}: {why}", "SHOW veil.requests says who may")
@@ -69,6 +69,14 @@ async def _review(connection: asyncpg.Connection, request: store.Request, findin
     await store.review(connection, request.id, finding)
 
 
+def ballot(here: Situation) -> Vote:
+    """The word of the person who asks."""
+    context, policy = here.context, here.policy
+    changes = policy.changes.approvers if policy.changes is not None else frozenset[str]()
+    approvers = changes.union(*(a.approvers for a in policy.approvals))
+    return Vote(context.person, vote_roles(context.roles, context.own_roles, approvers), compared(policy, context))
+
+
 def offers_now(policy: Policy, request: store.Request) -> list[Approval]:
     """Of a request that was made before; empty when one of its columns is not offered any more."""
     if request.kind == "policy":
@@ -83,8 +91,3 @@ def _none_may(offers: Sequence[Approval], by: Vote, request: store.Request) -> s
     """None: the person may decide by at least one of the offers."""
     why = [may_vote(o, by, request.person, request.attributes) for o in offers]
     return None if None in why else next(iter(why), "the policy offers nothing for these columns any more")
-
-
-def _approver_roles(policy: Policy) -> frozenset[str]:
-    changes = policy.changes.approvers if policy.changes is not None else frozenset()
-    return changes.union(*(a.approvers for a in policy.approvals))

@@ -15,10 +15,10 @@ from typing import Final, Protocol
 
 import asyncpg
 
-from policies.approvals import missing_votes
+from policies.approvals import may_vote, missing_votes, same_person
 from proxy.approvals import show, store
 from proxy.approvals.asking import DAILY_MAX, Denied, Situation, new_request, text
-from proxy.approvals.deciding import decide
+from proxy.approvals.deciding import ballot, decide, offers_now
 from proxy.approvals.ration import Rations
 from proxy.approvals.watch import GrantWatch
 from proxy.control.connection import FAILURES, connect
@@ -65,7 +65,10 @@ class Desk:
             return await self._lease(asked)
         try:
             here = self._authority.situation(asked.identity)
-            rows = await self._shown(here, asked) if name in SHOWN else [await self._called(here, asked)]
+            if name in SHOWN:
+                rows = await self._shown(here, asked)
+            else:
+                rows = await self._proposal(here, asked) if name == "proposal" else [await self._called(here, asked)]
         except ControlUnavailable as problem:
             return Refusal(problem.sqlstate, problem.message, problem.hint)
         except Denied as denied:
@@ -100,7 +103,7 @@ class Desk:
             return show.why(asked.last)
         self._must_be_open(here)
         await self._watch.refresh()
-        return show.requests(self._watch.picture.requests.values(), here.policy, here.context)
+        return show.requests(self._watch.picture.requests.values(), here.policy, here.context.subject, ballot(here))
 
     def _must_be_open(self, here: Situation) -> None:
         if not here.policy.approvals and here.policy.changes is None:
@@ -125,21 +128,38 @@ class Desk:
                 request, message = await decide(connection, name, number, here, asked.identity.user, note, finding)
             about = _about(request)
             self._tell(
-                _EVENTS[name], asked, {"request": number, "for": request.person, "state": request.status, "note": note, **about}
+                _EVENTS[name],
+                asked,
+                {"request": number, "for": request.subject, "state": request.status, "note": note, **about},
+                here,
             )
         await self._watch.refresh()
         return request.id, request.status, request.until.isoformat() if request.until else None, message
 
+    async def _proposal(self, here: Situation, asked: Asked) -> list[Row]:
+        """The text of a policy that waits for approval, or has had it, for those who decide about it."""
+        self._must_be_open(here)
+        number = asked.values[0]
+        request = self._watch.picture.requests.get(number) if isinstance(number, int) else None
+        by = ballot(here)
+        offers = offers_now(here.policy, request) if request is not None and request.kind == "policy" else []
+        if request is None or not any(may_vote(o, by, request.person, request.attributes) is None for o in offers):
+            raise Denied("42501", f"there is no policy {number} for you to decide about", "SHOW veil.requests lists them")
+        async with self._changing() as connection:
+            texts = await store.texts(connection, request.version or "")
+        return [(request.id, name, content) for name, content in texts]
+
     async def _request(self, here: Situation, asked: Asked) -> tuple[store.Request, str]:
         person = here.context.person
-        new, offers = new_request(here, asked, [r for r in self._watch.picture.requests.values() if r.person == person])
+        known = self._watch.picture.requests.values()
+        new, offers = new_request(here, asked, [r for r in known if same_person(r.person, person)])
         async with self._changing() as connection:
             if new.kind == "columns" and await store.made_today(connection, new.login) >= DAILY_MAX:
                 raise Denied("53400", f"{new.login} has made {DAILY_MAX} requests within a day", "try again tomorrow")
             made = await store.make(connection, new)
         glass = new.kind == "glass"
         fields = {"request": made.id, "reason": new.reason, **_about(made)}
-        self._tell("break_glass" if glass else "grant_requested", asked, fields)
+        self._tell("break_glass" if glass else "grant_requested", asked, fields, here)
         if not glass:
             return made, "waits for " + "; ".join(missing_votes(offers, (), person, new.attributes))
         assert made.review_by is not None
@@ -157,9 +177,11 @@ class Desk:
             finally:
                 connection.terminate()
 
-    def _tell(self, kind: str, asked: Asked, fields: Mapping[str, str | int | bool]) -> None:
+    def _tell(self, kind: str, asked: Asked, fields: Mapping[str, str | int | bool], here: Situation | None = None) -> None:
         who = asked.identity
         by = {"sid": asked.sid, "login": who.user, "database": who.database, "client": who.client_address}
+        if here is not None:
+            by["person"] = here.context.subject
         said = {f"says_{name}": value for name, value in who.asserted}
         self._on_event(kind, {**by, **said, **fields})
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from policies.approvals import Grant, Vote, may_vote, missing_votes
 from policies.language import Policy
-from policies.matching import Context
 from policies.model import Branch, Decision, Profile, Show
 from policies.names import SYSTEM_SCHEMAS
 from proxy.approvals.deciding import offers_now
@@ -80,13 +79,12 @@ def why(last: Plan | None) -> list[Row]:
     return out or [(None, None, None, None, "the last statement touched no sensitive column", None)]
 
 
-def requests(found: Iterable[Request], policy: Policy, context: Context) -> list[Row]:
+def requests(found: Iterable[Request], policy: Policy, subject: str, by: Vote) -> list[Row]:
     """The person's own requests, and those that they may decide about, the newest first."""
     out: list[Row] = []
     for request in sorted(found, key=lambda r: -r.id):
         known = offers_now(policy, request)
-        by = Vote(context.person, context.roles, context.attributes)
-        mine = request.person == context.person
+        mine = request.subject == subject
         if not mine and not any(may_vote(o, by, request.person, request.attributes) is None for o in known):
             continue
         waits = None
@@ -96,7 +94,7 @@ def requests(found: Iterable[Request], policy: Policy, context: Context) -> list
             waits = "review" + (", overdue" if request.overdue else "")
         out.append(
             (
-                request.id, request.status + (f", {request.reviewed}" if request.reviewed else ""), request.person,
+                request.id, request.status + (f", {request.reviewed}" if request.reviewed else ""), request.subject or None,
                 ", ".join(map(str, request.targets)) or "policy", request.rows, request.reason, request.made.isoformat(),
                 request.until.isoformat() if request.until else None, request.left, waits,
                 ", ".join(f"{b.vote.person} ({b.verdict})" for b in request.ballots) or None,

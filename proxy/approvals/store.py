@@ -92,6 +92,11 @@ class Request:
     ballots: tuple[Ballot, ...] = ()
 
     @property
+    def subject(self) -> str:
+        """For whom it is, as `policies.attributes.subject` says."""
+        return self.login if self.person in ("", self.login) else f"{self.login}/{self.person}"
+
+    @property
     def votes(self) -> tuple[Vote, ...]:
         return tuple(b.vote for b in self.ballots if b.verdict == "approve")
 
@@ -193,7 +198,7 @@ def _grant(request: Request, ahead: float) -> Grant | None:
     assert request.until is not None
     return Grant(
         id=request.id,
-        person=request.person,
+        person=request.subject,
         database=request.database,
         targets=request.targets,
         rows=predicate,
@@ -276,6 +281,12 @@ async def settle(connection: asyncpg.Connection, number: int, state: str) -> Non
 async def review(connection: asyncpg.Connection, number: int, finding: str) -> None:
     """What somebody thinks of a request that was granted at once."""
     await connection.execute("UPDATE pgveil.request SET reviewed = $2 WHERE id = $1", number, finding)
+
+
+async def texts(connection: asyncpg.Connection, version: str) -> list[tuple[str, str]]:
+    """Names and contents of the files of a policy that has been proposed."""
+    found = await connection.fetchval("SELECT texts::text FROM pgveil.policy WHERE version = $1", version)
+    return [(str(name), str(text)) for name, text in json.loads(found or "[]")]
 
 
 async def lease(connection: asyncpg.Connection, number: int) -> int:

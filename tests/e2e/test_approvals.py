@@ -289,6 +289,44 @@ def test_the_person_behind_an_application(proxy: ProxyProcess) -> None:
         assert phones(core) == MASKED
 
 
+def test_a_person_behind_an_application_is_no_login(proxy: ProxyProcess) -> None:
+    """An application that may say for whom it acts gets no grant for somebody who logs in, and cannot approve for two."""
+    with connect(proxy, "core") as core, connect(proxy, "ann") as ann, connect(proxy, "mia") as mia:
+        core.execute("SET veil.teller = 'ann'")
+        number = ask(core, "CALL veil.request('bank.customers.phone', 'case 40', '1 h')")[0]
+        assert number not in [r[0] for r in ann.execute("SHOW veil.requests").fetchall()]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            ann.execute(f"CALL veil.revoke({number})")
+        assert ask(mia, f"CALL veil.approve({number})")[1] == "granted"
+        assert phones(core) == CLEAR
+        assert phones(ann) == MASKED
+        mine = ask(mia, "CALL veil.request('bank.customers.phone', 'case 41', '1 h')")[0]
+        core.execute("SET veil.teller = 'T1'")
+        core.execute("SET veil.role = 'manager'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="a member of manager"):
+            core.execute(f"CALL veil.approve({mine})")
+
+
+@pytest.fixture(scope="module")
+def asserting(server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    text = POLICY.replace("approvers: [manager]", "approvers: [manager]\n    asserted: true")
+    with ProxyProcess(tmp_path_factory.mktemp("asserting") / "home", server, policy=text) as proxy:
+        yield proxy
+
+
+def test_approvers_whom_an_application_names(asserting: ProxyProcess) -> None:
+    """Where the policy says so; still nobody approves for themselves, under whatever name."""
+    with connect(asserting, "core") as core, connect(asserting, "ann") as ann, connect(asserting, "mia") as mia:
+        number = ask(ann, "CALL veil.request('bank.customers.phone', 'case 42', '1 h')")[0]
+        own = ask(mia, "CALL veil.request('bank.customers.phone', 'case 43', '1 h')")[0]
+        core.execute("SET veil.teller = 'mia'")
+        core.execute("SET veil.role = 'manager'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="of their own"):
+            core.execute(f"CALL veil.approve({own})")
+        assert ask(core, f"CALL veil.approve({number})")[1] == "granted"
+        assert phones(ann) == CLEAR
+
+
 def test_in_a_transaction(proxy: ProxyProcess) -> None:
     """A command acts at once; in a failed transaction it does not act."""
     with connect(proxy, "ann") as ann, connect(proxy, "mia") as mia:

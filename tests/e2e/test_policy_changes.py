@@ -89,8 +89,14 @@ def test_a_change_waits_for_two_approvers(server: TestServer, tmp_path: Path) ->
         until(lambda: waiting(proxy), "the change is a request", 10)
         assert seen(proxy) == "138********"
         (number,) = waiting(proxy)
-        with connect(proxy, "ann") as ann, pytest.raises(psycopg.errors.InsufficientPrivilege, match="a member of dpo"):
-            ann.execute("CALL veil.approve(%s)", (number,))
+        with connect(proxy, "ann") as ann:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="a member of dpo"):
+                ann.execute("CALL veil.approve(%s)", (number,))
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="no policy"):
+                ann.execute("CALL veil.proposal(%s)", (number,))
+        with connect(proxy, "dan") as dan:
+            ((_, name, text),) = dan.execute("CALL veil.proposal(%s)", (number,)).fetchall()
+            assert (Path(str(name)).name, text) == ("policy.yaml", policy(5))
         approve(proxy, number)
         until(lambda: seen(proxy) == "13812******", "the change is in force", 10)
         assert not waiting(proxy)
