@@ -229,7 +229,7 @@ def test_explain_columns_of_a_table(home: Path) -> None:
         home, "explain", "-c", "pgveil.yaml", "--as", "tool_li", "--at", "2026-11-20T09:00", "--app", "psql", "shop.people"
     )
     lines = out.splitlines()
-    assert lines[2:5] == ["client    psql", "time      2026-11-20T09:00:00+00:00", "person    branch = N"]
+    assert lines[2:5] == ["client    psql", "time      2026-11-20T09:00:00+00:00", "person    branch = N, login = tool_li"]
     assert (
         "\n".join(lines[6:])
         == """
@@ -269,7 +269,7 @@ def test_explain_for_programs(home: Path) -> None:
     )  # fmt: skip
     said = json.loads(out)
     assert said["roles"] == ["tool_auditor"]
-    assert said["attributes"] == {"branch": "S", "menu": "0412"}
+    assert said["attributes"] == {"branch": "S", "login": "tool_app", "menu": "0412"}
     assert said["time"] == "2026-11-21T01:00:00+00:00"
     (column,) = said["columns"]
     assert (column["column"], column["shows"]) == ("shop.people.balance", "mask")

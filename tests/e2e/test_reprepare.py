@@ -34,8 +34,8 @@ INSERT INTO shop.people VALUES (1, '张三', '13812345678'), (2, 'Ann', '1398765
 GRANT USAGE ON SCHEMA shop TO PUBLIC;
 GRANT SELECT ON shop.people TO PUBLIC;
 """
-CLEAR = POLICY
-MASKED = POLICY.partition("rules:")[0]
+CLEAR = POLICY.replace("version: 1\n", "version: 1\nnotice: false\n")
+MASKED = CLEAR.partition("rules:")[0]
 SHOWN = {CLEAR: ("13812345678", "13987654321"), MASKED: ("138****5678", "139****4321")}
 CHANGES = [MASKED, CLEAR, MASKED, CLEAR]
 """After a session has begun in clear: both directions, and twice."""
