@@ -103,7 +103,9 @@ class Desk:
             return show.why(asked.last)
         self._must_be_open(here)
         await self._watch.refresh()
-        return show.requests(self._watch.picture.requests.values(), here.policy, here.context.subject, ballot(here))
+        return show.requests(
+            self._watch.picture.requests.values(), here.policy, here.context.subject, ballot(here), here.context.database
+        )
 
     def _must_be_open(self, here: Situation) -> None:
         if not here.policy.approvals and here.policy.changes is None:

@@ -100,7 +100,7 @@ class Rations:
 
     async def settle(self, everything: bool = False) -> None:
         """Write down what has been shown, and give back what lies idle, or everything. Called on the clock; what fails is done
-        next time."""
+        next time, unless it may have been done after all: then the rows stay set aside."""
         for ration in list(self._rations.values()):
             ration.idle += 1
             back = ration.here if everything or ration.idle > PATIENCE else 0
@@ -110,11 +110,16 @@ class Rations:
             ration.here -= back
             ration.spent -= spent
 
+            written = False
+
             async def work(connection: asyncpg.Connection, n: int = ration.number, spent: int = spent, back: int = back) -> None:
+                nonlocal written
                 await store.settle_rows(connection, n, spent, spent + back)
+                written = True  # all but the COMMIT, whose answer may be lost
 
             try:
                 await self._connected(work)
             except FAILURES:
-                ration.here += back
-                ration.spent += spent
+                if not written:
+                    ration.here += back
+                    ration.spent += spent

@@ -79,14 +79,16 @@ def why(last: Plan | None) -> list[Row]:
     return out or [(None, None, None, None, "the last statement touched no sensitive column", None)]
 
 
-def requests(found: Iterable[Request], policy: Policy, subject: str, by: Vote) -> list[Row]:
-    """The person's own requests, and those that they may decide about, the newest first."""
+def requests(found: Iterable[Request], policy: Policy, subject: str, by: Vote, database: str) -> list[Row]:
+    """The person's own requests, and those that they may decide about, the newest first; of other databases with their names."""
     out: list[Row] = []
     for request in sorted(found, key=lambda r: -r.id):
         known = offers_now(policy, request)
         mine = request.subject == subject
         if not mine and not any(may_vote(o, by, request.person, request.attributes) is None for o in known):
             continue
+        where = f" (database {request.database})" if request.targets and request.database != database else ""
+        columns = ", ".join(map(str, request.targets)) or "policy"
         waits = None
         if request.status == "pending":
             waits = "; ".join(missing_votes(known, request.votes, request.person, request.attributes))
@@ -95,7 +97,7 @@ def requests(found: Iterable[Request], policy: Policy, subject: str, by: Vote) -
         out.append(
             (
                 request.id, request.status + (f", {request.reviewed}" if request.reviewed else ""), request.subject or None,
-                ", ".join(map(str, request.targets)) or "policy", request.rows, request.reason, request.made.isoformat(),
+                columns + where, request.rows, request.reason, request.made.isoformat(),
                 request.until.isoformat() if request.until else None, request.left, waits,
                 ", ".join(f"{b.vote.person} ({b.verdict})" for b in request.ballots) or None,
             )
