@@ -285,6 +285,7 @@ def rules_of(
             out.append(
                 Rule(
                     name=grant.name, roles=frozenset(), users=frozenset(), databases=frozenset(), applications=(), networks=(),
+                    tls=None,
                     schedule=None, claims=(), columns=columns, rows=_rows(grant), show=Show.CLEAR, mask=None, place="",
                 )
             )  # fmt: skip

@@ -37,7 +37,7 @@ KEYS = {
     "comments": Key("Which of these may also be asserted by a comment at the end of a statement.", several(_ONE)),
 }
 """`policies.keywords` says how a key is added."""
-_TAKEN = frozenset({"time", "days", "timezone", "network", "application_name", "app", "access", "why", "requests"})
+_TAKEN = frozenset({"time", "days", "timezone", "network", "tls", "application_name", "app", "access", "why", "requests"})
 """Words that mean something else, in `when` or behind SHOW veil."""
 _NAME = re.compile(NAME)
 

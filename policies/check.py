@@ -263,6 +263,7 @@ def _covers(other: Rule, rule: Rule) -> bool:
         and wider(other.databases, rule.databases)
         and wider(other.applications, rule.applications)
         and wider(other.networks, rule.networks)
+        and other.tls in (None, rule.tls)
         and other.schedule in (None, rule.schedule)
         and set(other.claims) <= set(rule.claims)
     )

@@ -132,6 +132,8 @@ class Rule:
     applications: tuple[str, ...]
     """Shell-style patterns of application_name."""
     networks: tuple[Network, ...]
+    tls: bool | None
+    """The client's connection is encrypted, or is not; None: either."""
     schedule: Schedule | None
     claims: tuple[tuple[str, frozenset[str]], ...]
     """Attributes of the person and the values that hold, one of each; ANY for any value."""
@@ -146,7 +148,7 @@ class Rule:
     def unconditional(self) -> bool:
         """Matches every session."""
         who = self.roles or self.users or self.databases or self.applications or self.networks or self.claims
-        return not (who or self.schedule is not None)
+        return not who and self.tls is None and self.schedule is None
 
 
 @dataclass(frozen=True, slots=True)

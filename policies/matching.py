@@ -42,6 +42,8 @@ class Context:
     """Who counts for grants: see `policies.attributes.subject`."""
     own_roles: frozenset[str] = frozenset()
     """Those of `roles` that the server has given the login; others a trusted application asserts."""
+    tls: bool = False
+    """The client's connection is encrypted."""
     grants: tuple[Grant, ...] = ()
     """What has been approved for the person in this database."""
 
@@ -63,6 +65,8 @@ def differences(rule: Rule, context: Context) -> Iterator[str]:
         yield f"for application_name {_any(rule.applications)}{_not(context.application_name)}"
     if rule.networks and not _inside(rule, context.client_address):
         yield f"for clients in {_any(str(n) for n in rule.networks)}{_not(context.client_address or '')}"
+    if rule.tls is not None and rule.tls is not context.tls:
+        yield "for encrypted connections" if rule.tls else "for connections that are not encrypted"
     for name, values in rule.claims:
         value = context.attributes.get(name, "")
         if not value or not (value in values or ANY in values):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from policies.attributes import Attributes, is_name
 from policies.document import Entry, Section, suggest
-from policies.keywords import COLUMN_PATTERN, MASK, SCALAR, TEXT, Key, either, mapping, some, words
+from policies.keywords import COLUMN_PATTERN, FLAG, MASK, SCALAR, TEXT, Key, either, mapping, some, words
 from policies.language import UNCLASSIFIED, Network, Rule, Selector, SelectorKind
 from policies.masks.base import BaseMask
 from policies.masks.words import MASK_NAMES
@@ -30,6 +30,7 @@ WHEN_KEYS = {
     "days": Key("mon-fri, sat, or a list of days.", some({"type": "string", "pattern": DAY_RANGE})),
     "timezone": Key("A name such as Asia/Shanghai, for time and days; UTC without it.", TEXT),
     "network": Key("The client's address is in one of these networks.", _NETWORK),
+    "tls": Key("The client's connection is encrypted (true), or is not (false).", FLAG),
     "application_name": Key("The client calls itself so; * and ? are wildcards. Any client can set it.", _APPLICATION),
     "app": Key("Short for application_name.", _APPLICATION),
 }
@@ -42,6 +43,7 @@ RULE_KEYS = {
     "database": Key("The session is in one of these databases.", some(TEXT)),
     "application_name": WHEN_KEYS["application_name"],
     "network": WHEN_KEYS["network"],
+    "tls": WHEN_KEYS["tls"],
     "when": Key(
         "Times, days, networks and attributes of the person; all of them must hold.",
         mapping(WHEN_KEYS, others=_VALUES, apart=[("app", "application_name")]),
@@ -85,6 +87,7 @@ def parse_rule(section: Section, scope: Scope) -> Rule:
         databases=frozenset(_strings(section, "database")),
         applications=_application(section, when),
         networks=_networks(section, when),
+        tls=_tls(section, when),
         schedule=_schedule(when),
         claims=_claims(when),
         columns=columns,
@@ -186,6 +189,12 @@ def _application(section: Section, when: Section | None) -> tuple[str, ...]:
         raise when.key_error("app", "means the same as 'application_name'", "one of the two")
     where = _both(section, when, "application_name")
     return _one_of(where, "application_name") if where is section else _one_of(where, "application_name", "app")
+
+
+def _tls(section: Section, when: Section | None) -> bool | None:
+    where = _both(section, when, "tls")
+    entry = where.get("tls") if where is not None else None
+    return None if entry is None else entry.bool()
 
 
 def _networks(section: Section, when: Section | None) -> tuple[Network, ...]:

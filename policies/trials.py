@@ -18,6 +18,7 @@ from policies.keywords import (
     ANYTHING,
     COLUMN_PATTERN,
     DRAFT,
+    FLAG,
     MASK,
     PLAIN_NAME,
     SCALAR,
@@ -48,6 +49,7 @@ TEST_KEYS = {
     "database": Key("The database that it is connected to; without it, the one that is checked.", TEXT),
     "application_name": Key("What its client calls itself.", TEXT),
     "network": Key("The address it comes from; a Unix socket without it.", TEXT),
+    "tls": Key("Whether the connection is encrypted; false without it.", FLAG),
     "time": Key("When: 2026-11-20T09:00 Asia/Shanghai (without a zone, UTC).", {"type": "string", "pattern": "^[0-9]{4}-"}),
     "attributes": Key("What the table of users says of the person.", named(SCALAR)),
     "asserted": Key("What the session asserts (SET veil.menu = …).", named(SCALAR)),
@@ -91,6 +93,7 @@ class Situation:
     now: float | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     asserted: Mapping[str, str] = field(default_factory=dict)
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,7 @@ def _situation(section: Section) -> Situation:
         database=section.optional_string("database"),
         application_name=section.string("application_name", ""),
         address=address,
+        tls=section.bool("tls", False),
         now=_moment(section.entries["time"]) if "time" in section else None,
         attributes={name: entry.text() for name, entry in section.section("attributes") or ()},
         asserted={name: entry.text() for name, entry in section.section("asserted") or ()},

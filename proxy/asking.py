@@ -32,6 +32,7 @@ def situation_options(command: Any) -> Any:
         click.option("--database", help="Where it connects. [default: the only one of `databases`, or control.database]"),
         click.option("--application-name", "--app", default="", help="What the client calls itself."),
         click.option("--from", "address", default="", metavar="ADDRESS", help="The client's network address."),
+        click.option("--tls", is_flag=True, help="The client's connection is encrypted."),
         click.option("--at", "moment", metavar="TIME", help='When: "2026-11-20T09:00 Asia/Shanghai". [default: now]'),
         click.option(
             "--attribute", "asserted", multiple=True, metavar="NAME=VALUE", help="What the session asserts (SET veil.NAME)."
@@ -48,6 +49,7 @@ def situation_of(
     database: str | None,
     application_name: str,
     address: str,
+    tls: bool,
     moment: str | None,
     asserted: Sequence[str],
     known: Sequence[str],
@@ -64,6 +66,7 @@ def situation_of(
         now,
         _pairs("--known", known),
         _pairs("--attribute", asserted),
+        tls,
     )
 
 

@@ -91,6 +91,7 @@ def context_of(
         database=identity.database,
         application_name=identity.application_name,
         client_address=identity.client_address or None,
+        tls=identity.tls,
         now=now,
         attributes=known.attributes,
         assertable=assertable,

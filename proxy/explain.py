@@ -118,7 +118,7 @@ class _Explanation:
             yield f"warning: the server has no login {context.user}"
         yield f"login     {context.user}, member of {', '.join(others) or 'no other role'}"
         yield f"database  {context.database}, search_path {', '.join(view.path)}"
-        client = [w for w in (context.application_name, context.client_address) if w]
+        client = [w for w in (context.application_name, context.client_address, "encrypted" if context.tls else "") if w]
         if client:
             yield f"client    {', '.join(client)}"
         if view.situation.now is not None:
@@ -159,6 +159,7 @@ class _Explanation:
             "database": context.database,
             "application_name": context.application_name,
             "address": context.client_address,
+            "tls": context.tls,
             "time": _moment(context.now),
             "attributes": dict(sorted(context.attributes.items())),
             "policy": self.world.policy.version,

@@ -41,6 +41,7 @@ def context_for(
         database,
         situation.application_name,
         situation.address,
+        tls=situation.tls,
         asserted=tuple(sorted(situation.asserted.items())),
     )
     made = context_of(policy, identity, roles, now, people)

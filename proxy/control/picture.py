@@ -117,7 +117,7 @@ class DatabaseStatus:
     reason: str
 
 
-ProfileKey = tuple[str, str, str, tuple[tuple[str, str], ...], bool]
+ProfileKey = tuple[str, str, str, bool, tuple[tuple[str, str], ...], bool]
 
 
 @dataclass(slots=True)

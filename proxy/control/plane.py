@@ -396,7 +396,7 @@ class ControlPlane:
         self._on_event("attributes_unavailable", {"reason": reason})
 
     def _profile(self, served: Served, picture: Picture, identity: Identity, now: float) -> tuple[Profile, frozenset[str]]:
-        key = (identity.user, identity.application_name, identity.client_address, identity.asserted, identity.spent)
+        key = (identity.user, identity.application_name, identity.client_address, identity.tls, identity.asserted, identity.spent)
         found = served.profiles.get(key)
         if found is not None and (found[0].valid_until is None or now < found[0].valid_until):
             served.profiles.move_to_end(key)

@@ -55,7 +55,7 @@ def diff(
 
 def _difference(path: Path | None, names: tuple[str, ...], users: tuple[str, ...], roles: tuple[str, ...]) -> Difference:
     files = [policy_paths(name.split(",")) for name in names]
-    who = [situation_of(user, roles, None, "", "", None, (), ()) for user in users]
+    who = [situation_of(user, roles, None, "", "", False, None, (), ()) for user in users]
     if path is None:
         return diff_files(files[0], files[1], who, time.time())
     config = load_config(path)

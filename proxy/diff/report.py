@@ -174,6 +174,7 @@ def only(met: Met) -> str:
 _CONDITIONS = {
     "application_name": ("with application_name", "with another application_name"),
     "network": ("from", "from elsewhere"),
+    "tls": ("encrypted:", "not encrypted"),
     "database": ("in database", "in another database"),
     "role": ("asserting role", "asserting no role"),
 }

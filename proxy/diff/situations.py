@@ -20,7 +20,7 @@ from proxy.whatif import moments
 
 MOST = 400
 """Combinations of conditions for one kind of login, times apart."""
-CLIENT = ("application_name", "network", "database")
+CLIENT = ("application_name", "network", "tls", "database")
 """Conditions that are no attributes."""
 SOME = "‹any›"
 """A value of an attribute where any will do, or where rows decide."""
@@ -106,6 +106,8 @@ def _axes(rules: Sequence[Rule], subject: Subject) -> dict[str, list[str]]:
             add("application_name", pattern)
         for network in rule.networks:
             add("network", str(network))
+        if rule.tls is not None:
+            add("tls", "true")
         for database in sorted(rule.databases) if subject.any_database else ():
             add("database", database)
         for name, values in rule.claims:
@@ -129,6 +131,7 @@ def _rule_by_rule(axes: Mapping[str, list[str]], rules: Sequence[Rule]) -> Itera
         mine: dict[str, list[str]] = {
             "application_name": list(rule.applications),
             "network": [str(network) for network in rule.networks],
+            "tls": ["true" if rule.tls else ""] if rule.tls is not None else [],
             "database": sorted(rule.databases),
             ROLE: sorted(rule.roles),
             **{name: [SOME if v == ANY else v for v in sorted(values)] for name, values in rule.claims},
@@ -156,6 +159,7 @@ def _applied(subject: Subject, values: Mapping[str, str]) -> Situation:
         subject.situation,
         application_name=_example(values.get("application_name", "")),
         database=values.get("database") or subject.situation.database,
+        tls=bool(values.get("tls")),
         address=str(ipaddress.ip_network(network)[0]) if network else "",
         attributes={**subject.situation.attributes, **{k: v for k, v in chosen.items() if k not in asserted}},
         asserted={**subject.situation.asserted, **asserted},

@@ -15,7 +15,7 @@ from proxy.wire import codec
 from tests.support.certificates import Authority
 from tests.support.dialogue import Client
 from tests.support.postgres import TestServer
-from tests.support.proxy import CONTROL, ProxyProcess, until
+from tests.support.proxy import CONTROL, POLICY, ProxyProcess, until
 
 PHONES = "SELECT phone FROM shop.people"
 
@@ -93,10 +93,14 @@ def test_plain_is_refused(proxy: ProxyProcess) -> None:
 
 
 def test_both_may_come_in(server: TestServer, authority: Authority, tmp_path: Path) -> None:
-    with start(server, tmp_path / "home", authority, mode="allow") as proxy:
-        for mode, secure in (("disable", False), ("require", True)):
+    """And a rule can tell them apart."""
+    rule = "rules:\n  - { name: encrypted, tls: true, columns: '*', show: clear }\n"
+    policy = POLICY.partition("rules:")[0] + rule
+    with start(server, tmp_path / "home", authority, mode="allow", policy=policy) as proxy:
+        for mode, secure, seen in (("disable", False, "138****5678"), ("require", True, "13812345678")):
             with connect(proxy, sslmode=mode) as connection:
                 assert connection.pgconn.ssl_in_use == secure
+                assert connection.execute("SELECT phone FROM shop.people").fetchone() == (seen,)
 
 
 def test_client_certificates(server: TestServer, authority: Authority, tmp_path: Path) -> None:

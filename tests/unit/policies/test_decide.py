@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies import Policy, classify, compile_profile, explain
@@ -254,6 +256,19 @@ def test_show_values_of_branches() -> None:
 def test_what_is_clear_whatever_relations_there_are(rules: str, always: bool) -> None:
     who = Who(user="anna", roles=("teller",))
     assert compiled(policy(BASE + rules), who).always_clear is always
+
+
+@pytest.mark.parametrize(("tls", "seen"), [(True, "clear"), (False, "deny")])
+def test_encrypted_or_not(tls: bool, seen: str) -> None:
+    p = policy(
+        BASE
+        + """\
+  - { name: inside, tls: true, columns: [class=phone], show: clear }
+  - { name: outside, when: { tls: false }, columns: [class=phone], show: deny }
+"""
+    )
+    profile = compile_profile(p, classify(p, (T,)), (T,), replace(Who().context(), tls=tls))
+    assert profile.decisions[1][2].show == seen
 
 
 def test_a_policy_that_lists_nothing_is_always_clear() -> None:
