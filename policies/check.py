@@ -51,6 +51,7 @@ def problems(
     out += _unused_classes(policy)
     out += _unsuitable_defaults(columns)
     out += _unsuitable_filters(columns)
+    out += _approvals(policy, columns, near, roles)
     for number, rule in enumerate(policy.rules):
         mine = [c for c in columns if any(_selects(s, c) for s in rule.columns)]
         out += _selectors(policy, rule, columns, near)
@@ -130,6 +131,25 @@ def _selectors(policy: Policy, rule: Rule, columns: list[Sensitive], near: Near)
             levels = ", ".join(sorted(known - {UNCLASSIFIED}))
             what = f"names a level that no class has (there are {levels}){suggest(selector.value, known)}"
         yield Problem("warning", rule.place, f"rule '{rule.name}': {selector.source} {what}")
+
+
+def _approvals(policy: Policy, columns: list[Sensitive], near: Near, roles: Collection[str] | None) -> Iterator[Problem]:
+    """Columns that nobody can ask for, and roles that nobody can have."""
+    for approval in policy.approvals:
+        for selector in approval.columns:
+            if selector.kind is SelectorKind.ALL or any(_selects(selector, c) for c in columns):
+                continue
+            what = near.column(selector.pattern) if selector.pattern is not None else ""
+            yield Problem("warning", approval.place, f"approvals: {selector.source} names no sensitive column{what}")
+        asked = approval.approvers | approval.requesters | (approval.glass.roles if approval.glass is not None else frozenset())
+        yield from _unknown_roles("approvals", approval.place, asked, roles)
+    if policy.changes is not None:
+        yield from _unknown_roles("policy_changes", policy.changes.place, policy.changes.approvers, roles)
+
+
+def _unknown_roles(what: str, place: str, asked: Collection[str], roles: Collection[str] | None) -> Iterator[Problem]:
+    for name in sorted(set(asked) - set(roles)) if roles is not None else ():
+        yield Problem("warning", place, f"{what}: the server has no role '{name}'{_near(name, roles or ())}")
 
 
 def _rows(rule: Rule, mine: list[Sensitive]) -> Iterator[Problem]:

@@ -113,3 +113,17 @@ def test_application_name_alone() -> None:
     rules = "  - { name: r, columns: '*', application_name: crm, show: clear }"
     assert [x for x in found(rules) if "any client can set application_name" in x] != []
     assert found(rules.replace("columns", "role: x, columns")) == []
+
+
+def test_approvals_that_nobody_can_use() -> None:
+    text = """\
+  []
+approvals:
+  - { columns: [level=C3, bank.t.gone], approvers: [managr], requesters: [x], max: 1h }
+policy_changes: { approvers: [manager, dpo] }
+"""
+    assert found(text, roles={"manager", "x"}) == [
+        "p1.yaml:10: warning: approvals: bank.t.gone names no sensitive column: there is no column gone",
+        "p1.yaml:10: warning: approvals: the server has no role 'managr' (did you mean 'manager'?)",
+        "p1.yaml:11: warning: policy_changes: the server has no role 'dpo'",
+    ]
