@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from policies.attributes import LOGIN
 from policies.decide import Step
 from policies.document import suggest
 from policies.filters import FilterKind
@@ -123,8 +124,9 @@ class _Explanation:
             yield f"client    {', '.join(client)}"
         if view.situation.now is not None:
             yield f"time      {_moment(context.now)}"
-        if context.attributes:
-            said = (f"{name} = {value}" for name, value in sorted(context.attributes.items()))
+        known = {name: value for name, value in context.attributes.items() if (name, value) != (LOGIN, context.user)}
+        if known:
+            said = (f"{name} = {value}" for name, value in sorted(known.items()))
             yield f"person    {', '.join(said)}"
         yield f"policy    {self.world.policy.version}"
         if self.world.policy.approvals:
