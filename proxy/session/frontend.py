@@ -201,6 +201,8 @@ def on_function(s: State) -> bool:
     if s.gate and (done := gates.before_text(s)) is not None:
         return done
     s.refresh_view()
+    if s.wary and (done := gates.confirm(s)) is not None:
+        return done
     if s.commented and (done := gates.act_for(s, ())) is not None:
         return done
     if s.masked:

@@ -47,6 +47,8 @@ def _on_piece(s: State, kind: int) -> bool:
         if s.gate and (done := gates.before_text(s)) is not None:
             return done
         s.refresh_view()
+        if s.wary and (done := gates.confirm(s)) is not None:
+            return done
         if s.commented and (done := gates.act_for(s, ())) is not None:
             return done
         name = b""

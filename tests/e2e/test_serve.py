@@ -21,6 +21,8 @@ import asyncpg
 import psycopg
 import pytest
 
+from proxy.wire import codec
+from tests.change.wire import Wire
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, DEADLINE, ProxyProcess, until
 
@@ -53,6 +55,8 @@ MASKED = [("138****5678",), ("139****4321",)]
 PHONES = "SELECT phone FROM shop.people ORDER BY id"
 READY = b"Z\0\0\0\x05I"
 MEGABYTE = 1 << 20
+QUERY_TO_XML = 2924
+"""OID of the builtin function query_to_xml, the same everywhere."""
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +326,24 @@ def test_a_table_that_comes_while_nothing_is_masked(proxy: ProxyProcess, server:
             server.execute_sql("bare", "DROP SCHEMA shop CASCADE")
             with pytest.raises(psycopg.errors.UndefinedTable):
                 session.execute(text, prepare=prepare)
+
+
+def test_such_a_table_is_not_read_by_a_function_call_either(proxy: ProxyProcess, server: TestServer) -> None:
+    server.execute_sql("postgres", "CREATE DATABASE bare_too")
+    arguments = (b"SELECT phone FROM shop.people", b"t", b"f", b"")
+    call = struct.pack("!ihh", QUERY_TO_XML, 0, len(arguments))
+    call += b"".join(struct.pack("!i", len(a)) + a for a in arguments) + struct.pack("!h", 0)
+    with Wire(proxy.port, "serve_trust", "bare_too") as wire:
+        assert wire.query("SELECT 1").kind == "ok"
+        server.execute_sql(
+            "bare_too",
+            "CREATE SCHEMA shop; CREATE TABLE shop.people (phone text); INSERT INTO shop.people VALUES ('13812345678');"
+            " GRANT USAGE ON SCHEMA shop TO PUBLIC; GRANT SELECT ON shop.people TO PUBLIC",
+        )
+        wire.send(codec.message(ord("F"), call))
+        replies = wire.until(ord("Z"))
+        assert [tag for tag, _ in replies] == [ord("E"), ord("Z")]
+        assert b"C42501" in replies[0][1]
 
 
 def test_policy_reload(server: TestServer, tmp_path: Path) -> None:
