@@ -14,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 GENESIS = bytes(32)
 """The `previous mac` of a worker's first record."""
@@ -136,11 +138,61 @@ MAX_SEGMENTS = 10**6
 """A head that names more is not believed: deriving its key would take for ever."""
 
 
+class Keys(Protocol):
+    """Where the keys of one worker's segments come from: an initial key, several, or only the present segment's."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The initial keys they descend from (`key_id`), the one to write with last."""
+
+    def segment(self, key_id: str, number: int) -> bytes | None:
+        """K(number) under the initial key called so; None when it cannot be known (any more)."""
+
+
+class InitialKeys:
+    """Every segment's key of one worker, from one or more initial keys."""
+
+    def __init__(self, keys: Sequence[bytes], worker: str) -> None:
+        self._keys = {key_id(key): key for key in keys}
+        self._worker = worker
+        self._last: dict[str, tuple[int, bytes]] = {}
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return tuple(self._keys)
+
+    def segment(self, key_id: str, number: int) -> bytes | None:
+        initial = self._keys.get(key_id)
+        if initial is None or number > MAX_SEGMENTS:
+            return None
+        at, key = self._last.get(key_id, (0, b""))
+        if not 0 < at <= number:
+            at, key = 1, worker_key(initial, self._worker)
+        for _ in range(number - at):
+            key = next_key(key)
+        self._last[key_id] = max(1, number), key
+        return key
+
+
+def claimed_head(data: bytes) -> Head | None:
+    """What a head file says, whoever wrote it; None when it is not whole."""
+    match = _HEAD.fullmatch(data)
+    return None if match is None else Head(int(match[2]), int(match[3]), int(match[4]), bytes.fromhex(match[5].decode()))
+
+
+def open_head(data: bytes, worker: str, keys: Keys) -> tuple[Head, str] | None:
+    """The head in `data` and the id of its initial key, when it is whole and one of the keys made it for `worker`."""
+    head = claimed_head(data)
+    if head is None or head.segment > MAX_SEGMENTS:
+        return None
+    for name in reversed(keys.ids):
+        key = keys.segment(name, head.segment)
+        if key is not None and hmac.compare_digest(head.encode(worker, key), data):
+            return head, name
+    return None
+
+
 def decode_head(data: bytes, worker: str, key: bytes) -> Head | None:
     """The head in `data` when it is whole and was written with the initial key `key` for `worker`; None otherwise."""
-    match = _HEAD.fullmatch(data)
-    if match is None or int(match[2]) > MAX_SEGMENTS:
-        return None
-    head = Head(int(match[2]), int(match[3]), int(match[4]), bytes.fromhex(match[5].decode()))
-    expected = _head_mac(worker, segment_key(key, worker, head.segment), match[1]).hex().encode()
-    return head if hmac.compare_digest(expected, match[6]) else None
+    found = open_head(data, worker, InitialKeys([key], worker))
+    return None if found is None else found[0]

@@ -66,20 +66,23 @@ def tail(directory: Path | None, config: Path | None, lines: int, follow: bool, 
     "-c", "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Take directory and key file from this configuration file.",
 )  # fmt: skip
-@click.option("--key", "key_file", type=click.Path(dir_okay=False, path_type=Path), help="File with the audit key.")
+@click.option(
+    "--key", "key_files", multiple=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the audit key; repeatable, for trails that were written with several.",
+)  # fmt: skip
 @click.option("--worker", "workers", multiple=True, help="A worker that must have a trail here (repeatable).")
-def verify(directory: Path | None, config: Path | None, key_file: Path | None, workers: tuple[str, ...]) -> None:
+def verify(directory: Path | None, config: Path | None, key_files: tuple[Path, ...], workers: tuple[str, ...]) -> None:
     """Check every record in DIRECTORY against the key; name the first bad one of each trail.
 
     Exit status: 0 when all is intact, 1 when something is wrong, 2 when it cannot be checked.
     """
-    if key_file is None:
-        key_file = _configured(config)[1] if config is not None else None
-        if key_file is None:
+    if not key_files:
+        if config is None:
             raise click.UsageError("name the audit key: --key FILE")
+        key_files = (_configured(config)[1],)
     where = _directory(directory, config)
     try:
-        report = verify_directory(where, load_key(key_file), workers)
+        report = verify_directory(where, [load_key(file) for file in key_files], workers)
     except AuditError as error:
         raise click.UsageError(error.message) from None
     except OSError as error:
@@ -118,7 +121,7 @@ def _directory(directory: Path | None, config: Path | None) -> Path:
     return directory if directory is not None else _configured(config)[0]
 
 
-def _configured(config: Path | None) -> tuple[Path, Path | None]:
+def _configured(config: Path | None) -> tuple[Path, Path]:
     from proxy.config import load_config  # the whole configuration is checked only when one is given
     from proxy.errors import ConfigError
 

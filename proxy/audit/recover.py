@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.audit.chain import GENESIS, HEAD_SIZE, decode_head, head_path, parse_segment_name
+from proxy.audit.chain import GENESIS, HEAD_SIZE, Head, Keys, claimed_head, head_path, open_head, parse_segment_name
 from proxy.audit.record import Kind
-from proxy.audit.walk import BadRecord, Walker
+from proxy.audit.walk import BadRecord, Joint, Walker
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Resume:
     """new, stopped, crashed or damaged."""
     torn: tuple[dict[str, object], ...] = ()
     damage: str | None = None
+    end: tuple[Head, str] | None = None
+    """The last complete record, for the head to name it before the key of its segment goes; and that key's id."""
 
 
 def segments_of(directory: Path, worker: str) -> list[int]:
@@ -46,35 +48,52 @@ def read_head(directory: Path, worker: str) -> bytes | None:
         return None
 
 
-def recover(directory: Path, worker: str, key: bytes) -> Resume:
-    """Where the trail ends. Raises OSError when the directory cannot be read."""
+def recover(directory: Path, worker: str, keys: Keys, joint: Joint | None = None) -> Resume:
+    """Where the trail ends. Raises OSError when the directory cannot be read.
+
+    `joint`: where the last segment began whose key is known, when those before are gone (`proxy.audit.state`): a head that
+    names exactly that place is genuine although nobody can check its HMAC any more.
+    """
     present = segments_of(directory, worker)
     last = present[-1] if present else 0
     data = read_head(directory, worker)
-    if data is None and not present:
+    if data is None and not present and (joint is None or joint.seq == 0):
         return Resume(1, 0, GENESIS, "new")
+    least = joint.segment if joint is not None else 0
     if data is None or data == b"":
-        return _damaged(last, 0, GENESIS, "the head file is missing")
-    head = decode_head(data, worker, key)
-    if head is None:
-        return _damaged(last, 0, GENESIS, "the head file is forged, damaged or of another key")
+        return _damaged(max(last, least), 0, GENESIS, "the head file is missing")
+    opened = open_head(data, worker, keys) or _vouched(data, keys, joint)
+    if opened is None:
+        return _damaged(max(last, least), 0, GENESIS, "the head file is forged, damaged or of another key")
+    head, name = opened
     last = max(last, head.segment)
-    missing = sorted(set(range(1, last + 1)) - set(present))
+    missing = sorted(set(range(present[0] if present else 1, last + 1)) - set(present))
     if missing:
-        return _damaged(last, head.seq, head.mac, f"segment {missing[0]} is missing; the head names record {head.seq}")
-    walker = Walker(directory, worker, key)
+        reason = f"segment {missing[0]} is missing; the head names record {head.seq}"
+        return _damaged(max(last, least), head.seq, head.mac, reason)
+    walker = Walker(directory, worker, keys)
     try:
-        walker.resume(head)
+        walker.resume(head, name)
         while walker.segment < last:
             walker.next_segment()
     except BadRecord as bad:
         seq = max(head.seq, walker.seq)
         reason = f"{bad.file.name}: {bad.reason}; the head names record {head.seq}"
-        return _damaged(last, seq, walker.previous, reason)
+        return _damaged(max(last, least), seq, walker.previous, reason)
+    if joint is not None and walker.seq < joint.seq:
+        reason = f"the trail ends with record {walker.seq}; when its last segment began it had {joint.seq}"
+        return _damaged(max(last, least), joint.seq, walker.previous, reason)
     if walker.seq == 0 and not walker.torn:
         return Resume(last + 1, 0, GENESIS, "new")
     found = "stopped" if walker.last_kind == Kind.STOP.value and not walker.torn else "crashed"
-    return Resume(last + 1, walker.seq, walker.previous, found, tuple(walker.torn))
+    return Resume(last + 1, walker.seq, walker.previous, found, tuple(walker.torn), end=(walker.end, walker.key_id))
+
+
+def _vouched(data: bytes, keys: Keys, joint: Joint | None) -> tuple[Head, str] | None:
+    head = claimed_head(data)
+    if head is None or joint is None or head.segment > joint.segment or (head.seq, head.mac) != (joint.seq, joint.mac):
+        return None
+    return head, keys.ids[-1]
 
 
 def _damaged(last: int, seq: int, previous: bytes, reason: str) -> Resume:

@@ -28,6 +28,7 @@ from proxy.audit.chain import (
     WORKER,
     Head,
     Hmac,
+    InitialKeys,
     head_path,
     key_id,
     next_key,
@@ -103,7 +104,7 @@ class AuditWriter:
         self._key_id = key_id(key)
         try:
             self._head_fd = self._take(directory, worker, key)
-            self.resumed: Resume = recover(directory, worker, key)
+            self.resumed: Resume = recover(directory, worker, InitialKeys([key], worker))
             """How the trail was found; `resumed.damage` deserves an alert."""
             self._seq, self._previous = self.resumed.seq, self.resumed.previous
             self._segment, self._key = self.resumed.segment, segment_key(key, worker, self.resumed.segment)
