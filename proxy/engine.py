@@ -140,5 +140,10 @@ class Planners:
         return sum(planner.hits for planner in self._made)
 
     @property
+    def weight(self) -> int:
+        """Bytes of all that is kept, as far as they can be told."""
+        return sum(planner.weight for planner in self._made)
+
+    @property
     def misses(self) -> int:
         return sum(planner.misses for planner in self._made)

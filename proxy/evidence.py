@@ -8,44 +8,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from policies.model import Profile
 from proxy.alerts import Alerts, Raised, Who, kind_of
 from proxy.audit.key import load_or_create_key
+from proxy.audit.measure import Measured, room
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.writer import AuditWriter, Mode
 from proxy.config import AuditSettings
 from proxy.counts import Counts
 from proxy.logs import event
+from proxy.metrics import Trail
 from proxy.session.effects import Identity
-from rewrite.plan import Plan, Verdict
+from proxy.tally import Tally
+from rewrite.plan import Plan
 
 log = logging.getLogger("pgveil.audit")
 
 HEAD_LAG = 0.05
 """Seconds the trail's head may stay behind its records while the proxy is busy (docs/audit.md, what it does not prove)."""
-
-
-class Tally:
-    """Statements by verdict, for the metrics."""
-
-    __slots__ = ("alerts", "let_through", "passed", "refusals", "refused", "rewritten")
-
-    def __init__(self) -> None:
-        self.passed = self.rewritten = self.refused = 0
-        self.alerts: Counter[tuple[str, str]] = Counter()
-        """Raised, by name and severity."""
-        self.let_through = 0
-        """Statements that could not be read and passed all the same (`on_failure`)."""
-        self.refusals: Counter[str] = Counter()
-        """Refused statements by SQLSTATE."""
-
-    def verdicts(self) -> Mapping[str, int]:
-        return {"pass": self.passed, "rewrite": self.rewritten, "refuse": self.refused}
 
 
 class Evidence:
@@ -57,7 +41,12 @@ class Evidence:
         self.tally = Tally()
         mode = Mode(settings.mode)
         lag = 0.0 if mode is Mode.STRICT else HEAD_LAG
-        self.writer = AuditWriter(settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag)
+        self.measured = Measured()
+        self._settled = time.monotonic()
+        """When nothing was pending for the last time, as far as the clock has looked."""
+        self.writer = AuditWriter(
+            settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag, io=self.measured.io
+        )
         self._encoder = DecisionEncoder(key, settings.text)
         self.counts = Counts(Path(settings.directory), time.time)
         self.alerts = Alerts(self.counts)
@@ -84,6 +73,7 @@ class Evidence:
         try:
             self.writer.flush()
             self.writer.settle()
+            self._settled = time.monotonic()
         except AuditError:
             log.debug("the audit trail could not be settled; the failure has been reported")
 
@@ -93,9 +83,24 @@ class Evidence:
         if kind is Kind.POLICY and fields.get("accepted"):
             self.alerts.on_kind("policy_changed", Who)
         elif kind is Kind.EVENT:
+            self.tally.events[str(fields.get("event"))] += 1
             who = _who(fields)
             self.alerts.on_kind(kind_of(str(fields.get("event"))), lambda: who)
         self.writer.flush()
+
+    def trail(self) -> Trail:
+        """Where the trail stands, for the metrics."""
+        writer = self.writer
+        return Trail(
+            worker=writer.worker,
+            pending=writer.pending_records,
+            lag=time.monotonic() - self._settled if writer.pending else 0.0,
+            records=writer.seq,
+            head_lag=writer.head_lag,
+            errors=self.errors,
+            failing=writer.failure is not None,
+            room=room(writer.directory, writer.worker),
+        )
 
     def close(self, reason: str) -> None:
         self.counts.close()
@@ -154,6 +159,7 @@ class CountingAudit(SessionAudit):
 
     def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
         super().event(kind, fields)
+        self._tally.events[kind] += 1
         self._alerts.on_kind(kind_of(kind), self._who)
 
     def _who(self) -> Who:
@@ -169,18 +175,17 @@ class CountingAudit(SessionAudit):
 
     def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
         if kind == "statement":
-            if plan.verdict is Verdict.REWRITE:
-                self._tally.rewritten += 1
-            else:
-                self._tally.passed += 1
-                if plan.failure is not None:
-                    self._tally.let_through += 1
-                    self.event("on_failure", {"sqlstate": plan.failure.sqlstate, "reason": plan.failure.message})
+            self._tally.passed(plan, index)
+            if plan.failure is not None:
+                self._tally.let_through += 1
+                self.event("on_failure", {"sqlstate": plan.failure.sqlstate, "reason": plan.failure.message})
             if self._alerts.clear:
                 self._alerts.on_statement(plan, index, self._who)
         else:
-            self._tally.refused += 1
-            if plan.refusal is not None:
-                self._tally.refusals[plan.refusal.sqlstate] += 1
+            self._tally.refused(plan, index)
             self._alerts.on_kind("refused", self._who)
         return super().decision(sid, kind, plan, index, text, protocol)
+
+    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+        self._tally.ended(rows, seconds, sqlstate is not None)
+        super().outcome(seq, tag, rows, bytes_, seconds, sqlstate)

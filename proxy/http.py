@@ -1,4 +1,4 @@
-"""The small HTTP side, on a port of its own: `/metrics`, `/healthz`, `/readyz`. Numbers and states, no data."""
+"""The small HTTP side, on a port of its own: `/metrics`, `/healthz`, `/readyz`, `/targets`. Numbers and states, no data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 class HttpSide:
     """Serves until `close`. `obstacles` names what keeps the proxy from being ready; empty means ready."""
 
-    def __init__(self, registry: CollectorRegistry, obstacles: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, registry: CollectorRegistry, obstacles: Callable[[], Sequence[str]], ports: Sequence[int]) -> None:
+        """`ports`: where the workers of this proxy have their HTTP sides; 0 for the one that this gets."""
         self._registry = registry
+        self._ports = ports
         self._obstacles = obstacles
         self._runner: web.AppRunner | None = None
+        self._port = 0
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port, which matters when `port` is 0. Raises OSError when the address is taken."""
@@ -25,12 +28,14 @@ class HttpSide:
                 web.get("/metrics", self.metrics),
                 web.get("/healthz", self.healthz),
                 web.get("/readyz", self.readyz),
+                web.get("/targets", self.targets),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
-        return int(self._runner.addresses[0][1])
+        self._port = int(self._runner.addresses[0][1])
+        return self._port
 
     async def close(self) -> None:
         if self._runner is not None:
@@ -49,3 +54,9 @@ class HttpSide:
         if obstacles:
             return web.Response(status=503, text="".join(f"{o}\n" for o in obstacles))
         return web.Response(text="ready\n")
+
+    async def targets(self, request: web.Request) -> web.Response:
+        """All workers, in the form of Prometheus' http_sd_configs, by the name by which we were asked."""
+        host = request.url.host or "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
+        return web.json_response([{"targets": [f"{host}:{port or self._port}" for port in self._ports], "labels": {}}])

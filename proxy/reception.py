@@ -59,6 +59,11 @@ class Reception:
     def listening(self) -> bool:
         return bool(self._sockets)
 
+    @property
+    def waiting(self) -> int:
+        """Clients at the door."""
+        return len(self._visits)
+
     def listen(self, host: str, port: int, *, share: bool = False) -> int:
         """Listen on every address of the host; returns the port. `share`: other processes may, too. Raises OSError."""
         sockets = bind(host, port, share=share)

@@ -27,7 +27,7 @@ from proxy.greeting import Door, Greeting
 from proxy.ledger import Ledger
 from proxy.logs import event
 from proxy.meter import SessionMeter
-from proxy.metrics import Metrics
+from proxy.metrics import Connections, Metrics
 from proxy.reception import SPARE_SOCKETS, Reception, error_response
 from proxy.replication import ReplicationWatch
 from proxy.session.auth import startup_refusal
@@ -428,11 +428,21 @@ class Server:
         link.session.refuse(*why)
         link.pump()
 
-    def readings(self) -> tuple[int, int, int]:
-        """(sessions, bytes from clients, bytes from the server)."""
+    def connections(self) -> Connections:
+        """Who is connected, for the metrics."""
+        links = list(self.links)
+        return Connections(
+            open=len(links),
+            active=sum(not link.session.idle for link in links if link.entrance is None),
+            waiting=self._reception.waiting + sum(link.entrance is not None for link in links),
+            server=sum(link.server.transport is not None for link in links),
+            limit=self.config.limits.connections,
+        )
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes from clients and from the server, so far."""
         sent = self.finished_bytes[0] + sum(link.from_client for link in self.links)
-        received = self.finished_bytes[1] + sum(link.from_server for link in self.links)
-        return len(self.links), sent, received
+        return sent, self.finished_bytes[1] + sum(link.from_server for link in self.links)
 
     def _chore(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(_quietly(work))

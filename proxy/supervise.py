@@ -13,6 +13,8 @@ import os
 import signal
 import socket
 import ssl
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -36,9 +38,9 @@ from proxy.logs import event
 from proxy.metrics import Metrics, Readings
 from proxy.server import Server
 from proxy.session.effects import Pooling
-from proxy.tls import ClientMode, certificate_bytes, client_context, server_context
+from proxy.tls import ClientMode, certificate_bytes, client_context, expiry, server_context
 from proxy.upstream import Upstream
-from proxy.workers import BEAT
+from proxy.workers import BEAT, worker_ports
 
 log = logging.getLogger("pgveil")
 
@@ -123,6 +125,8 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._reason = "shutdown"
+        self._policy_loaded = 0.0
+        self._policy_good = True
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -153,7 +157,8 @@ class Supervisor:
         except (ValueError, OSError) as error:
             raise ConfigError(str(error)) from None
         if config.http is not None:
-            self.http = HttpSide(self.metrics.registry, self.obstacles)
+            ports = worker_ports(config.http.port, self.place.name, config.workers)
+            self.http = HttpSide(self.metrics.registry, self.obstacles, ports)
             try:
                 port = await self.http.start(config.http.host, config.http.port)
             except OSError as error:
@@ -258,6 +263,8 @@ class Supervisor:
         event(log, name, logging.WARNING if bad else logging.INFO, **fields)
         if name.startswith("policy_"):
             self.metrics.reloads.labels("rejected" if bad else "accepted").inc()
+            self._policy_good = not bad
+            self._policy_loaded = self._policy_loaded if bad else time.time()
             files = [str(path) for path in self.config.policy]
             told = {"policy": fields.get("version"), "files": files, "accepted": not bad, "reason": fields.get("problem")}
             self._record(Kind.POLICY, told)
@@ -275,8 +282,11 @@ class Supervisor:
 
     async def _flush_on_the_clock(self) -> None:
         """Log-ins and outcomes wait for nobody; this is when they are written at the latest."""
+        loop, late = asyncio.get_running_loop(), self.evidence.tally.loop.observe
         while True:
+            due = loop.time() + HEAD_LAG
             await asyncio.sleep(HEAD_LAG)
+            late(max(0.0, loop.time() - due))
             self.evidence.settle()
 
     def obstacles(self) -> list[str]:
@@ -294,21 +304,27 @@ class Supervisor:
         return found
 
     def _readings(self) -> Readings:
-        sessions, sent, received = self.server.readings()
+        sent, received = self.server.traffic()
+        status = self.control.status()
+        watched = watched_databases(self.config)
         return Readings(
-            sessions=sessions,
+            version=version("pgveil"),
+            connections=self.server.connections(),
             bytes_from_clients=sent,
             bytes_from_server=received,
             cache_hits=self.planners.hits,
             cache_misses=self.planners.misses,
-            verdicts=self.evidence.tally.verdicts(),
-            refusals=dict(self.evidence.tally.refusals),
-            alerts=dict(self.evidence.tally.alerts),
-            let_through=self.evidence.tally.let_through,
-            audit_pending=int(self.evidence.writer.pending),
-            audit_errors=self.evidence.errors,
+            cache_bytes=self.planners.weight,
+            tally=self.evidence.tally,
+            measured=self.evidence.measured,
+            trail=self.evidence.trail(),
             policy_version=self.control.policy_version,
-            catalog_age={s.database: s.age for s in self.control.status() if s.usable},
+            policy_loaded=self._policy_loaded,
+            policy_good=self._policy_good,
+            catalog_age={s.database: s.age for s in status if s.usable},
+            control_up={s.database: not s.reason for s in status if s.relations or s.database in watched},
+            approvals=Counter((r.kind, r.status.replace(" ", "_")) for r in self.control.grants.picture.requests.values()),
+            certificates=_expiries(self.config),
         )
 
 
@@ -332,6 +348,13 @@ def _upstream(config: Config) -> Upstream:
 
 def _tls_files(config: Config) -> tuple[Path, ...]:
     return (config.tls.files if config.tls is not None else ()) + config.upstream.tls.files
+
+
+def _expiries(config: Config) -> dict[str, float]:
+    """When our own certificates end, by the side that we show them to."""
+    shown = {"clients": config.tls.cert if config.tls is not None else None, "upstream": config.upstream.tls.cert}
+    found = {side: expiry(cert) for side, cert in shown.items() if cert is not None}
+    return {side: end for side, end in found.items() if end is not None}
 
 
 def _why(error: OSError) -> str:

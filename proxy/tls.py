@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from proxy.errors import ConfigError
 
 ALPN = "postgresql"
@@ -134,6 +136,14 @@ def certificate_bytes(settings: ClientTls) -> bytes:
         return ssl.PEM_cert_to_DER_cert(text[text.index(_BEGIN) : end])
     except (OSError, ValueError):
         raise ConfigError(f"{settings.cert}: not a PEM certificate") from None
+
+
+def expiry(cert: Path) -> float | None:
+    """Unix time at which the first certificate of a PEM file ends; None when there is none to be read."""
+    try:
+        return x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return None
 
 
 def server_context(settings: ServerTls) -> ssl.SSLContext | None:

@@ -62,6 +62,15 @@ def worker_config(config: Config, number: int, port: int) -> Config:
     return replace(config, listen=replace(config.listen, port=port), http=http)
 
 
+def worker_ports(port: int, name: str, workers: int) -> tuple[int, ...]:
+    """HTTP ports of all workers, seen from the one called so that has `port`; of itself alone where ports are picked freely."""
+    number = name.removeprefix("worker-")
+    if not port or not number.isdigit():
+        return (port,)
+    first = port - int(number) + 1
+    return tuple(range(first, first + workers))
+
+
 def run_workers(config: Config, options: Sequence[str] = ()) -> int:
     """Run until a signal ends it; answers the exit status. `options`: what the command line had before `serve`.
 

@@ -98,6 +98,11 @@ class Planner:
         self._contexts: dict[int, tuple[PlanContext, _Space]] = {}
         """By identity of the context, which is kept so that its id stays its own: sessions use one context many times."""
 
+    @property
+    def weight(self) -> int:
+        """Bytes of the plans kept, as far as they can be told."""
+        return self._weight
+
     def plan(self, text: str, context: PlanContext) -> Plan:
         space = self._space_of(context)
         plan = space.plans.get(text)

@@ -140,6 +140,11 @@ class AuditWriter:
         """Number of the last record appended."""
         return self._seq
 
+    @property
+    def head_lag(self) -> int:
+        """Records that are in the file and that the head does not know yet."""
+        return max(0, self._sealed - self._head_seq)
+
     def append(self, kind: Kind, fields: Mapping[str, object]) -> int:
         """Take in a record and answer its number. Raises ValueError for fields that docs/audit.md does not know."""
         return self.append_encoded(kind.value, encode_fields(kind, fields))

@@ -15,6 +15,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.support.postgres import TestServer
 
 CONTROL = "pgveil_test_control"
@@ -127,11 +129,16 @@ http: {{ port: 0 }}
                 return error.code, error.read().decode()
 
     def metric(self, name: str) -> float:
-        """The sample with this name and labels, as written: `pgveil_statements_total{verdict="pass"}`; 0 when absent."""
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(name + " "):
-                return float(line.rsplit(" ", 1)[1])
-        return 0.0
+        """The sum of the samples with this name and at least these labels: `pgveil_statements_total{verdict="pass"}`."""
+        wanted, _, labels = name.rstrip("}").partition("{")
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        asked = dict(pair.split("=", 1) for pair in labels.split(",") if pair)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == wanted and all(sample.labels.get(k) == v.strip('"') for k, v in asked.items())
+        )
 
     def trail(self) -> str:
         """The audit records that are in the files now."""

@@ -1,0 +1,1 @@
+"""What compose/ provisions for Prometheus and Grafana, against a real Prometheus and a running demo."""
