@@ -106,7 +106,17 @@ class Decision:
 
     @property
     def rule(self) -> str | None:
-        return self.branches[0].rule
+        """The rule that decides first; where the row decides, the first that shows some rows in clear."""
+        branches = self.branches
+        if len(branches) > 1:
+            return next((b.rule for b in branches if b.show is Show.CLEAR), branches[0].rule)
+        return branches[0].rule
+
+    @property
+    def other_rules(self) -> tuple[str, ...]:
+        """Further rules that show some rows in clear."""
+        named = dict.fromkeys(b.rule for b in self.branches if b.show is Show.CLEAR and b.rule is not None)
+        return tuple(name for name in named if name != self.rule)
 
 
 @dataclass(frozen=True)

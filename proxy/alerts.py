@@ -18,7 +18,6 @@ from typing import Final
 from policies.language import Alert, DataClass
 from policies.masks.basic import Null
 from proxy.counts import Counts, CountsError
-from proxy.meter import is_out
 from rewrite.plan import Plan, StatementPlan, Touch
 
 _EVENTS: Final = {"on_failure": "failure", "probing_budget_exceeded": "probes", "rows_withheld": "limit"}
@@ -98,7 +97,7 @@ class Alerts:
             self._happened(alert, who())
 
     def _concerned(self, touches: Iterable[Touch]) -> tuple[Alert, ...]:
-        shown = [touch for touch in touches if is_out(touch)]
+        shown = [touch for touch in touches if touch.is_out]
         return tuple(alert for alert in self.clear if any(_selects(alert, touch) for touch in shown))
 
     def _happened(self, alert: Alert, who: Who) -> None:

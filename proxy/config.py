@@ -22,6 +22,7 @@ from proxy.configkeys import (
     AUDIT,
     AUDIT_MODES,
     AUDIT_TEXTS,
+    AUDIT_VALUES,
     CLIENT_TLS,
     CONTROL,
     DISCOVERY,
@@ -89,6 +90,8 @@ class AuditSettings:
     """Made at the first start when it is not there."""
     mode: str = "before-result"
     text: str = "redacted"
+    values: bool = True
+    """With keyed digests of constants and parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,7 @@ class _Reader:
             key_file=self.base / section.string("key_file", "audit.key"),
             mode=section.choice("mode", AUDIT_MODES, defaults.mode),
             text=section.choice("text", AUDIT_TEXTS, defaults.text),
+            values=section.choice("values", AUDIT_VALUES, "digests") == "digests",
         )
 
     def client_tls(self, section: Section | None) -> ClientTls | None:

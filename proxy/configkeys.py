@@ -11,7 +11,8 @@ from proxy.tls import ClientMode, ServerMode
 
 MAX_WORKERS = 256
 AUDIT_MODES = ("strict", "before-result", "async")
-AUDIT_TEXTS = ("redacted", "none")
+AUDIT_TEXTS = ("redacted", "full", "none")
+AUDIT_VALUES = ("digests", "none")
 _PORT = whole(1, 65535)
 _COUNT = whole(0, 1_000_000)
 _RATE: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,5}/(s|m|h)$"}
@@ -61,7 +62,8 @@ AUDIT = {
     "directory": Key("Where the hash-chained segments go.", TEXT, needed=True),
     "key_file": Key("The secret that seals the chain; made at the first start.", TEXT),
     "mode": Key("strict, before-result (without it) or async: when evidence is written.", words(AUDIT_MODES)),
-    "text": Key("What is kept of statements: redacted (without it) or none.", words(AUDIT_TEXTS)),
+    "text": Key("What is kept of statements: redacted (without it), full or none.", words(AUDIT_TEXTS)),
+    "values": Key("What is kept of constants and parameters: digests (without it) or none.", words(AUDIT_VALUES)),
 }
 LIMITS = {
     "connections": Key("Sessions at once; 500 without it.", whole(1, 1_000_000)),

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from policies.model import Profile
 from proxy.alerts import Alerts, Raised, Who, kind_of
 from proxy.audit.key import load_or_create_key
 from proxy.audit.measure import Measured, room
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
+from proxy.audit.values import DigestKeys
 from proxy.audit.writer import AuditWriter, Mode
 from proxy.config import AuditSettings
 from proxy.counts import Counts
@@ -47,7 +47,7 @@ class Evidence:
         self.writer = AuditWriter(
             settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag, io=self.measured.io
         )
-        self._encoder = DecisionEncoder(key, settings.text)
+        self._encoder = DecisionEncoder(DigestKeys.of(key), settings.text, settings.values)
         self.counts = Counts(Path(settings.directory), time.time)
         self.alerts = Alerts(self.counts)
         self.alerts.deliver.append(self._on_alert)
@@ -137,7 +137,6 @@ class CountingAudit(SessionAudit):
         super().__init__(evidence.writer, encoder, sid, identity)
         self._tally = evidence.tally
         self._alerts = evidence.alerts
-        self._person = identity.user
         self._let_in = False
         self._turned_away = False
 
@@ -152,10 +151,6 @@ class CountingAudit(SessionAudit):
             self._turned_away = True
             self.login_failed(sqlstate, reason)
             self._alerts.on_kind("login_failed", self._who)
-
-    def context(self, profile: Profile, roles: Iterable[str]) -> None:
-        self._person = profile.person or self._person
-        super().context(profile, roles)
 
     def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
         super().event(kind, fields)
@@ -173,7 +168,7 @@ class CountingAudit(SessionAudit):
         else:
             self.turned_away(None, reason)
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
         if kind == "statement":
             self._tally.passed(plan, index)
             if plan.failure is not None:
@@ -184,8 +179,12 @@ class CountingAudit(SessionAudit):
         else:
             self._tally.refused(plan, index)
             self._alerts.on_kind("refused", self._who)
+<<<<<<< HEAD
         return super().decision(sid, kind, plan, index, text, protocol)
 
     def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         self._tally.ended(rows, seconds, sqlstate is not None)
         super().outcome(seq, tag, rows, bytes_, seconds, sqlstate)
+=======
+        return super().decision(sid, kind, plan, index, text, protocol, binds)
+>>>>>>> a23cf05 (Audit records: keyed digests of literals and parameters, the person, the highest level in clear, grants and every rule behind rows)

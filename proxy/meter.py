@@ -19,14 +19,7 @@ from proxy.session.effects import Allowance, Identity
 from rewrite.plan import Refusal, Touch
 
 _DAY = 86400
-_SHOWN = frozenset({"clear", "conditional"})
-_OUT = frozenset({"output", "unknown"})
 _HINT = "Ask whoever is responsible for the policy (limits)."
-
-
-def is_out(touch: Touch) -> bool:
-    """Its value leaves in clear, for some rows at least."""
-    return touch.show in _SHOWN and touch.use in _OUT
 
 
 class _Rows:
@@ -108,7 +101,7 @@ class SessionMeter:
         out: list[Allowance] = []
         if self._rations is not None:
             out += self._rations.allowances(profile, touches)
-        if not caps.rows or (touches is not None and not any(map(is_out, touches))):
+        if not caps.rows or (touches is not None and not any(t.is_out for t in touches)):
             return tuple(out)
         if caps.statement is not None:
             out.append(_Rows(caps.statement, "statement"))

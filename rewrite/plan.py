@@ -7,6 +7,7 @@ upstream, what to tell the auditor, and what the statement will change in the se
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.model import Profile
@@ -113,6 +114,10 @@ class Effect(enum.Flag):
     ASSERTS = enum.auto()  # what the session asserts of the person behind it (SET veil.…) may be different afterwards
 
 
+_SHOWN = frozenset({"clear", "conditional"})
+_OUT = frozenset({"output", "unknown"})
+
+
 @dataclass(frozen=True, slots=True)
 class Touch:
     """A sensitive column that a statement reads or writes, for the auditor."""
@@ -126,6 +131,13 @@ class Touch:
     show: str
     """clear, mask, conditional or deny; raw for a comparison with the stored values of a column that is masked otherwise."""
     rule: str | None
+    others: tuple[str, ...] = ()
+    """Where the row decides: further rules that show some rows in clear."""
+
+    @property
+    def is_out(self) -> bool:
+        """Its value leaves in clear, for some rows at least."""
+        return self.show in _SHOWN and self.use in _OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +313,8 @@ class Plan:
     not masked."""
     digest: str = ""
     """Of the client's text, where that was too long to be kept."""
+    constants: Sequence[str] | None = None
+    """All constants of the text as they are written there, in order, where they had to be found anyway; None: nobody looked."""
     own: bool = False
     """It holds for sessions that see everything as well."""
 

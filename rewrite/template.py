@@ -72,13 +72,16 @@ class Shape:
     """(segment, start, end, text) with offsets inside the segment."""
     moved: Moved | None = None
     """Instead of both where edits take constants elsewhere."""
+    apart: bool = True
+    """No two strings have but white space between them, which PostgreSQL may read as one (manual section 4.1.2.1)."""
 
     def fill(self, text: str, c: Cut) -> Plan:
         """The plan for another text of the same template."""
         if self.moved is not None:
             return self.moved.fill(self.plan, text, c)
+        constants = c.constants if self.apart else None
         if self.plan.verdict is Verdict.PASS:
-            return Plan(Verdict.PASS, text, self.plan.statements, shareable=True)
+            return Plan(Verdict.PASS, text, self.plan.statements, shareable=True, constants=constants)
         out = [self.pieces[0]]
         for constant, piece in zip(c.constants, self.pieces[1:], strict=True):
             out.append(constant)
@@ -88,7 +91,10 @@ class Shape:
             starts.append(starts[-1] + len(segment) + len(constant))
         edits = tuple(Edit(starts[i] + a, starts[i] + b, t) for i, a, b, t in self.edits)
         placed_by = self.plan.placed_by
-        return Plan(Verdict.REWRITE, "".join(out), self.plan.statements, edits, placed_by=placed_by, shareable=True)
+        return Plan(
+            Verdict.REWRITE, "".join(out), self.plan.statements, edits,
+            placed_by=placed_by, shareable=True, constants=constants,
+        )  # fmt: skip
 
 
 Piece = str | int
@@ -193,8 +199,9 @@ def _moved(plan: Plan, c: Cut) -> Moved | None:
 
 def shape(plan: Plan, c: Cut) -> Shape | None:
     """Make a plan reusable; None when an edit does not lie within one segment."""
+    apart = not any(segment.isspace() for segment in c.segments)
     if plan.verdict is Verdict.PASS:
-        return Shape(plan, (), ())
+        return Shape(plan, (), (), apart=apart)
     if plan.probes:
         moved = _moved(plan, c)
         return None if moved is None else Shape(plan, (), (), moved)
@@ -218,4 +225,4 @@ def shape(plan: Plan, c: Cut) -> Shape | None:
             placed.append((i, e.start - begin, e.end - begin, e.text))
         out.append(segment[cursor - begin :])
         pieces.append("".join(out))
-    return None if edits else Shape(plan, tuple(pieces), tuple(placed))
+    return None if edits else Shape(plan, tuple(pieces), tuple(placed), apart=apart)

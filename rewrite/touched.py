@@ -68,7 +68,7 @@ def _behind(rewriter: Rewriter, site: Site, relation: Relation) -> Iterator[Touc
 def _touches(relation: Relation, column: str, made: Decision, uses: Iterable[str]) -> Iterator[Touch]:
     name = f"{relation.schema}.{relation.name}"
     for use in sorted(uses):
-        yield Touch(name, column, made.data_class, made.level, use, made.show, made.rule)
+        yield Touch(name, column, made.data_class, made.level, use, made.show, made.rule, made.other_rules)
 
 
 def inside(source: Source, rewriter: Rewriter) -> tuple[Touch, ...]:

@@ -49,10 +49,10 @@ class Kind(enum.Enum):
 
 
 COMMON = ("v", "seq", "kind", "time", "worker", "mac")
-_WHO = ("session", "login", "database", "client", "client_port", "application", "tls", "asserted")
+_WHO = ("session", "login", "person", "database", "client", "client_port", "application", "tls", "asserted")
 _DECISION = (
     *_WHO, "roles", "profile", "policy", "protocol", "statement", "part", "parts", "verdict", "touches",
-    "touches_more", "refusal", "on_failure", "placed_by", "text", "text_digest",
+    "touches_more", "clear", "refusal", "on_failure", "placed_by", "text", "text_digest", "values", "values_whole", "binds",
 )  # fmt: skip
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.SEGMENT: ("segment", "previous", "key_id", "found", "torn", "damage"),
@@ -69,7 +69,7 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
 }
 """What may stand between the common fields, in this order. Fields that are not given are written as null."""
 NESTED = {
-    "touches": ("relation", "column", "class", "level", "use", "show", "rule"),
+    "touches": ("relation", "column", "class", "level", "use", "show", "rule", "grant", "others"),
     "refusal": ("sqlstate", "message"),
     "torn": ("segment", "bytes", "sha256"),
 }

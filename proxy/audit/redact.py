@@ -1,5 +1,7 @@
 """Takes the data out of SQL text: every literal becomes `?`, comments go, runs of white space become one blank.
 
+What the literals say is handed over as well, statement by statement, for `proxy.audit.values`, which makes digests of it.
+
 Contract: never fails, linear, and errs on the side of removing: text whose lexing is in doubt (unterminated, different
 under `standard_conforming_strings = off`, or a letter right behind the closing quote) is cut off there
 with `?…`. Identifiers, keywords, operators and `$1` stay; a quoted identifier that looks like data (six digits or an `@`)
@@ -10,12 +12,18 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import dataclass
 
 CUT = "?…"
 LIMIT = 8192
 """Bytes of redacted text kept, UTF-8."""
-_INPUT_LIMIT = 65536
+_INPUT_LIMIT = 262_144
+"""Characters that are looked at."""
 _CACHED = 4096
+_DEPTH = 3
+"""How far bodies within bodies ($$ ... $$) are searched for literals."""
+MAX_VALUES = 10_000
+"""Different literals kept of one text."""
 
 _TOKEN = re.compile(
     r"""
@@ -38,12 +46,24 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
 _COMMENT_PART = re.compile(r"/\*|\*/")
+_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))|''", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_UNICODE = re.compile(r"\\(?:([0-9A-Fa-f]{4})|\+([0-9A-Fa-f]{6})|(\\))|''")
 _NEAR = re.compile(r"\b(at or near|syntax error|unterminated|invalid input)\b.*", re.DOTALL | re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9]{5,}")
 
 
-def redact_literals(sql: str) -> str:
-    """The statement without its literals, at most LIMIT bytes."""
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    text: str
+    """Without literals, at most LIMIT bytes."""
+    values: tuple[tuple[str, ...], ...]
+    """What the literals say, each once, for each of the statements that a semicolon divides."""
+    whole: bool
+    """The values are all there are: nothing was in doubt, too long or too many."""
+
+
+def redact(sql: str) -> Redacted:
     return _redact_cached(sql) if len(sql) <= _CACHED else _redact(sql)
 
 
@@ -54,8 +74,9 @@ def redact_message(message: str) -> str:
     return _DIGITS.sub("?", message)[:1000]
 
 
-def _redact(sql: str) -> str:
+def _redact(sql: str, depth: int = _DEPTH) -> Redacted:
     out: list[str] = []
+    values = _Values()
     at, end = 0, min(len(sql), _INPUT_LIMIT)
     match = _TOKEN.match
     while at < end:
@@ -65,33 +86,133 @@ def _redact(sql: str) -> str:
         kind = token.lastgroup
         if kind == "keep":
             out.append(token[0])
+            values.between(token[0])
         elif kind == "space":
             out.append(" ")
-        elif kind == "string" or kind == "number":
+        elif kind == "string":
             out.append("?")
+            values.string(_said(token[0]))
+        elif kind == "number":
+            out.append("?")
+            values.add(token[0])
         elif kind == "name":
             out.append('"?"' if _looks_like_data(token[0]) else token[0])
+            values.between('"')
         elif kind == "comment":
             out.append(" ")
             at = _comment_end(sql, at, end)
         elif kind == "dollar":
+            begin = at
             at = sql.find(token[0], at, end) + len(token[0])
             out.append("?")
             if at < len(token[0]):
                 at = -1
+            else:
+                values.body(sql[begin : at - len(token[0])], depth)
         elif kind == "doubt":
             at = -1
         else:
             out.append(token[0])
+            values.between(token[0])
         if at < 0:
             out.append(CUT)
+            values.whole = False
             break
     else:
         if end < len(sql):
             out.append(" …")
+            values.whole = False
     text = re.sub(r" {2,}", " ", "".join(out)).strip()
     data = text.encode("utf-8", "backslashreplace")
-    return text if len(data) <= LIMIT else data[: LIMIT - 4].decode("utf-8", "ignore") + " …"
+    if len(data) > LIMIT:
+        text = data[: LIMIT - 4].decode("utf-8", "ignore") + " …"
+    return Redacted(text, values.divided(), values.whole)
+
+
+class _Values:
+    """Collects what the literals of a text say."""
+
+    def __init__(self) -> None:
+        self.whole = True
+        self.last: str | None = None
+        """The string that ends here but for blanks: another one behind it belongs to it (manual section 4.1.2.1)."""
+        self._pieces: list[dict[str, None]] = [{}]
+        self._number = 0
+        self._empty = True
+        """Nothing but blanks since the last semicolon."""
+
+    def add(self, value: str) -> None:
+        self._empty = False
+        self.last = None
+        if self._number >= MAX_VALUES:
+            self.whole = False
+            return
+        if value not in self._pieces[-1]:
+            self._pieces[-1][value] = None
+            self._number += 1
+
+    def string(self, value: str) -> None:
+        """Both as it stands and with the one before that it continues."""
+        whole = (self.last or "") + value
+        if whole != value:
+            self.add(whole)
+        self.add(value)
+        self.last = whole
+
+    def body(self, text: str, depth: int) -> None:
+        """A string between dollars: what it says, or, where it is code, what the literals in it say."""
+        self.add(text)
+        if depth > 0 and not text.isalnum():
+            inner = _redact(text, depth - 1)
+            self.whole = self.whole and inner.whole
+            for piece in inner.values:
+                for value in piece:
+                    self.add(value)
+
+    def between(self, text: str) -> None:
+        """What is not a literal."""
+        if text.strip(" ") == "":
+            return
+        self.last = None
+        for number, part in enumerate(text.split(";")):
+            if number and not self._empty:
+                self._pieces.append({})
+                self._empty = True
+            if part.strip(" "):
+                self._empty = False
+
+    def divided(self) -> tuple[tuple[str, ...], ...]:
+        pieces = self._pieces if not self._empty or len(self._pieces) == 1 else self._pieces[:-1]
+        return tuple(map(tuple, pieces))
+
+
+def _said(token: str) -> str:
+    """What a string constant says, whatever way it is written."""
+    at = token.index("'")
+    inside = token[at + 1 : -1]
+    prefix = token[:at].lower()
+    if prefix == "e":
+        return _ESCAPE.sub(_unescaped, inside)
+    if prefix == "u&":
+        return _UNICODE.sub(_of_unicode, inside)
+    return inside.replace("''", "'")
+
+
+def _unescaped(m: re.Match[str]) -> str:
+    octal, *hexadecimal, plain = m.groups()
+    if plain is not None:
+        return _ESCAPED.get(plain, plain)
+    if octal is not None:
+        return chr(int(octal, 8) & 0xFF)
+    code = next((int(h, 16) for h in hexadecimal if h is not None), None)
+    return "'" if code is None else chr(code) if code < 0x110000 else ""
+
+
+def _of_unicode(m: re.Match[str]) -> str:
+    code = m[1] or m[2]
+    if code is not None:
+        return chr(int(code, 16)) if int(code, 16) < 0x110000 else ""
+    return "\\" if m[3] else "'"
 
 
 _redact_cached = functools.lru_cache(maxsize=2048)(_redact)

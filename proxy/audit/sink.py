@@ -1,18 +1,23 @@
 """The session's side of the audit trail: turns plans and results into records, cheaply.
 
 What is constant for a session is encoded once per session (and again when its roles or policy change); what is constant
-for a plan is encoded once per plan. A statement that was planned before costs two string joins.
+for a plan is encoded once per plan. A statement that was planned before costs two string joins, and a digest for each of its
+constants and parameters.
 """
 
 from __future__ import annotations
 
+import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from policies.approvals import GRANT
+from policies.language import level_key
 from policies.model import Profile
 from proxy.audit.chain import Hmac, RunningHmac
 from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
-from proxy.audit.redact import redact_literals, redact_message
+from proxy.audit.redact import MAX_VALUES, redact, redact_message
+from proxy.audit.values import DigestKeys, members, value_digest
 from proxy.audit.writer import AuditWriter
 from proxy.session.effects import Identity
 from rewrite.plan import Plan, Touch, Verdict
@@ -20,18 +25,29 @@ from rewrite.plan import Plan, Touch, Verdict
 _PLANS_KEPT = 2048
 _TEXT_KEPT = 4096
 _CLEAR = quote("clear")
+_FULL_TEXT = 65_536
+"""Characters of a text that is kept as it is."""
+_FULL_KINDS = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "EXPLAIN", "PREPARE", "EXECUTE", "DECLARE CURSOR"}
+)
+"""Statements that are kept as they are; others may hold passwords, in more ways than can be known."""
+_SECRETS = re.compile("passw|pwd|secret|crypt|token", re.IGNORECASE)
+"""Nor are those with such a word: dblink_connect('... password=...'), crypt(), pgp_sym_encrypt()."""
 
 
 class DecisionEncoder:
     """The part of decision records that depends on plan and text only. One per process, shared by its sessions."""
 
-    def __init__(self, key: bytes, text: str = "redacted") -> None:
-        """`text`: redacted, or none for records without statement text. `key` is the audit key."""
-        if text not in ("redacted", "none"):
-            raise ValueError(f"audit text: redacted or none, not {text}")
-        self._text_key = Hmac(Hmac(key).digest(b"pgveil audit 1 text"))
+    def __init__(self, keys: DigestKeys, text: str = "redacted", values: bool = True) -> None:
+        """`text`: redacted, full, or none for records without it. `values`: with digests of constants and parameters."""
+        if text not in ("redacted", "full", "none"):
+            raise ValueError(f"audit text: redacted, full or none, not {text}")
+        self._text_key = Hmac(keys.text)
         self._digest = self._text_key.digest
-        self._with_text = text == "redacted"
+        self._value = value_digest(keys.value)
+        self.values = values
+        self._with_text = text != "none"
+        self._full = text == "full"
         self._digests: dict[str, str] = {}
         self._last_digest: tuple[str | None, str] = (None, "")
         self._last_shown: tuple[str | None, str] = (None, "")
@@ -60,18 +76,58 @@ class DecisionEncoder:
 
     def encoded(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
         """(record kind, encoded fields). The plan is kept with the result, so its id stays its own."""
-        if plan.shareable and kind != "refusal":
-            return Kind.DECISION.value, f'{self._fields_shared(plan, index, text, protocol)}"{self.text_digest(text)}"'
+        if plan.shareable and kind != "refusal" and not self._full:
+            shared = self._fields_shared(plan, index, text, protocol)
+            return Kind.DECISION.value, f'{shared}"{self.text_digest(text)}",{self._values(plan, index, text)}'
         key = (id(plan), index, kind, protocol, text)
         kept = self._kept.get(key)
         if kept is None:
             record, fields = self._encode(kind, plan, index, text, protocol)
-            kept = (plan, record, f'{fields}"{plan.digest or self.text_digest(text)}"')
+            kept = (plan, record, f'{fields}"{plan.digest or self.text_digest(text)}",{self._values(plan, index, text)}')
             if len(text) <= _TEXT_KEPT and len(kept[2]) <= 4 * _TEXT_KEPT:
                 if len(self._kept) >= _PLANS_KEPT:
                     self._kept.clear()
                 self._kept[key] = kept
         return kept[1], kept[2]
+
+    def bound(self, values: Sequence[str | None] | None) -> str:
+        """Parameters as the record has them."""
+        if values is None or not self.values:
+            return "null"
+        digest = self._value
+        out: list[str] = []
+        for value in values[:MAX_VALUES]:
+            if value is None:
+                out.append("null")
+            elif not value:
+                out.append('""')
+            elif value[0] != "{":
+                out.append(f'"{digest(value)}"')
+            else:
+                out += [f'"{digest(member)}"' for member in members(value)]
+        return f"[{','.join(out)}]"
+
+    def _values(self, plan: Plan, index: int, text: str) -> str:
+        """What the statement's constants say. The first has them all where nobody can tell to which statement they belong."""
+        if not self.values or plan.digest:
+            return '"values":null,"values_whole":null'
+        constants = plan.constants
+        if constants is not None and len(plan.statements) == 1:
+            said: Iterable[str] = [c[1:-1].replace("''", "'") if c[0] == "'" else c for c in constants]
+            whole = True
+        else:
+            found = redact(text)
+            whole = found.whole
+            pieces = found.values
+            if len(pieces) == len(plan.statements) and whole:
+                said = pieces[index] if index < len(pieces) else ()
+            elif index:
+                return '"values":[],"values_whole":false'
+            else:
+                said = (value for piece in pieces for value in piece)
+        digest = self._value
+        listed = {f'"{digest(member)}"': None for value in said for member in members(value)}
+        return f'"values":[{",".join(listed)}],"values_whole":{"true" if whole else "false"}'
 
     def _fields_shared(self, plan: Plan, index: int, text: str, protocol: str) -> str:
         """Texts that differ in constants only have the same fields but for the digest: constants are redacted."""
@@ -98,17 +154,28 @@ class DecisionEncoder:
         shown = "null"
         if self._with_text:
             if text is not self._last_shown[0]:
-                self._last_shown = text, quote(text if plan.digest else redact_literals(text))
+                self._last_shown = text, quote(text if plan.digest or self._is_full(plan, text) else redact(text).text)
             shown = self._last_shown[1]
         listed = ",".join(map(_touch, touches[:MAX_TOUCHES]))
+        clear = max((t.level for t in touches if t.is_out), key=level_key, default=None)
         name = quote(statement.kind) if statement is not None else "null"
         verdict = Verdict.REFUSE if refused else plan.verdict
         return (Kind.REFUSED if refused else Kind.DECISION).value, (
             f'"protocol":{quote(protocol)},"statement":{name},"part":{index + 1},'
             f'"parts":{max(index + 1, len(plan.statements))},"verdict":"{verdict.value}","touches":[{listed}],'
-            f'"touches_more":{max(0, len(touches) - MAX_TOUCHES)},"refusal":{refusal},'
+            f'"touches_more":{max(0, len(touches) - MAX_TOUCHES)},"clear":{"null" if clear is None else quote(clear)},'
+            f'"refusal":{refusal},'
             f'"on_failure":{"null" if refused or plan.failure is None else _CLEAR},'
             f'"placed_by":{quote(plan.placed_by)},"text":{shown},"text_digest":'
+        )
+
+    def _is_full(self, plan: Plan, text: str) -> bool:
+        return (
+            self._full
+            and len(text) <= _FULL_TEXT
+            and bool(plan.statements)
+            and all(s.kind in _FULL_KINDS for s in plan.statements)
+            and _SECRETS.search(text) is None
         )
 
 
@@ -136,6 +203,8 @@ class SessionAudit:
         self._encoded = encoder.encoded
         self._running_digest = encoder.running_digest
         self._statements = 0
+        self.values = encoder.values
+        self._person = identity.user
         self._context: dict[str, object] = {"roles": [], "profile": None, "policy": None}
         self._outcome = f'"session":{quote(sid)},"decision":'
         self.identity(identity)
@@ -143,7 +212,7 @@ class SessionAudit:
     def identity(self, identity: Identity) -> None:
         """Who the session is; call it again when the application name, or what it asserts, changes."""
         self._facts: dict[str, object] = {
-            "session": self._sid, "login": identity.user, "database": identity.database,
+            "session": self._sid, "login": identity.user, "person": self._person, "database": identity.database,
             "client": identity.client_address, "client_port": identity.client_port,
             "application": identity.application_name, "tls": identity.tls,
             "asserted": dict(identity.asserted),
@@ -152,6 +221,7 @@ class SessionAudit:
 
     def context(self, profile: Profile, roles: Iterable[str]) -> None:
         """The roles or the policy that hold from here on."""
+        self._facts["person"] = self._person = profile.person or self._person
         self._context = {"roles": sorted(roles), "profile": profile.key, "policy": profile.policy_version}
         self._renew()
 
@@ -171,12 +241,16 @@ class SessionAudit:
         fields = {**self._facts, "statements": self._statements, "seconds": round(seconds, 6), "reason": reason}
         return self._writer.append(Kind.LOGOUT, fields)
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
-        """Statement `index` (from 0) of the plan for the client's `text`; `kind` is statement or refusal. Answers the
-        record's number, which the outcome names."""
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
+        """Statement `index` (from 0) of the plan for the client's `text`; `kind` is statement or refusal; `binds` is what `bound`
+        has made of its parameters. Answers the record's number, which the outcome names."""
         self._statements += 1
         record, rest = self._encoded(kind, plan, index, text, protocol)
-        return self._append(record, self._prefix + rest)
+        return self._append(record, f'{self._prefix}{rest},"binds":{binds}')
+
+    def bound(self, values: Sequence[str | None] | None) -> str:
+        """The parameters of a Bind for its `decision`. Only if `values` is true."""
+        return self._encoder.bound(values)
 
     def digest(self, codec: str | None) -> TextPieces:
         """For a text too long to be kept; the answer goes into the plan of `decision`."""
@@ -198,7 +272,10 @@ class SessionAudit:
 
 def _touch(touch: Touch) -> str:
     rule = quote(touch.rule) if touch.rule is not None else "null"
+    others = ",".join(map(quote, touch.others))
+    grant = touch.rule.removeprefix(GRANT) if touch.rule is not None and touch.rule.startswith(GRANT) else "null"
     return (
         f'{{"relation":{quote(touch.relation)},"column":{quote(touch.column)},"class":{quote(touch.data_class)},'
-        f'"level":{quote(touch.level)},"use":{quote(touch.use)},"show":{quote(touch.show)},"rule":{rule}}}'
+        f'"level":{quote(touch.level)},"use":{quote(touch.use)},"show":{quote(touch.show)},"rule":{rule},'
+        f'"grant":{grant},"others":[{others}]}}'
     )

@@ -145,12 +145,20 @@ class AuditSink(Protocol):
     def context(self, profile: Profile, roles: Iterable[str]) -> None:
         """What decides from here on: every later decision names this policy version, profile and these roles."""
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+    @property
+    def values(self) -> bool:
+        """Whether it wants to know what parameters say."""
+
+    def bound(self, values: Sequence[str | None] | None) -> str:
+        """The parameters of a Bind, in a form for `decision`."""
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
         """One record per statement, before any byte of its result is given to the client. Returns its sequence number.
 
         `kind` is `statement` (goes upstream) or `refusal` (an error is given in its place; `plan.refusal` says which).
         `index` is the statement's place in `plan.statements`, which may be shorter or empty for texts that were not
-        understood. `text` is the client's own text. `protocol` is simple, extended or function.
+        understood. `text` is the client's own text. `protocol` is simple, extended or function. `binds`: its
+        parameters, as `bound` has answered.
         """
 
     def digest(self, codec: str | None) -> TextDigest:

@@ -9,6 +9,7 @@ from typing import Final
 
 from policies.attributes import of_comment
 from proxy.session import (
+    behind,
     changes,
     commands,
     cursors,
@@ -16,6 +17,7 @@ from proxy.session import (
     failing,
     gates,
     metering,
+    parameters,
     plans,
     poison,
     pooling,
@@ -182,12 +184,14 @@ def on_bind(s: State) -> bool:
         asked = commands.bind(s, record, portal, last)
         if asked is not None:
             return asked if isinstance(asked, bool) else refuse(s, expect.BIND, asked, None, record.text)
+    binds = s.audit.bound(parameters.said(s, record)) if record is not None and s.audit.values else "null"
     if s.probing and slot is not None and (spent := probing.of_bind(s, slot)) is not None:
-        return refuse(s, expect.BIND, spent, None, record.text if record is not None else "")
+        return refuse(s, expect.BIND, spent, None, record.text if record is not None else "", binds=binds)
     entry = Expected(expect.BIND)
     if record is not None:
         entry.plan = record.plan
     entry.portal = s.statements.bind(s.name(portal), record, s.stamp, s.view_stamp, s.batch)
+    entry.portal.binds = binds
     s.queue.append(entry)
     s.batch_open = True
     if s.tried_catalog or s.probe_error is not None:
@@ -282,6 +286,7 @@ def on_execute(s: State) -> bool:
         plan, text = _UNKNOWN_PORTAL, ""
     else:
         plan, text = record.plan, record.text
+    binds = portal.binds if portal is not None else "null"
     entry = Expected(expect.EXECUTE)
     if portal is None:
         if s.masked and (unknown := cursors.unknown(s, name)) is not False:
@@ -296,7 +301,7 @@ def on_execute(s: State) -> bool:
             plan = record.plan
     bits = s.bits(plan)
     if bits & plans.EXECUTES and (answer := renewal.check_sql_execute(s, plan)):
-        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text, binds=binds)
     if s.masked and record is not None and not record.judged and record.described_in != s.batch:
         describe = Expected(expect.DESCRIBE_PORTAL)
         describe.swallow = True
@@ -305,18 +310,19 @@ def on_execute(s: State) -> bool:
         s.inject(codec.encode_describe(codec.Target(_PORTAL, name)))
         s.queue.append(describe)
     if bits & plans.FETCHES and (answer := cursors.check_fetches(s, plan)):
-        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text, binds=binds)
     if s.probing and bits & plans.EXECUTES and (spent := probing.of_executes(s, plan)) is not None:
-        return refuse(s, expect.EXECUTE, spent, plan, text)
+        return refuse(s, expect.EXECUTE, spent, plan, text, binds=binds)
     if s.metered and (answer := metering.before_execute(s, entry, plan, portal)) is not False:
-        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text)
+        return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text, binds=binds)
     if plan.failure is not None:
         if (told := failing.before(s, plan)) is not None:
-            return refuse(s, expect.EXECUTE, told, None, text)
+            return refuse(s, expect.EXECUTE, told, None, text, binds=binds)
         failing.doubt(s, record, portal)
     if bits:
         changes.apply(s, entry, plan, bits, text, record.unreadable if record is not None else None)
-    s.decide(entry, "statement", plan, text, "extended")
+    named = bits & behind.NAMES or (portal is not None and portal.cursor)
+    s.decide(entry, "statement", plan, text, "extended", binds, behind.told(s, plan, portal) if named else None)
     s.queue.append(entry)
     s.batch_open = True
     return False

@@ -16,6 +16,7 @@ from typing import Final
 
 from policies.attributes import of_comment
 from proxy.session import (
+    behind,
     changes,
     commands,
     cursors,
@@ -127,7 +128,7 @@ def on_query(s: State) -> bool:
             return refuse(s, expect.QUERY, UNENCODABLE, plan, text)
         s.drop()
         s.to_server.append(codec.encode_query(out))
-    s.decide(entry, "statement", plan, text, "simple")
+    s.decide(entry, "statement", plan, text, "simple", told=behind.told(s, plan) if bits & behind.NAMES else None)
     if not s.batch_open:
         s.quiet = False
     if refused is not None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from proxy.session import expect, gates, plans, poison, refusing
+from proxy.session import behind, expect, gates, plans, poison, refusing
 from proxy.session import state as st
 from proxy.session.effects import LEASE, Allowance, Asked
 from proxy.session.expect import Expected
@@ -116,28 +116,19 @@ def _allowances(s: State, statement: StatementPlan) -> tuple[Allowance, ...]:
     if bits & plans.FETCHES and statement.cursor is not None:
         portal = s.statements.portals.get(s.sql_name(statement.cursor))
         return _of_portal(s, portal) if portal is not None else _ask(s, None)
-    if bits & plans.EXECUTES and statement.prepared is not None:
-        slot = s.statements.find(s.sql_name(statement.prepared))
-        out: tuple[Allowance, ...] = ()
-        for record in slot.candidates() if slot is not None else ():
-            for made in record.plan.statements:
-                if not record.from_sql or made.prepared == statement.prepared:
-                    out += _ask(s, made)
-        return out
-    return _ask(s, statement)
+    out: tuple[Allowance, ...] = ()
+    for made in behind.of(s, statement) or ():
+        out += _ask(s, made)
+    return out
 
 
 def _of_portal(s: State, portal: Portal) -> tuple[Allowance, ...]:
     found = _kept(s, portal)
     if found is None:
-        record = portal.record
-        found = ()
-        if record is None:
-            found = _ask(s, None)
-        else:
-            for made in record.plan.statements:
-                if made.cursor is None or s.sql_name(made.cursor) == portal.name:
-                    found += _ask(s, made)
+        opened = behind.of_portal(s, portal)
+        found = _ask(s, None) if opened is None else ()
+        for made in opened or ():
+            found += _ask(s, made)
         _keep(s, portal, found)
     return found
 

@@ -12,21 +12,29 @@ from __future__ import annotations
 
 import math
 import time
-from datetime import date, timedelta
 from typing import Final
 
-from policies.filters import MAX_ELEMENTS, canonical, elements
+from policies.filters import canonical, elements
 from proxy.session import plans
+from proxy.session.parameters import (
+    INTEGERS,
+    MOST,
+    NUMERIC,
+    TEXTS,
+    UNKNOWN,
+    Uncertain,
+    array_of,
+    declared,
+    given,
+    scalar,
+    text_of,
+    written,
+)  # fmt: skip
 from proxy.session.state import State
 from proxy.session.statements import Record, Slot
-from proxy.wire import encodings
 from rewrite.plan import Plan, Probe, Refusal, Value
 
-_UNKNOWN: Final = 705
-_TEXTS: Final = frozenset({25, 1042, 1043})
-_INTEGERS: Final = frozenset({20, 21, 23})
-_NUMERIC: Final = 1700
-_SCALARS: Final = {"text": _TEXTS, "number": _INTEGERS | {_NUMERIC}, "date": frozenset({1082}), "uuid": frozenset({2950})}
+_SCALARS: Final = {"text": TEXTS, "number": INTEGERS | {NUMERIC}, "date": frozenset({1082}), "uuid": frozenset({2950})}
 _ARRAYS: Final = {
     "text": frozenset({1009, 1014, 1015}),
     "number": frozenset({1005, 1007, 1016, 1231}),
@@ -36,18 +44,6 @@ _ARRAYS: Final = {
 _OIDS: Final = {
     "text": 25, "varchar": 1043, "bpchar": 1042, "int2": 21, "int4": 23, "int8": 20, "numeric": 1700, "date": 1082, "uuid": 2950,
 }  # fmt: skip
-_MOST: Final = 1 << 20
-"""Bytes of a parameter that is read."""
-_EPOCH: Final = date(2000, 1, 1)
-_CLEARER: Final = "Give the value as a string or number of the column's own type, or as a parameter; dates as YYYY-MM-DD."
-
-
-class Uncertain(Exception):
-    """A value cannot be read with certainty."""
-
-    def __init__(self, why: str, hint: str = _CLEARER) -> None:
-        super().__init__(why)
-        self.refusal = Refusal("0A000", why, hint)
 
 
 def of_query(s: State, plan: Plan) -> Refusal | None:
@@ -69,14 +65,14 @@ def of_bind(s: State, slot: Slot) -> Refusal | None:
 
 def _of_bind(s: State, record: Record) -> Refusal | None:
     probes = record.plan.probes
-    given: list[tuple[int, bytes | None]] = []
+    bound: list[tuple[int, bytes | None]] = []
     if any(v.parameter for p in probes for v in p.values):
-        found = _parameters(s)
+        found = given(s)
         if found is None:
             return Refusal("0A000", "the parameters are too long to be counted", "Bind fewer bytes at once.")
-        given = found
+        bound = found
     try:
-        values = [_of_parameter(s, p, v, record.types, given) for p in probes for v in p.values if v.parameter]
+        values = [_of_parameter(s, p, v, record.types, bound) for p in probes for v in p.values if v.parameter]
     except Uncertain as error:
         return error.refusal
     return _within(s, probes, values)
@@ -195,76 +191,32 @@ def _depends_on_type(p: Probe, v: Value, form: str) -> bool:
 # -- parameters -----------------------------------------------------------------------------------------------------------
 
 
-def _parameters(s: State) -> list[tuple[int, bytes | None]] | None:
-    """Format and bytes of each parameter of the current Bind; None when it is not here as a whole. One that does not decode is
-    for the server to refuse."""
-    scan = s.client
-    if scan.inside or scan.large:
-        return None
-    buf, end = scan.buf, scan.end
-    at = buf.find(0, scan.body, end)
-    at = buf.find(0, at + 1, end) + 1 if at >= 0 else 0
-    if at <= 0 or end - at < 4:
-        return []
-    formats = [int.from_bytes(buf[i : i + 2], "big") for i in range(at + 2, at + 2 + 2 * _short(buf, at), 2)]
-    at += 2 + 2 * len(formats)
-    if end - at < 2:
-        return []
-    count = _short(buf, at)
-    at += 2
-    out: list[tuple[int, bytes | None]] = []
-    for i in range(count):
-        if end - at < 4:
-            return out
-        length = int.from_bytes(buf[at : at + 4], "big", signed=True)
-        at += 4
-        form = formats[i] if len(formats) == count and count > 1 else formats[0] if formats else 0
-        if length < 0:
-            out.append((form, None))
-            continue
-        if length > end - at:
-            return out
-        out.append((form, buf[at : at + length]))
-        at += length
-    return out
-
-
-def _short(buf: bytes, at: int) -> int:
-    return int.from_bytes(buf[at : at + 2], "big")
-
-
-def _declared(types: bytes, number: int) -> int:
-    """The type that the client's Parse gave to a parameter; 0: none."""
-    at = 2 + 4 * (number - 1)
-    return int.from_bytes(types[at : at + 4], "big") if at + 4 <= len(types) else 0
-
-
-def _of_parameter(s: State, p: Probe, v: Value, types: bytes, given: list[tuple[int, bytes | None]]) -> tuple[Probe, Value]:
+def _of_parameter(s: State, p: Probe, v: Value, types: bytes, bound: list[tuple[int, bytes | None]]) -> tuple[Probe, Value]:
     """The value of a parameter as a literal. Raises Uncertain."""
-    declared = _declared(types, v.parameter)
-    if declared in (0, _UNKNOWN):
+    oid = declared(types, v.parameter)
+    if oid in (0, UNKNOWN):
         if not v.certain:
             raise _untyped(p, v)
-        declared = 0
-    elif declared not in (_ARRAYS if v.many else _SCALARS)[p.family]:
+        oid = 0
+    elif oid not in (_ARRAYS if v.many else _SCALARS)[p.family]:
         raise _untyped(p, v)
-    if v.parameter > len(given):
+    if v.parameter > len(bound):
         return p, Value()  # the server will miss it
-    form, data = given[v.parameter - 1]
+    form, data = bound[v.parameter - 1]
     if data is None:
         return p, Value()
-    if len(data) > _MOST:
+    if len(data) > MOST:
         raise Uncertain(f"parameter ${v.parameter} is too long to be counted")
-    type_ = v.type or str(declared)
+    type_ = v.type or str(oid)
     if form == 0:
-        return p, Value(_text(s, data, v.parameter), 0, v.many, v.cast, type_)
+        return p, Value(text_of(s, data, v.parameter), 0, v.many, v.cast, type_)
     if form != 1:
         return p, Value()  # the server will refuse it
     if v.many:
-        return p, Value(_written(_array(s, p, v, data)), 0, True, v.cast, type_)
+        return p, Value(written(array_of(s, _SCALARS[p.family], data, v.parameter)), 0, True, v.cast, type_)
     bare = (v.type or v.cast).removeprefix("pg_catalog.").partition("(")[0]
-    oid = declared or _OIDS[bare or p.base_type]
-    return p, Value(_binary(s, oid, data, v.parameter), 0, False, v.cast, type_)
+    of = oid or _OIDS[bare or p.base_type]
+    return p, Value(scalar(s, of, data, v.parameter), 0, False, v.cast, type_)
 
 
 def _untyped(p: Probe, v: Value) -> Uncertain:
@@ -273,72 +225,3 @@ def _untyped(p: Probe, v: Value) -> Uncertain:
         f"parameter ${v.parameter} is compared with stored values of {p.column}, and its type is not certain",
         f"Give it the type {kind}{'[]' if v.many else ''}, and use another parameter elsewhere in the statement.",
     )
-
-
-def _text(s: State, data: bytes, number: int) -> str:
-    text = encodings.decode(data, s.codec, s.within)
-    if text is None or "\0" in text:
-        raise Uncertain(f"parameter ${number} cannot be read with certainty in the session's client_encoding")
-    return text
-
-
-def _binary(s: State, oid: int, data: bytes, number: int) -> str:
-    """A value in its type's binary form. Raises Uncertain."""
-    if oid in _TEXTS:
-        return _text(s, data, number)
-    if oid in _INTEGERS and len(data) in (2, 4, 8):
-        return str(int.from_bytes(data, "big", signed=True))
-    if oid == _NUMERIC and len(data) >= 8:
-        return _decimal(data, number)
-    if oid == 1082 and len(data) == 4:
-        days = int.from_bytes(data, "big", signed=True)
-        try:
-            return (_EPOCH + timedelta(days=days)).isoformat()
-        except OverflowError:
-            raise Uncertain(f"parameter ${number} is not a date that can be counted") from None
-    if oid == 2950 and len(data) == 16:
-        return data.hex()
-    raise Uncertain(f"parameter ${number} is not of the form that its type has")
-
-
-def _decimal(data: bytes, number: int) -> str:
-    """numeric_send: count of digits to the base 10000, weight of the first, sign, scale, digits."""
-    count, weight, sign = _short(data, 0), int.from_bytes(data[2:4], "big", signed=True), _short(data, 4)
-    if sign not in (0, 0x4000) or len(data) != 8 + 2 * count:
-        raise Uncertain(f"parameter ${number} is not a number that can be counted")
-    digits = [_short(data, 8 + 2 * i) for i in range(count)]
-    if any(d > 9999 for d in digits):
-        raise Uncertain(f"parameter ${number} is not a number that can be counted")
-    shown = "".join(f"{d:04}" for d in digits) or "0"
-    return f"{'-' if sign else ''}{shown}e{4 * (weight - count + 1)}"
-
-
-def _array(s: State, p: Probe, v: Value, data: bytes) -> list[str | None]:
-    """array_send: dimensions, whether there are NULLs, type of the members, length and lower bound of each dimension, members."""
-    dimensions, oid = int.from_bytes(data[:4], "big"), int.from_bytes(data[8:12], "big")
-    wrong = Uncertain(f"parameter ${v.parameter} is not a plain array")
-    if len(data) < 12 or dimensions > 1 or oid not in _SCALARS[p.family]:
-        raise wrong
-    if not dimensions:
-        return []
-    count = int.from_bytes(data[12:16], "big")
-    if len(data) < 20 or count > MAX_ELEMENTS:
-        raise wrong
-    at = 20
-    out: list[str | None] = []
-    for _ in range(count):
-        if len(data) - at < 4:
-            raise wrong
-        length = int.from_bytes(data[at : at + 4], "big", signed=True)
-        at += 4
-        if length > len(data) - at:
-            raise wrong
-        out.append(None if length < 0 else _binary(s, oid, data[at : at + length], v.parameter))
-        at += max(length, 0)
-    return out
-
-
-def _written(members: list[str | None]) -> str:
-    """As text, which `elements` reads."""
-    quoted = ["NULL" if m is None else '"' + m.replace("\\", "\\\\").replace('"', '\\"') + '"' for m in members]
-    return "{" + ",".join(quoted) + "}"

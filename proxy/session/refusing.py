@@ -47,7 +47,14 @@ _NOT_IN_DATABASE: Final = Refusal(
 
 
 def refuse(
-    s: State, kind: int, refusal: Refusal, plan: Plan | None, text: str, name: bytes = b"", poisoned: poison.Poison | None = None
+    s: State,
+    kind: int,
+    refusal: Refusal,
+    plan: Plan | None,
+    text: str,
+    name: bytes = b"",
+    poisoned: poison.Poison | None = None,
+    binds: str = "null",
 ) -> bool:
     """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
     looked_at_last = (
@@ -67,7 +74,7 @@ def refuse(
     if plan is None or plan.refusal is not refusal:
         plan = Plan(Verdict.REFUSE, "", refusal=refusal)
     s.last_plan = plan
-    entry.seqs = (s.audit.decision(s.sid, "refusal", plan, 0, text, protocol),)
+    entry.seqs = (s.audit.decision(s.sid, "refusal", plan, 0, text, protocol, binds),)
     entry.started = s.timer()
     s.evidence = True
     s.drop()

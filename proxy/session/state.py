@@ -595,17 +595,24 @@ class State:
 
     # Evidence.
 
-    def decide(self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str) -> None:
-        """One decision record per statement, kept with the entry that will bring its outcome."""
+    def decide(
+        self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str, binds: str = "null", told: Plan | None = None
+    ) -> None:
+        """One decision record per statement, kept with the entry that will bring its outcome.
+
+        `binds`: of an Execute (`AuditSink.bound`). `told`: the plan as the auditor is to have it, where that is another one.
+        """
+        entry.plan = plan
+        if told is not None:
+            plan = told
         if not plan.own:
             self.last_plan = plan
         count = len(plan.statements)
         decision = self.audit.decision
         if count <= 1:
-            entry.seqs = (decision(self.sid, kind, plan, 0, text, protocol),)
+            entry.seqs = (decision(self.sid, kind, plan, 0, text, protocol, binds),)
         else:
             entry.seqs = tuple(decision(self.sid, kind, plan, i, text, protocol) for i in range(count))
-        entry.plan = plan
         if self.quiet:
             entry.quiet = True
         entry.started = self.timer()

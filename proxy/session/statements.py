@@ -180,6 +180,8 @@ class Portal:
     """Of a cursor: the policy under which it was opened, as `State.era` counts them."""
     allowances: tuple[Allowance, ...] | None = None
     """On what its rows draw, once some have been asked for: however it is read, it is one statement."""
+    binds: str = "null"
+    """What it was bound to, as the auditor wants it (`AuditSink.bound`)."""
     counted_in: int = 0
     """The policy under which that was found out, as `State.era` counts them."""
 

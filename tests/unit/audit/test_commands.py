@@ -13,6 +13,7 @@ from proxy.audit.commands import audit
 from proxy.audit.record import Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.tail import Tail, last_lines, pretty, safe
+from proxy.audit.values import DigestKeys
 from proxy.session.effects import Identity
 from rewrite.plan import Plan, StatementPlan, Touch, Verdict
 
@@ -142,7 +143,7 @@ def test_last_lines_over_block_borders(tmp_path: Path, size: int) -> None:
 def test_decisions_and_outcomes_read_well(tmp_path: Path, make: Callable, key: bytes) -> None:
     writer = make(tmp_path / "t")
     anna = Identity("anna", "bank", "psql", "10.0.0.1", 1, False, (("menu", "0412"),))
-    session = SessionAudit(writer, DecisionEncoder(key), "s", anna)
+    session = SessionAudit(writer, DecisionEncoder(DigestKeys.of(key)), "s", anna)
     touch = Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None)
     others = tuple(Touch("bank.customers", name, name, "C2", "output", "clear", "tellers") for name in ("name", "email"))
     plan = Plan(Verdict.REWRITE, "", (StatementPlan("SELECT", (touch, *others)),))

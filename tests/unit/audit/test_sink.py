@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from policies.model import Profile
 from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
+from proxy.audit.values import DigestKeys
 from proxy.audit.verify import verify_directory
 from proxy.session.effects import AuditSink, Identity
 from rewrite.plan import Plan, Refusal, StatementPlan, Touch, Verdict
@@ -24,7 +26,9 @@ REFUSAL = Plan(Verdict.REFUSE, "", refusal=Refusal("42501", 'no "13812345678"', 
 @pytest.fixture
 def session(tmp_path: Path, make: Callable, key: bytes) -> SessionAudit:
     writer = make(tmp_path / "t")
-    audit = SessionAudit(writer, DecisionEncoder(key), "s1", Identity('李"四', "bank", "psql", "10.0.0.1", 5000, True))
+    audit = SessionAudit(
+        writer, DecisionEncoder(DigestKeys.of(key)), "s1", Identity('李"四', "bank", "psql", "10.0.0.1", 5000, True)
+    )
     audit.context(Profile("profilekey", "v7", {}), {"teller", "analyst"})
     return audit
 
@@ -55,14 +59,17 @@ def test_a_decision_and_its_outcome(session: SessionAudit) -> None:
     decision, outcome, failed = written(session)
     digest = decision.pop("text_digest")
     assert len(digest) == 16
+    values = decision.pop("values")
+    assert len(set(values)) == 2
+    assert all(re.fullmatch("[0-9a-f]{16}", v) for v in values)
     assert {k: v for k, v in decision.items() if k not in COMMON} == {
-        "session": "s1", "login": '李"四', "database": "bank", "client": "10.0.0.1", "client_port": 5000,
+        "session": "s1", "login": '李"四', "person": '李"四', "database": "bank", "client": "10.0.0.1", "client_port": 5000,
         "application": "psql", "tls": True, "asserted": {}, "roles": ["analyst", "teller"], "profile": "profilekey",
         "policy": "v7", "protocol": "extended", "statement": "SELECT", "part": 1, "parts": 2, "verdict": "rewrite",
         "touches": [{"relation": "bank.customers", "column": "phone", "class": "phone", "level": "C2", "use": "output",
-                     "show": "mask", "rule": None}],
-        "touches_more": 0, "refusal": None, "on_failure": None, "placed_by": "sqlglot",
-        "text": "SELECT phone FROM bank.customers WHERE name = ? AND id = ?",
+                     "show": "mask", "rule": None, "grant": None, "others": []}],
+        "touches_more": 0, "clear": None, "refusal": None, "on_failure": None, "placed_by": "sqlglot",
+        "text": "SELECT phone FROM bank.customers WHERE name = ? AND id = ?", "values_whole": True, "binds": None,
     }  # fmt: skip
     assert decision["seq"] == seq == outcome["decision"]
     assert {k: v for k, v in outcome.items() if k not in COMMON} == {
@@ -132,13 +139,17 @@ def test_a_failed_login(session: SessionAudit) -> None:
 
 def test_text_none_keeps_only_the_digest(tmp_path: Path, make: Callable, key: bytes) -> None:
     writer = make(tmp_path / "t")
-    session = SessionAudit(writer, DecisionEncoder(key, "none"), "s", Identity("a", "b"))
+    session = SessionAudit(writer, DecisionEncoder(DigestKeys.of(key), "none"), "s", Identity("a", "b"))
     session.decision("s", "statement", PLAN, 0, SQL, "simple")
     (record,) = written(session)
     assert record["text"] is None
-    assert record["text_digest"] == DecisionEncoder(key).text_digest(SQL) != DecisionEncoder(bytes(32)).text_digest(SQL)
+    assert (
+        record["text_digest"]
+        == DecisionEncoder(DigestKeys.of(key)).text_digest(SQL)
+        != DecisionEncoder(DigestKeys.of(bytes(32))).text_digest(SQL)
+    )
     with pytest.raises(ValueError, match="audit text"):
-        DecisionEncoder(key, "full")
+        DecisionEncoder(DigestKeys.of(key), "short")
 
 
 def test_very_many_touches_are_counted(session: SessionAudit, key: bytes) -> None:
