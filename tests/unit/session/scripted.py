@@ -185,6 +185,7 @@ class ListedAudit:
         """Profile and policy version that decide, each time they may have changed."""
         self.seq = 0
         self.open: set[int] = set()
+        self.binds: list[str] = []
         self.digests: list[str] = []
         """Of texts too long to be kept."""
 
@@ -194,8 +195,14 @@ class ListedAudit:
     def context(self, profile: Profile, roles: Iterable[str]) -> None:
         self.contexts.append((profile.key, profile.policy_version))
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str) -> int:
+    values = True
+
+    def bound(self, values: Sequence[str | None] | None) -> str:
+        return repr(values)
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
         self.seq += 1
+        self.binds.append(binds)
         self.open.add(self.seq)
         if plan.digest:
             self.digests.append(plan.digest)
