@@ -179,12 +179,8 @@ class CountingAudit(SessionAudit):
         else:
             self._tally.refused(plan, index)
             self._alerts.on_kind("refused", self._who)
-<<<<<<< HEAD
-        return super().decision(sid, kind, plan, index, text, protocol)
+        return super().decision(sid, kind, plan, index, text, protocol, binds)
 
     def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         self._tally.ended(rows, seconds, sqlstate is not None)
         super().outcome(seq, tag, rows, bytes_, seconds, sqlstate)
-=======
-        return super().decision(sid, kind, plan, index, text, protocol, binds)
->>>>>>> a23cf05 (Audit records: keyed digests of literals and parameters, the person, the highest level in clear, grants and every rule behind rows)
