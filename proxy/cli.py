@@ -27,6 +27,8 @@ from proxy.people import for_people
 from proxy.schema import schema
 from proxy.supervise import Place
 from proxy.supervise import serve as run_server
+from proxy.supervision.command import beside, watch
+from proxy.supervision.keeper import auditor_beside
 from proxy.workers import run_workers, worker_config, worker_name
 
 _CONFIG = click.option(
@@ -57,12 +59,13 @@ def serve(context: click.Context, path: Path) -> None:
     """Run the proxy in the foreground until SIGTERM."""
     debug: bool = context.obj
     config = for_people(debug, lambda: _read(path))
-    if config.workers == 1:
-        for_people(debug, lambda: run_server(config))
-    else:
-        given = context.parent.params if context.parent is not None else {}
-        options = ["--log-format", str(given.get("log_format", "text")), *(["--debug"] if debug else [])]
-        sys.exit(for_people(debug, lambda: run_workers(config, options)))
+    given = context.parent.params if context.parent is not None else {}
+    options = ["--log-format", str(given.get("log_format", "text")), *(["--debug"] if debug else [])]
+    with auditor_beside(config, options):
+        if config.workers == 1:
+            for_people(debug, lambda: run_server(config))
+        else:
+            sys.exit(for_people(debug, lambda: run_workers(config, options)))
 
 
 @cli.command(hidden=True)
@@ -83,6 +86,8 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int, l
 cli.add_command(check)
 cli.add_command(explain)
 cli.add_command(diff)
+audit.add_command(watch)
+audit.add_command(beside)
 cli.add_command(audit)
 cli.add_command(demo)
 cli.add_command(grants)

@@ -31,12 +31,14 @@ from proxy.configkeys import (
     PASSWORD,
     SECTIONS,
     SERVER_TLS,
+    SUPERVISION,
     TCP,
     UPSTREAM,
 )
 from proxy.errors import ConfigError
 from proxy.session.effects import Pooling
 from proxy.sockets import TcpSettings
+from proxy.supervision.settings import Supervision, parse_supervision
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|m|h)")
@@ -128,6 +130,7 @@ class Config:
     workers: int = 1
     """Processes that share the port."""
     discovery: DiscoverySettings | None = None
+    supervision: Supervision | None = None
     databases: Mapping[str, str] | None = None
     """Database name at the client -> at the server, and nothing else is let in; None: every name, unchanged."""
 
@@ -173,6 +176,7 @@ class _Reader:
             tcp=self.tcp(top.section("tcp", TCP)),
             databases=self.databases(top.get("databases")),
             discovery=self.discovery(top.section("discovery", DISCOVERY)),
+            supervision=parse_supervision(top.section("supervision", SUPERVISION), self.base, self.environment),
         )
 
     def listen(self, top: Section, default: Listen) -> Listen:

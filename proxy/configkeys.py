@@ -5,6 +5,7 @@ The words for people are short here; docs/configuration.md is the manual. A key 
 
 from __future__ import annotations
 
+from policies.alerts import SEVERITIES
 from policies.keywords import DURATION, SCALAR, TEXT, Key, Schema, either, listed, mapping, named, optional, some, whole, words
 from proxy.session.effects import Pooling
 from proxy.tls import ClientMode, ServerMode
@@ -89,6 +90,25 @@ DISCOVERY = {
     "user": Key("The login of pgveil discover, which reads tables.", TEXT, needed=True),
     **PASSWORDS,
 }
+TARGET = {
+    "webhook": Key("Alerts go to this address, by POST, as JSON.", TEXT),
+    "alertmanager": Key("Address of a Prometheus Alertmanager, such as http://alerts:9093.", TEXT),
+    "command": Key(
+        "This program, with its arguments, gets the alert as JSON on its standard input.", {**listed(TEXT), "minItems": 1}
+    ),
+    "secret_file": Key("A file with the secret that signs what goes to the webhook.", TEXT),
+    "secret_env": Key("The environment variable with it.", TEXT),
+    "severity": Key("Alerts of this severity and above; info without it.", words(SEVERITIES)),
+    "alerts": Key("Alerts with these names only; * and ? are wildcards.", some(TEXT)),
+    "timeout": Key("For one attempt; 10s without it.", DURATION),
+    "give_up": Key("An alert that could not be delivered for so long is dropped, and counted; 1d without it.", DURATION),
+}
+_APART = [("webhook", "alertmanager"), ("webhook", "command"), ("alertmanager", "command"), ("secret_file", "secret_env")]
+SUPERVISION = {
+    "directory": Key("Where the auditor keeps its state and its own trail; audit.directory without it.", TEXT),
+    "http": Key("Metrics of the auditor; off without it.", mapping(ADDRESS)),
+    "targets": Key("Where alerts go, by name, beside the log and the trail.", named(mapping(TARGET, apart=_APART))),
+}
 SECTIONS = {
     "listen": Key("Where clients connect; 127.0.0.1:6432 without it.", mapping(ADDRESS)),
     "upstream": Key("The PostgreSQL server behind the proxy.", mapping(UPSTREAM), needed=True),
@@ -106,5 +126,6 @@ SECTIONS = {
     "workers": Key(
         "Processes that share the port: a number, or auto for one per CPU.", either(whole(1, MAX_WORKERS), words(["auto"]))
     ),
+    "supervision": Key("The auditor, which follows the trail and raises alerts; off without it.", mapping(SUPERVISION)),
     "discovery": Key("The login of pgveil discover.", mapping(DISCOVERY, apart=_ONE_PASSWORD)),
 }

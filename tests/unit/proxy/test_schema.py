@@ -58,6 +58,13 @@ limits: { connections: 20, login_timeout: 10s, connection_rate: 20/s, failed_log
 tcp: { keepalive: 30s, keepalive_interval: 1s, keepalive_count: 3, user_timeout: 90s }
 databases: { bank: bank_prod, crm: }
 workers: auto
+supervision:
+  directory: d
+  http: { host: h, port: 1 }
+  targets:
+    soc: { webhook: "https://h/x", secret_file: f, severity: warning, alerts: ["a*"], timeout: 5s, give_up: 1d }
+    am: { alertmanager: "http://h:9093", severity: info }
+    pager: { command: [/bin/x, -y], alerts: bulk }
 discovery: { user: u, password_env: X }
 """
 CONFIG_WRONG = [
