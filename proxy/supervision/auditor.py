@@ -68,7 +68,7 @@ class Auditor:
         wanted = self.config.supervision.http if self.config.supervision is not None else None
         if wanted is None:
             return None
-        http = HttpSide(self.registry, self.obstacles)
+        http = HttpSide(self.registry, self.obstacles, (0,))
         try:
             port = await http.start(*wanted)
         except OSError as error:

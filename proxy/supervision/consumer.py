@@ -8,8 +8,8 @@
         async def tell(self, broken): return ...  # a trail cannot be read on; True: go on behind the break
         async def close(self): ...
 
-Each consumer has a follower of its own, so a sink that is down holds nobody up. What `begin` or `take` raises is logged, and after
-a pause, which doubles, the consumer begins again from where `begin` says: records that it has not taken to heart come again.
+Each consumer has a follower of its own, so a sink that is down holds nobody up. What `begin` or `take` raises is logged, and
+after a pause, which doubles, the consumer begins again from where `begin` says: records that it has not taken to heart come again.
 """
 
 from __future__ import annotations
