@@ -9,7 +9,7 @@
         async def close(self): ...
 
 Each consumer has a follower of its own, so a sink that is down holds nobody up. What `begin` or `take` raises is logged, and
-after a pause, which doubles, the consumer begins again from where `begin` says: records that it has not taken to heart come again.
+after a pause, which doubles, the consumer begins again from where `begin` says: what it has not taken to heart comes again.
 """
 
 from __future__ import annotations
