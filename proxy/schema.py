@@ -1,4 +1,4 @@
-"""`pgveil schema`: JSON Schema of policies, of their tests and of the configuration, for editors.
+"""`pgveil schema`: JSON Schema of policies, of their tests and of the configuration, for editors, and of audit records.
 
 The same texts lie in the package (`policies/*.schema.json`, `proxy/config.schema.json`); a test fails when they are not
 what the tables make. `python -m proxy.schema` writes them anew.
@@ -16,6 +16,7 @@ import policies
 from policies.keywords import DRAFT, Schema, mapping
 from policies.schema import policy_schema
 from policies.trials import schema_of_tests
+from proxy.audit.shape import audit_schema
 from proxy.configkeys import SECTIONS
 
 
@@ -32,6 +33,7 @@ SCHEMAS: dict[str, tuple[Path, Callable[[], Schema]]] = {
     "policy": (Path(policies.__file__).with_name("policy.schema.json"), policy_schema),
     "tests": (Path(policies.__file__).with_name("tests.schema.json"), schema_of_tests),
     "config": (Path(__file__).with_name("config.schema.json"), config_schema),
+    "audit": (Path(__file__).parent / "audit" / "record.schema.json", audit_schema),
 }
 """By name: where it lies in the package, and what makes it."""
 
@@ -44,7 +46,7 @@ def text_of(schema: Schema) -> str:
 @click.argument("name", type=click.Choice(sorted(SCHEMAS)))
 @click.option("--path", "where", is_flag=True, help="Print where the schema lies instead.")
 def schema(name: str, where: bool) -> None:
-    """Print the JSON Schema of policy files, of their tests or of the configuration, for editors.
+    """Print the JSON Schema of policy files, of their tests or of the configuration, for editors, or of audit records.
 
     First line of a file: `# yaml-language-server: $schema=policy.schema.json`
     """

@@ -14,8 +14,10 @@ from uuid import UUID
 import asyncpg
 import psycopg
 import pytest
+from jsonschema import Draft7Validator
 
 from proxy.audit.key import load_key
+from proxy.audit.shape import audit_schema
 from proxy.audit.values import DigestKeys, value_digest
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess
@@ -167,6 +169,14 @@ def test_nothing_of_it_is_in_the_trail_itself(watched: Watched) -> None:
     trail = watched.proxy.trail()
     assert trail.count('"kind":"decision"') > 30
     assert not [v for v in (PHONE, PHONE[3:], NAME, "8005551234567", "98765", str(CARD)) if v in trail]
+
+
+def test_every_record_has_the_documented_shape(watched: Watched) -> None:
+    schema = Draft7Validator(audit_schema())
+    records = [json.loads(line) for line in watched.proxy.trail().splitlines()]
+    assert {r["kind"] for r in records} >= {"segment", "start", "policy", "login", "decision", "outcome", "logout"}
+    for record in records:
+        schema.validate(record)
 
 
 def test_people_behind_an_application_and_the_highest_level(watched: Watched) -> None:

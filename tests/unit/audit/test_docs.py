@@ -9,6 +9,7 @@ import pytest
 
 from proxy.audit.chain import HEAD_SIZE
 from proxy.audit.record import COMMON, FIELDS, NESTED, Kind
+from proxy.audit.shape import SHAPES
 
 TEXT = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
 _, *_SECTIONS = re.split(r"^### `(\w+)`\n", TEXT.partition("## No secrets inside")[0], flags=re.MULTILINE)
@@ -41,6 +42,10 @@ def test_every_field_of_a_kind_is_documented_in_order(kind: Kind) -> None:
 def test_the_common_fields_are_documented() -> None:
     before = TEXT.partition("### `decision`")[0].partition("## Fields")[2]
     assert rows(before) == list(COMMON)
+
+
+def test_every_field_has_a_shape_and_nothing_else() -> None:
+    assert set(SHAPES) == {*COMMON, *(name for fields in FIELDS.values() for name in fields)}
 
 
 def test_the_size_of_a_head_is_right() -> None:

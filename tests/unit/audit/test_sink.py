@@ -8,15 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
 
 from policies.model import Profile
 from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, Kind
+from proxy.audit.shape import audit_schema
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.values import DigestKeys
 from proxy.audit.verify import verify_directory
 from proxy.session.effects import AuditSink, Identity
 from rewrite.plan import Plan, Refusal, StatementPlan, Touch, Verdict
 
+SCHEMA = Draft7Validator(audit_schema())
 SQL = "SELECT phone FROM bank.customers WHERE name = '张三' AND id = 7"
 TOUCH = Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None)
 PLAN = Plan(Verdict.REWRITE, "...", (StatementPlan("SELECT", (TOUCH,)), StatementPlan("SET")), placed_by="sqlglot")
@@ -40,6 +43,7 @@ def written(session: SessionAudit) -> list[dict]:
     for record in records:
         kind = Kind(record["kind"])
         assert tuple(record) == (*COMMON[:-1], *FIELDS[kind], "mac")
+        SCHEMA.validate(record)
         for name, fields in NESTED.items():
             nested = record.get(name) or []
             for entry in nested if isinstance(nested, list) else [nested]:
