@@ -21,6 +21,7 @@ from proxy.config import Config, load_config
 from proxy.demo.command import demo
 from proxy.diff.command import diff
 from proxy.discovery.command import discover, standards
+from proxy.inquiry.commands import search, who
 from proxy.ledger import Ledger
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
@@ -89,6 +90,8 @@ cli.add_command(diff)
 audit.add_command(watch)
 audit.add_command(beside)
 cli.add_command(audit)
+audit.add_command(search)
+audit.add_command(who)
 cli.add_command(demo)
 cli.add_command(grants)
 cli.add_command(install)
