@@ -23,21 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from proxy.audit.chain import (
-    GENESIS,
-    WORKER,
-    Head,
-    Hmac,
-    InitialKeys,
-    head_path,
-    key_id,
-    next_key,
-    segment_key,
-    segment_path,
-)  # fmt: skip
+from proxy.audit.chain import GENESIS, WORKER, Head, Hmac, head_path, segment_path
+from proxy.audit.custody import Custody
 from proxy.audit.key import create_whole
 from proxy.audit.record import MAX_LINE, TAIL, AuditError, Kind, Stamp, encode_fields, quote, tail
 from proxy.audit.recover import Resume, read_head, recover, segments_of
+from proxy.audit.walk import ROTATED
+
+Begin = Callable[[int, int, bytes, Callable[[int], None]], bytes]
+"""Takes the key of a segment: number, last record before it and its mac, sync."""
 
 DEFAULT_SEGMENT_BYTES = 256 << 20
 MAX_PENDING = 200_000
@@ -66,17 +60,20 @@ class AuditWriter:
         self,
         directory: Path,
         worker: str,
-        key: bytes,
+        key: bytes | Custody,
         mode: Mode = Mode.BEFORE_RESULT,
         clock: Callable[[], float] = time.time,
         *,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        segment_seconds: float = 0.0,
         head_lag: float = 0.0,
         on_failure: Callable[[str], None] | None = None,
         io: Io | None = None,
     ) -> None:
         """Opens the trail and writes the header of a new segment. Raises AuditError when it cannot.
 
+        `key`: what the process holds of the keys; an initial key alone leaves no state behind (tests, and trails that nobody
+        has to go on with). `segment_seconds`: age at which `settle` ends a segment with records in it; 0: never.
         `head_lag`: seconds for which the head may stay behind the records under load; `settle` moves it up.
         """
         if not WORKER.fullmatch(worker):
@@ -101,15 +98,24 @@ class AuditWriter:
         self._size = self._sealed = 0
         self._new = True
         self._closing = False
-        self._key_id = key_id(key)
+        self._clock = clock
+        self._seconds = segment_seconds
+        self._began = 0.0
+        self._first = 0
+        """Number of the present segment's header."""
         try:
-            self._head_fd = self._take(directory, worker, key)
-            self.resumed: Resume = recover(directory, worker, InitialKeys([key], worker))
+            self._custody = key if isinstance(key, Custody) else Custody(worker, key)
+            self._head_fd = self._take(directory, worker)
+            self.resumed: Resume = recover(directory, worker, self._custody.keys, self._custody.joint)
             """How the trail was found; `resumed.damage` deserves an alert."""
             self._seq, self._previous = self.resumed.seq, self.resumed.previous
-            self._segment, self._key = self.resumed.segment, segment_key(key, worker, self.resumed.segment)
-            self._open(self.resumed)
+            self._sealed = self._seq
+            self._segment = self.resumed.segment - 1
+            self._settle_end()
+            self._open(self.resumed, self._custody.begin)
             self._first_flush()
+            if self._custody.heir is not None:
+                self._hand_over(self._custody.heir.key_id)
         except OSError as error:
             self._release()
             raise AuditError(f"cannot open the audit trail in {directory}: {error.strerror}") from None
@@ -161,22 +167,34 @@ class AuditWriter:
         """Write everything pending. Raises AuditError when that is not possible now; nothing is lost by it."""
         if not self.pending:
             return
+        self._write_all()
+        if self._size >= self._limit and not self._closing:
+            self._rotate()
+
+    def _write_all(self) -> None:
         try:
             self._drain()
         except OSError as error:
             self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
         self.failure = None
-        if self._size >= self._limit and not self._closing:
-            self._rotate()
 
     def settle(self) -> None:
-        """Move the head up to the records written; to be called on the clock. Raises AuditError when that is not possible."""
-        if self._head_seq == self._sealed or self._unwritten or self._fd < 0:
+        """Move the head up to the records written, and end a segment that is old enough; to be called on the clock. Raises
+        AuditError when that is not possible."""
+        if self._fd < 0 or self._unwritten:
             return
-        try:
-            self._move_head()
-        except OSError as error:
-            self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+        if self._head_seq != self._sealed:
+            try:
+                self._move_head()
+            except OSError as error:
+                self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+        if self._seconds and self._sealed > self._first and not self.pending and self._clock() - self._began >= self._seconds:
+            self._rotate()
+
+    @property
+    def head(self) -> Head:
+        """The last record written. A head that others may state: it is in the file."""
+        return Head(self._segment, self._sealed, self._size, self._previous)
 
     def close(self, reason: str = "shutdown") -> None:
         """Write a stop record, put everything on disk and let go. Raises AuditError when evidence could not be written;
@@ -189,19 +207,21 @@ class AuditWriter:
             self.flush()
             self._io.sync(self._fd)
             self._io.sync(self._head_fd)
+            self._custody.begin(self._segment + 1, self._sealed, self._previous, self._io.sync)  # nobody needs this key again
         except OSError as error:
             raise AuditError(f"cannot put the audit trail on disk: {error.strerror}") from None
         finally:
             self._release()
 
-    def _take(self, directory: Path, worker: str, key: bytes) -> int:
+    def _take(self, directory: Path, worker: str) -> int:
         """The head file, made when the trail is new, locked against a second writer."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = head_path(directory, worker)
+        path, custody = head_path(directory, worker), self._custody
         if read_head(directory, worker) is None and not segments_of(directory, worker):
-            empty = Head(0, 0, 0, GENESIS).encode(worker, segment_key(key, worker, 0))
-            with contextlib.suppress(FileExistsError):
-                create_whole(path, empty)
+            key = custody.keys.segment(custody.key_id, 1)
+            if key is not None and (custody.joint is None or custody.joint.seq == 0):
+                with contextlib.suppress(FileExistsError):
+                    create_whole(path, Head(0, 0, 0, GENESIS).encode(worker, key))
         # When segments are there but the head is not, the file made here is empty: recover() takes that for damage.
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -210,34 +230,60 @@ class AuditWriter:
             os.close(fd)
             raise AuditError(f"another process writes the audit trail of worker {worker} in {directory}") from None
         return fd
+    def _settle_end(self) -> None:
+        """Let the head name the last record that was found while its key is still known."""
+        if self.resumed.end is None:
+            return
+        head, name = self.resumed.end
+        key = self._custody.keys.segment(name, head.segment)
+        if key is not None and read_head(self.directory, self.worker) != (data := head.encode(self.worker, key)):
+            if self._io.pwrite(self._head_fd, data, 0) != len(data):
+                raise OSError("the head file was written in part")
+            self._io.sync(self._head_fd)
 
-    def _open(self, resume: Resume) -> None:
-        """Make the file of `self._segment` and put its header in front of what is pending next."""
-        path = segment_path(self.directory, self.worker, self._segment)
+    def _open(self, resume: Resume, begin: Begin) -> None:
+        """Make the next segment's file, take its key, and put its header in front of what is pending next. Nothing has changed
+        when this raises OSError."""
+        number = self._segment + 1
+        path = segment_path(self.directory, self.worker, number)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            key = begin(number, self._sealed, self._previous, self._io.sync)
+        except OSError:
+            os.close(fd)
+            os.unlink(path)
+            raise
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._size, self._new = fd, 0, True
-        self._hmac = Hmac(self._key)
+        self._fd, self._size, self._new, self._segment, self._key = fd, 0, True, number, key
+        self._hmac = Hmac(key)
+        self._began = self._clock() if self._seconds else 0.0
         header = {
-            "segment": self._segment, "previous": self._previous.hex(), "key_id": self._key_id, "found": resume.found,
+            "segment": number, "previous": self._previous.hex(), "key_id": self._custody.key_id, "found": resume.found,
             "torn": list(resume.torn), "damage": resume.damage,
         }  # fmt: skip
-        self.append(Kind.SEGMENT, header)
+        self._first = self.append(Kind.SEGMENT, header)
 
     def _rotate(self) -> None:
         """Go on in the next segment. When its file cannot be made the present one just grows, and we try again."""
-        number, key = self._segment, self._key
         try:
-            self._segment, self._key = number + 1, next_key(key)
-            self._open(Resume(self._segment, self._seq, self._previous, "rotated"))
-            self._drain()
+            if self._head_seq != self._sealed:
+                self._move_head()
+            self._open(Resume(self._segment + 1, self._seq, self._previous, "rotated"), self._custody.begin)
         except OSError as error:
-            if self._new:
-                self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
-            self._segment, self._key = number, key
             if self._on_failure is not None:
-                self._on_failure(f"cannot make the next audit segment in {self.directory}: {error.strerror}")
+                self._on_failure(f"cannot make the next audit segment in {self.directory}: {error.strerror or error}")
+            return
+        self._write_all()
+
+    def _hand_over(self, key_id: str) -> None:
+        """The last record under the old key names the new one."""
+        self.append(Kind.EVENT, {"event": ROTATED, "detail": {"key_id": key_id}})
+        self._write_all()
+        if self._head_seq != self._sealed:
+            self._move_head()
+        self._open(Resume(self._segment + 1, self._seq, self._previous, "rotated"), self._custody.begin_heir)
+        self._write_all()
 
     def _drain(self) -> None:
         if self._broken is not None:
@@ -258,7 +304,7 @@ class AuditWriter:
         self._new = False
 
     def _move_head(self) -> None:
-        head = Head(self._segment, self._sealed, self._size, self._previous).encode(self.worker, self._key)
+        head = self.head.encode(self.worker, self._key)
         if self._io.pwrite(self._head_fd, head, 0) != len(head):
             raise OSError("the head file was written in part")
         self._head_seq = self._sealed
