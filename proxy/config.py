@@ -12,14 +12,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from policies.document import DocumentError, Entry, Section, read_document
 from policies.standards import PREFIX as STANDARD_PREFIX
 from policies.standards import STANDARDS
 from proxy.admission import Ceilings, Rate
+from proxy.anchors.settings import AnchorTarget, FileTarget, HttpTarget, PostgresTarget, S3Target
 from proxy.configkeys import (
     ADDRESS,
+    ANCHOR,
+    ANCHOR_HTTP,
+    ANCHOR_POSTGRES,
+    ANCHOR_S3,
     AUDIT,
+    AUDIT_FAILURES,
     AUDIT_MODES,
     AUDIT_TEXTS,
     AUDIT_VALUES,
@@ -94,6 +101,14 @@ class AuditSettings:
     text: str = "redacted"
     values: bool = True
     """With keyed digests of constants and parameters."""
+    segment_time: float = 3600.0
+    """Seconds after which a segment with records in it ends; 0: never."""
+    witness: float = 60.0
+    """Seconds between statements about other workers' heads, and between anchors."""
+    keep: float | None = None
+    """Seconds for which segments are kept; None: for ever."""
+    on_failure: str = "stop"
+    anchors: tuple[AnchorTarget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +318,50 @@ class _Reader:
             mode=section.choice("mode", AUDIT_MODES, defaults.mode),
             text=section.choice("text", AUDIT_TEXTS, defaults.text),
             values=section.choice("values", AUDIT_VALUES, "digests") == "digests",
+            segment_time=section.duration("segment_time", defaults.segment_time),
+            witness=_positive(section, "witness", defaults.witness),
+            keep=_positive(section, "keep", 0.0) if "keep" in section else None,
+            on_failure=section.choice("on_failure", AUDIT_FAILURES, defaults.on_failure),
+            anchors=self.anchors(section.get("anchors")),
+        )
+
+    def anchors(self, entry: Entry | None) -> tuple[AnchorTarget, ...]:
+        return () if entry is None else tuple(self.anchor(e) for e in entry.items())
+
+    def anchor(self, entry: Entry) -> AnchorTarget:
+        section = entry.mapping(ANCHOR)
+        if len(section) != 1:
+            raise entry.wrong(f"one of {', '.join(ANCHOR)}")
+        if "file" in section:
+            return FileTarget(self.base / section.require("file").string())
+        if (inner := section.section("postgres", ANCHOR_POSTGRES)) is not None:
+            _one_password(inner)
+            name = inner.string("table", "pgveil_anchors").split(".")
+            if len(name) > 2 or not all(name):
+                raise inner.require("table").wrong("table or schema.table")
+            return PostgresTarget(
+                inner.require("host").string(),
+                inner.int("port", 5432, 1, 65535),
+                inner.require("user").string(),
+                self.password(inner),
+                inner.string("database", "postgres"),
+                tuple(name),
+                self.server_tls(inner.section("tls", SERVER_TLS)),
+            )
+        if (inner := section.section("http", ANCHOR_HTTP)) is not None:
+            url = inner.require("url")
+            if urlsplit(url.string()).scheme not in ("http", "https") or not urlsplit(url.string()).hostname:
+                raise url.wrong("an http or https URL")
+            ca = self.optional_file(inner, "ca", "a PEM file")
+            return HttpTarget(url.string(), self.optional_file(inner, "token_file", "a file with the token"), ca)
+        inner = section.require("s3").mapping(ANCHOR_S3)
+        return S3Target(
+            bucket=inner.require("bucket").string(),
+            prefix=inner.string("prefix", "pgveil"),
+            region=inner.string("region", "us-east-1"),
+            endpoint=inner.optional_string("endpoint"),
+            access_key_id=inner.optional_string("access_key_id"),
+            secret_key_file=self.optional_file(inner, "secret_key_file", "a file with the secret access key"),
         )
 
     def client_tls(self, section: Section | None) -> ClientTls | None:

@@ -6,7 +6,22 @@ The words for people are short here; docs/configuration.md is the manual. A key 
 from __future__ import annotations
 
 from policies.alerts import SEVERITIES
-from policies.keywords import DURATION, SCALAR, TEXT, Key, Schema, either, listed, mapping, named, optional, some, whole, words
+from policies.keywords import (
+    DURATION,
+    SCALAR,
+    TEXT,
+    Key,
+    Schema,
+    either,
+    listed,
+    mapping,
+    named,
+    one_of,
+    optional,
+    some,
+    whole,
+    words,
+)
 from proxy.session.effects import Pooling
 from proxy.tls import ClientMode, ServerMode
 
@@ -14,6 +29,7 @@ MAX_WORKERS = 256
 AUDIT_MODES = ("strict", "before-result", "async")
 AUDIT_TEXTS = ("redacted", "full", "none")
 AUDIT_VALUES = ("digests", "none")
+AUDIT_FAILURES = ("stop", "flow")
 _PORT = whole(1, 65535)
 _COUNT = whole(0, 1_000_000)
 _RATE: Schema = {"type": "string", "pattern": "^[1-9][0-9]{0,5}/(s|m|h)$"}
@@ -59,9 +75,42 @@ CLIENT_TLS = {
     "client_crl": Key("Certificate revocation lists, one of each authority in client_ca.", TEXT),
     "mode": Key("require refuses plain connections; allow lets both in.", words(m.value for m in ClientMode)),
 }
+ANCHOR_POSTGRES = {
+    "host": Key("The PostgreSQL server: name, address, or the directory of a Unix socket.", TEXT, needed=True),
+    "port": Key("5432 without it.", _PORT),
+    "user": Key("A login that may insert into the table.", TEXT, needed=True),
+    **PASSWORDS,
+    "database": Key("postgres without it.", TEXT),
+    "table": Key("schema.table; pgveil_anchors without it.", TEXT),
+    "tls": Key("TLS to that server.", mapping(SERVER_TLS)),
+}
+ANCHOR_HTTP = {
+    "url": Key("Each anchor is sent here by POST.", TEXT, needed=True),
+    "token_file": Key("A file with the bearer token.", TEXT),
+    "ca": Key("PEM file of the authorities that may sign the server's certificate; the system's without it.", TEXT),
+}
+ANCHOR_S3 = {
+    "bucket": Key("The bucket.", TEXT, needed=True),
+    "prefix": Key("What the names of objects begin with; pgveil without it.", TEXT),
+    "region": Key("us-east-1 without it.", TEXT),
+    "endpoint": Key("URL of a server that speaks S3; Amazon's without it.", TEXT),
+    "access_key_id": Key("Without it: from the environment or the machine's role.", TEXT),
+    "secret_key_file": Key("A file with the secret access key.", TEXT),
+}
+ANCHOR = {
+    "file": Key("Anchors are appended to this file: on a mount that only takes.", TEXT),
+    "postgres": Key("A table of another server.", mapping(ANCHOR_POSTGRES, apart=_ONE_PASSWORD)),
+    "http": Key("A web service.", mapping(ANCHOR_HTTP)),
+    "s3": Key("A bucket; needs the extra s3 (pip install 'pgveil[s3]').", mapping(ANCHOR_S3)),
+}
 AUDIT = {
     "directory": Key("Where the hash-chained segments go.", TEXT, needed=True),
     "key_file": Key("The secret that seals the chain; made at the first start.", TEXT),
+    "segment_time": Key("A segment with records in it ends after so long; 1h without it.", DURATION),
+    "witness": Key("How often each worker states the heads of the others, and heads are anchored; 60s without it.", DURATION),
+    "keep": Key("Segments whose last record is older are removed; without it, never.", DURATION),
+    "on_failure": Key("stop (without it) or flow: what data does when evidence cannot be written.", words(AUDIT_FAILURES)),
+    "anchors": Key("Where heads are kept out of this host's reach.", listed(one_of(ANCHOR))),
     "mode": Key("strict, before-result (without it) or async: when evidence is written.", words(AUDIT_MODES)),
     "text": Key("What is kept of statements: redacted (without it), full or none.", words(AUDIT_TEXTS)),
     "values": Key("What is kept of constants and parameters: digests (without it) or none.", words(AUDIT_VALUES)),

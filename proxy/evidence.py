@@ -6,17 +6,18 @@ In the modes `strict` and `before-result` no byte of a result goes to a client b
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.alerts import Alerts, Raised, Who, kind_of
-from proxy.audit.key import load_or_create_key
+from proxy.audit.custody import take_custody
 from proxy.audit.measure import Measured, room
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.sink import DecisionEncoder, SessionAudit
-from proxy.audit.values import DigestKeys
+from proxy.audit.upkeep import Upkeep
 from proxy.audit.writer import AuditWriter, Mode
 from proxy.config import AuditSettings
 from proxy.counts import Counts
@@ -36,7 +37,7 @@ class Evidence:
     """Raises AuditError when the trail cannot be opened."""
 
     def __init__(self, settings: AuditSettings, worker: str = "main") -> None:
-        key = load_or_create_key(settings.key_file)
+        custody = take_custody(Path(settings.directory), settings.key_file, worker)
         self.errors = 0
         self.tally = Tally()
         mode = Mode(settings.mode)
@@ -45,9 +46,17 @@ class Evidence:
         self._settled = time.monotonic()
         """When nothing was pending for the last time, as far as the clock has looked."""
         self.writer = AuditWriter(
-            settings.directory, worker, key, mode, on_failure=self._on_failure, head_lag=lag, io=self.measured.io
+            settings.directory,
+            worker,
+            custody,
+            mode,
+            segment_seconds=settings.segment_time,
+            on_failure=self._on_failure,
+            head_lag=lag,
+            io=self.measured.io,
         )
-        self._encoder = DecisionEncoder(DigestKeys.of(key), settings.text, settings.values)
+        self._upkeep = Upkeep(self.writer, settings.witness, settings.keep)
+        self._encoder = DecisionEncoder(custody.digests, settings.text, settings.values)
         self.counts = Counts(Path(settings.directory), time.time)
         self.alerts = Alerts(self.counts)
         self.alerts.deliver.append(self._on_alert)
@@ -74,6 +83,9 @@ class Evidence:
             self.writer.flush()
             self.writer.settle()
             self._settled = time.monotonic()
+            self._upkeep.tick()
+        except OSError as error:
+            event(log, "audit_upkeep_failed", logging.WARNING, reason=error.strerror or str(error))
         except AuditError:
             log.debug("the audit trail could not be settled; the failure has been reported")
 
@@ -102,8 +114,18 @@ class Evidence:
             room=room(writer.directory, writer.worker),
         )
 
+    def anchor(self) -> bytes | None:
+        """The head, once all that is pending is written; None when that is not possible now."""
+        try:
+            self.writer.flush()
+        except AuditError:
+            return None
+        return self.writer.anchor()
+
     def close(self, reason: str) -> None:
         self.counts.close()
+        with contextlib.suppress(AuditError, OSError):
+            self._upkeep.witness()
         try:
             self.writer.close(reason)
         except AuditError as error:

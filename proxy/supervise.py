@@ -22,6 +22,7 @@ from pathlib import Path
 
 import uvloop
 
+from proxy.anchors.sending import Anchoring
 from proxy.audit.record import Kind
 from proxy.config import Config
 from proxy.control.connection import Target
@@ -128,6 +129,8 @@ class Supervisor:
         self._policy_loaded = 0.0
         self._policy_good = True
         self._tasks: set[asyncio.Task[None]] = set()
+        audit = config.audit
+        self.anchoring = Anchoring(audit.anchors, audit.witness, self.evidence.anchor, self._on_anchor)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -147,6 +150,7 @@ class Supervisor:
             if self.http is not None:
                 await self.http.close()
             self.evidence.close(self._reason)
+            await self.anchoring.finish(self.evidence.writer.last_anchor)
             event(log, "stopped", reason=self._reason)
 
     async def _start(self) -> None:
@@ -179,6 +183,7 @@ class Supervisor:
                 "mode": config.audit.mode,
             },
         )
+        self.anchoring.start()
         event(log, "listening", host=config.listen.host, port=port, upstream=f"{config.upstream.host}:{config.upstream.port}")
         if self.place.parent is not None:
             self._stay_with(self.place.parent)
@@ -273,6 +278,10 @@ class Supervisor:
         elif name.startswith(("grant", "break_glass")):
             detail = {key: value for key, value in fields.items() if key != "sid"}
             self._record(Kind.EVENT, {"event": name, "session": fields.get("sid"), "detail": detail})
+
+    def _on_anchor(self, name: str, fields: Mapping[str, str | int]) -> None:
+        event(log, name, logging.WARNING if name.endswith("failed") else logging.INFO, **fields)
+        self._record(Kind.EVENT, {"event": name, "detail": dict(fields)})
 
     def _record(self, kind: Kind, fields: Mapping[str, object]) -> None:
         try:

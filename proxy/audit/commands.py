@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import click
 
+from policies.document import DocumentError, parse_document
+from proxy.audit.anchor import read_anchors
+from proxy.audit.keeping import anchors as anchors_command
+from proxy.audit.keeping import seal
 from proxy.audit.key import load_key
 from proxy.audit.record import AuditError
 from proxy.audit.tail import Tail, parse, pretty
@@ -71,7 +76,19 @@ def tail(directory: Path | None, config: Path | None, lines: int, follow: bool, 
     help="File with the audit key; repeatable, for trails that were written with several.",
 )  # fmt: skip
 @click.option("--worker", "workers", multiple=True, help="A worker that must have a trail here (repeatable).")
-def verify(directory: Path | None, config: Path | None, key_files: tuple[Path, ...], workers: tuple[str, ...]) -> None:
+@click.option(
+    "--anchors", "anchor_files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of anchors: every head in it must be in the trail (repeatable).",
+)  # fmt: skip
+@click.option("--keep", help="For how long segments should have been kept, such as 180d; audit.keep with --config.")
+def verify(
+    directory: Path | None,
+    config: Path | None,
+    key_files: tuple[Path, ...],
+    workers: tuple[str, ...],
+    anchor_files: tuple[Path, ...],
+    keep: str | None,
+) -> None:
     """Check every record in DIRECTORY against the key; name the first bad one of each trail.
 
     Exit status: 0 when all is intact, 1 when something is wrong, 2 when it cannot be checked.
@@ -80,9 +97,17 @@ def verify(directory: Path | None, config: Path | None, key_files: tuple[Path, .
         if config is None:
             raise click.UsageError("name the audit key: --key FILE")
         key_files = (_configured(config)[1],)
+    kept = _configured(config)[2] if config is not None else None
+    if keep is not None:
+        try:
+            kept = parse_document(keep).duration()
+        except DocumentError:
+            raise click.UsageError("--keep: a duration such as 180d") from None
     where = _directory(directory, config)
     try:
-        report = verify_directory(where, [load_key(file) for file in key_files], workers)
+        keys = [load_key(file) for file in key_files]
+        anchors = chain.from_iterable(read_anchors(file, keys) for file in anchor_files)
+        report = verify_directory(where, keys, workers, anchors=anchors, keep=kept)
     except AuditError as error:
         raise click.UsageError(error.message) from None
     except OSError as error:
@@ -90,6 +115,10 @@ def verify(directory: Path | None, config: Path | None, key_files: tuple[Path, .
     _print(report, where)
     if not report.ok:
         sys.exit(1)
+
+
+audit.add_command(seal)
+audit.add_command(anchors_command)
 
 
 def _print(report: Report, directory: Path) -> None:
@@ -101,12 +130,16 @@ def _print(report: Report, directory: Path) -> None:
             click.echo(f"     records before it that are intact: {worker.records}")
     for stray in report.strays:
         click.echo(f"BAD  {stray}")
+    if report.statements:
+        click.echo(f"{report.statements} statements of workers and anchors about heads were looked up")
     if not report.workers and not report.strays:
         click.echo(f"BAD  no trail in {directory}")
 
 
 def _summary(worker: WorkerReport) -> str:
     words = [f"{worker.records} records in {worker.segments} segment{'' if worker.segments == 1 else 's'}"]
+    if worker.expired:
+        words.append(f"segments up to {worker.expired} have expired, and a record says so")
     words.append("stopped cleanly" if worker.stopped else "no stop record at the end: running, or killed")
     if worker.beyond_head:
         words.append(f"{worker.beyond_head} intact records that the head does not know yet")
@@ -121,7 +154,7 @@ def _directory(directory: Path | None, config: Path | None) -> Path:
     return directory if directory is not None else _configured(config)[0]
 
 
-def _configured(config: Path | None) -> tuple[Path, Path]:
+def _configured(config: Path | None) -> tuple[Path, Path, float | None]:
     from proxy.config import load_config  # the whole configuration is checked only when one is given
     from proxy.errors import ConfigError
 
@@ -130,4 +163,4 @@ def _configured(config: Path | None) -> tuple[Path, Path]:
         settings = load_config(config).audit
     except ConfigError as error:
         raise click.UsageError(error.message) from None
-    return settings.directory, settings.key_file
+    return settings.directory, settings.key_file, settings.keep

@@ -29,7 +29,6 @@ from typing import Any
 
 from proxy.audit.chain import (
     GENESIS,
-    Hmac,
     InitialKeys,
     Keys,
     head_path,
@@ -38,26 +37,15 @@ from proxy.audit.chain import (
     segment_path,
     worker_key,
 )
+from proxy.audit.key import load_or_create_key
 from proxy.audit.record import AuditError
 from proxy.audit.recover import recover
+from proxy.audit.values import DigestKeys
 from proxy.audit.walk import Joint
 
 
 def state_path(directory: Path, worker: str) -> Path:
     return directory / f"{worker}.state"
-
-
-@dataclass(frozen=True, slots=True)
-class DigestKeys:
-    """What digests of texts and of values are made with. Both follow from the initial key, and it from neither."""
-
-    text: bytes
-    value: bytes
-
-    @staticmethod
-    def of(initial: bytes) -> DigestKeys:
-        derive = Hmac(initial).digest
-        return DigestKeys(derive(b"pgveil audit 1 text"), derive(b"pgveil audit 1 value"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +234,7 @@ class Custody:
         return self._state.digests if self.heir is None else self.heir.digests
 
     def begin(self, segment: int, seq: int, previous: bytes, sync: Callable[[int], None] = os.fsync) -> bytes:
-        """The key of the segment that begins behind record `seq`; the keys before it are gone when this returns. Raises OSError."""
+        """The key of the segment that begins behind record `seq`; those before it are gone when this returns. Raises OSError."""
         key = self.keys.segment(self.key_id, segment)
         if key is None:
             raise OSError(f"the key of segment {segment} is gone")
@@ -267,6 +255,24 @@ class Custody:
             save_state(self._path, state, sync)
         self._state = state
         self.keys = _StateKeys(state)
+
+
+def take_custody(directory: Path, key_file: Path, worker: str) -> Custody:
+    """For the process that writes as `worker`: with the initial key where it is at hand, otherwise with the state alone. A
+    key is made only where there is no trail yet. Raises AuditError."""
+    path = state_path(directory, worker)
+    if not key_file.exists() and directory.is_dir():
+        names = os.listdir(directory)
+        if path.name in names:
+            return Custody(worker, None, path)
+        if any(name.endswith((".state", ".head", ".jsonl")) for name in names):
+            raise AuditError(
+                f"audit key {key_file} is not there, nor the state of worker {worker}",
+                hint=f"with the key at hand: pgveil audit seal --worker {worker}",
+            )
+    initial = load_or_create_key(key_file)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Custody(worker, initial, path)
 
 
 def seal(directory: Path, worker: str, initial: bytes) -> str:

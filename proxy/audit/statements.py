@@ -20,6 +20,7 @@ from typing import Any
 
 from proxy.audit.chain import WORKER, Head, segment_path
 from proxy.audit.record import MAX_LINE, TAIL, prefix, tail
+from proxy.audit.tail import last_lines
 
 MAX_DOUBTS = 10_000
 """Statements that do not hold which are kept for a second look; nobody reads more."""
@@ -149,6 +150,27 @@ def statement(worker: str, head: Head) -> dict[str, object]:
 def read_expired(detail: dict[str, Any], time: str) -> Expired | None:
     read = read_statement({**detail, "segment": detail.get("through"), "size": 0})
     return None if read is None else Expired(read[0], read[1].segment, read[1].seq, read[1].mac, time)
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A segment's last complete record."""
+
+    seq: int
+    mac: bytes
+    time: str
+
+
+def read_last(path: Path) -> Last | None:
+    """None when there is no complete record. Raises OSError."""
+    found = last_lines(path, 1)
+    if not found:
+        return None
+    try:
+        record = json.loads(found[0])
+        return Last(int(record["seq"]), bytes.fromhex(record["mac"]), str(record["time"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def seconds_of(time: str) -> float | None:

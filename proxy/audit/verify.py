@@ -95,13 +95,14 @@ def verify_directory(
     keys: bytes | Sequence[bytes],
     expected: Collection[str] = (),
     *,
-    anchors: Iterable[tuple[Source, object]] = (),
+    anchors: Iterable[tuple[Source, object | None]] = (),
     keep: float | None = None,
     processes: int | None = None,
 ) -> Report:
-    """Verify every trail in the directory; `expected` workers must have one. `anchors`: heads that were anchored, known to be
-    genuine. `keep`: seconds for which segments should have been kept; what was stated later than that may not have expired.
-    Raises OSError when unreadable."""
+    """Verify every trail in the directory; `expected` workers must have one. Raises OSError when unreadable.
+
+    `anchors`: heads that were anchored, None for what is no genuine anchor (`anchor.read_anchors`). `keep`: seconds for which
+    segments should have been kept; what was stated later than that may not have expired."""
     keys = [keys] if isinstance(keys, bytes) else list(keys)
     strays = []
     found: set[str] = set()
@@ -116,7 +117,10 @@ def verify_directory(
     statements = Statements(directory)
     _walk(directory, trails, statements, processes)
     for source, said in anchors:
-        statements.of_head(source, said)
+        if said is None:
+            strays.append(Problem(source.file, source.line, None, "the line is no anchor that was made with this key"))
+        else:
+            statements.of_head(source, said)
     begun = {}
     for trail in trails:
         _vouch(directory, trail, statements)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from proxy.audit.anchor import encode_anchor
 from proxy.audit.chain import GENESIS, WORKER, Head, Hmac, head_path, segment_path
 from proxy.audit.custody import Custody
 from proxy.audit.key import create_whole
@@ -83,6 +84,8 @@ class AuditWriter:
         """Why the last flush failed; None when it did not."""
         self.failures = 0
         """Flushes that failed so far."""
+        self.last_anchor: bytes | None = None
+        """Of the closed trail."""
         self._on_failure = on_failure
         self._io = io or Io()
         self._limit = segment_bytes
@@ -196,6 +199,18 @@ class AuditWriter:
         """The last record written. A head that others may state: it is in the file."""
         return Head(self._segment, self._sealed, self._size, self._previous)
 
+    def anchor(self) -> bytes | None:
+        """The head as a line that can be kept elsewhere (`proxy.audit.anchor`); None when there is no record yet."""
+        head = self.head
+        return encode_anchor(self.worker, head, self._key, self._custody.key_id, self._stamp()) if head.size else None
+
+    def sync(self) -> None:
+        """Put on disk what is in the file, whatever the mode. Raises AuditError."""
+        try:
+            self._io.sync(self._fd)
+        except OSError as error:
+            raise AuditError(f"cannot put the audit trail on disk: {error.strerror}") from None
+
     def close(self, reason: str = "shutdown") -> None:
         """Write a stop record, put everything on disk and let go. Raises AuditError when evidence could not be written;
         the files are closed in any case."""
@@ -207,6 +222,7 @@ class AuditWriter:
             self.flush()
             self._io.sync(self._fd)
             self._io.sync(self._head_fd)
+            self.last_anchor = self.anchor()
             self._custody.begin(self._segment + 1, self._sealed, self._previous, self._io.sync)  # nobody needs this key again
         except OSError as error:
             raise AuditError(f"cannot put the audit trail on disk: {error.strerror}") from None
@@ -230,6 +246,7 @@ class AuditWriter:
             os.close(fd)
             raise AuditError(f"another process writes the audit trail of worker {worker} in {directory}") from None
         return fd
+
     def _settle_end(self) -> None:
         """Let the head name the last record that was found while its key is still known."""
         if self.resumed.end is None:

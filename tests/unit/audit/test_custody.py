@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.audit.chain import InitialKeys, segment_key
-from proxy.audit.custody import Custody, DigestKeys, State, decode_state, load_state, save_state, seal, state_path
+from proxy.audit.custody import Custody, State, decode_state, load_state, save_state, seal, state_path
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.recover import recover
+from proxy.audit.values import DigestKeys
 from proxy.audit.verify import verify_directory
 from proxy.audit.writer import AuditWriter, Io
 
@@ -131,9 +132,7 @@ def test_what_is_cut_while_it_is_down_is_seen_without_the_initial_key(
             if path.suffix != ".state":
                 path.unlink()
         for path, data in before.items():
-            if cut == "rollback":
-                path.write_bytes(data)
-            elif cut == "all" and path.suffix == ".head":
+            if cut == "rollback" or (cut == "all" and path.suffix == ".head"):
                 path.write_bytes(data)
     for initial in (None, key):
         found = recover(directory, "w1", custody(directory, initial).keys, custody(directory, initial).joint)
