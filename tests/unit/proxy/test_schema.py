@@ -52,7 +52,13 @@ upstream: { host: h, port: 1, connect_timeout: 3s, tls: { mode: verify-full, ca:
 control: { user: c, password: "1", database: d, host: h, port: 1, tls: { mode: require }, interval: 1s, max_stale: 30 }
 tls: { cert: f, key: f, mode: require, client_ca: f, client_crl: f }
 policy: [f, "standard:gdpr"]
-audit: { directory: d, key_file: k, mode: strict, text: none }
+audit:
+  { directory: d, key_file: k, mode: strict, text: none, segment_time: 1h, witness: 60s, keep: 180d, on_failure: flow,
+    anchors: [
+      { file: /mnt/anchors },
+      { postgres: { host: h, port: 1, user: u, password_env: X, database: d, table: s.t, tls: { mode: require } } },
+      { http: { url: "https://h/a", token_file: f, ca: f } },
+      { s3: { bucket: b, prefix: p, region: r, endpoint: "http://h:9000", access_key_id: k, secret_key_file: f } } ] }
 http: { host: "::1", port: 9000 }
 limits: { connections: 20, login_timeout: 10s, connection_rate: 20/s, failed_logins: 5/m, failed_logins_per_address: 5/h }
 tcp: { keepalive: 30s, keepalive_interval: 1s, keepalive_count: 3, user_timeout: 90s }
@@ -78,6 +84,11 @@ CONFIG_WRONG = [
     ("control: { user: c, password: a, password_env: b }", "password"),
     ("audit: {}", "directory"),
     ("audit: { directory: d, mode: lax }", "mode"),
+    ("audit: { directory: d, keep: for ever }", "keep"),
+    ("audit: { directory: d, on_failure: ignore }", "on_failure"),
+    ("audit: { directory: d, anchors: [{ ftp: x }] }", "ftp"),
+    ("audit: { directory: d, anchors: [{ file: a, http: { url: 'http://h' } }] }", "anchors"),
+    ("audit: { directory: d, anchors: [{ http: {} }] }", "url"),
     ("policy: []", "policy"),
     ("tls: { cert: f }", "key"),
     ("limits: { connections: 0 }", "connections"),
@@ -158,7 +169,7 @@ def test_a_configuration_with_everything_validates(home: Path) -> None:
 @pytest.mark.parametrize(("text", "word"), CONFIG_WRONG)
 def test_mistakes_in_the_configuration_are_refused_by_both(home: Path, text: str, word: str) -> None:
     key = text.partition(":")[0]
-    rest = "".join(line + "\n" for line in CONFIG.splitlines() if not line.startswith(key + ":"))
+    rest = re.sub(rf"(?m)^{key}:.*\n(  .*\n)*", "", CONFIG)
     (home / "c.yaml").write_text(rest + text)
     with pytest.raises(ConfigError, match=word):
         load_config(home / "c.yaml", {"X": "y"})
