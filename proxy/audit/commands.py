@@ -6,6 +6,7 @@ import sys
 import time
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from proxy.audit.key import load_key
 from proxy.audit.record import AuditError
 from proxy.audit.tail import Tail, parse, pretty
 from proxy.audit.verify import Report, WorkerReport, verify_directory
+
+if TYPE_CHECKING:
+    from proxy.config import AuditSettings
 
 _POLL = 0.25
 
@@ -97,7 +101,7 @@ def verify(
         if config is None:
             raise click.UsageError("name the audit key: --key FILE")
         key_files = (_configured(config)[1],)
-    kept = _configured(config)[2] if config is not None else None
+    kept = _settings(config).keep if config is not None else None
     if keep is not None:
         try:
             kept = parse_document(keep).duration()
@@ -154,13 +158,17 @@ def _directory(directory: Path | None, config: Path | None) -> Path:
     return directory if directory is not None else _configured(config)[0]
 
 
-def _configured(config: Path | None) -> tuple[Path, Path, float | None]:
+def _configured(config: Path | None) -> tuple[Path, Path]:
+    assert config is not None
+    settings = _settings(config)
+    return settings.directory, settings.key_file
+
+
+def _settings(config: Path) -> AuditSettings:
     from proxy.config import load_config  # the whole configuration is checked only when one is given
     from proxy.errors import ConfigError
 
-    assert config is not None
     try:
-        settings = load_config(config).audit
+        return load_config(config).audit
     except ConfigError as error:
         raise click.UsageError(error.message) from None
-    return settings.directory, settings.key_file, settings.keep
