@@ -86,7 +86,7 @@ def compile_profile(policy: Policy, classification: Classification, relations: R
         caps=held_to,
         notice=policy.notice,
         person=subject(policy.attributes, context.user, context.person),
-        metered=held_to.rows or bool(rationed),
+        metered=held_to.rows or held_to.values or bool(rationed),
         rationed=rationed,
         exemption=exempt,
     )

@@ -1,4 +1,4 @@
-"""How much somebody may learn: rows with sensitive data in clear, and values probed by filters.
+"""How much somebody may learn: rows with sensitive data in clear, values by which they are looked up, values probed by filters.
 
 A limit speaks of roles, of logins, or of everybody; each person it speaks of has the whole of it. Where several speak of the
 same person, the smallest number counts.
@@ -6,7 +6,7 @@ same person, the smallest number counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from policies.document import Entry
@@ -23,26 +23,29 @@ KEYS = {
     "clear_rows_per_statement": Key("Rows with sensitive data in clear that one statement may show.", _ROWS),
     "clear_rows_per_session": Key("The same for a session.", _ROWS),
     "clear_rows_per_day": Key("The same for a person and day.", _ROWS),
+    "clear_values_per_statement": Key("Different constants that one statement may name to show something in clear.", _ROWS),
+    "clear_values_per_session": Key("The same for a session.", _ROWS),
+    "clear_values_per_day": Key("The same for a person and day.", _ROWS),
     "probes_per_hour": Key("Distinct values that may be looked for in columns with filters: equality.", _ROWS),
     "over": Key("What becomes of the next statement in clear: refuse, or mask.", words(OVER)),
 }
 """`policies.keywords` says how a key is added."""
 LIMIT = mapping(KEYS, apart=[("role", "roles")])
-NUMBERS = ("clear_rows_per_statement", "clear_rows_per_session", "clear_rows_per_day", "probes_per_hour")
+ROWS = ("clear_rows_per_statement", "clear_rows_per_session", "clear_rows_per_day")
+VALUES = ("clear_values_per_statement", "clear_values_per_session", "clear_values_per_day")
+NUMBERS = (*ROWS, *VALUES, "probes_per_hour")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One line of `limits`. A number that is None does not limit; without roles and users it is for everybody."""
+    """One line of `limits`. Without roles and users it is for everybody."""
 
     name: str
     """As the policy calls it, or by its place."""
     roles: frozenset[str]
     users: frozenset[str]
-    clear_rows_per_statement: int | None
-    clear_rows_per_session: int | None
-    clear_rows_per_day: int | None
-    probes_per_hour: int | None
+    numbers: Mapping[str, int]
+    """By key of NUMBERS; what is not there does not limit."""
     over: str
     """What becomes of the next statement that would show data in clear: `refuse`, or `mask` (everything by its class's mask)."""
     place: str
@@ -68,6 +71,14 @@ class Caps:
     session: Cap | None = None
     day: Cap | None = None
     probes: Cap | None = None
+    values_statement: Cap | None = None
+    values_session: Cap | None = None
+    values_day: Cap | None = None
+
+    @property
+    def values(self) -> bool:
+        """Values by which rows in clear are looked up are limited."""
+        return self.values_statement is not None or self.values_session is not None or self.values_day is not None
 
     @property
     def rows(self) -> bool:
@@ -77,7 +88,10 @@ class Caps:
     @property
     def names(self) -> list[str | None]:
         """The limit that each number is from: with a policy's version, all that there is to know."""
-        return [None if cap is None else cap.limit.name for cap in (self.statement, self.session, self.day, self.probes)]
+        found = (
+            self.statement, self.session, self.day, self.probes, self.values_statement, self.values_session, self.values_day,
+        )  # fmt: skip
+        return [None if cap is None else cap.limit.name for cap in found]
 
 
 NO_CAPS = Caps()
@@ -88,16 +102,21 @@ def caps(limits: Sequence[Limit], user: str, roles: Set[str]) -> Caps:
     of = [limit for limit in limits if limit.is_for(user, roles)]
     if not of:
         return NO_CAPS
+    found = {key: _smallest(of, key) for key in NUMBERS}
     return Caps(
-        _smallest([Cap(x.clear_rows_per_statement, x) for x in of if x.clear_rows_per_statement is not None]),
-        _smallest([Cap(x.clear_rows_per_session, x) for x in of if x.clear_rows_per_session is not None]),
-        _smallest([Cap(x.clear_rows_per_day, x) for x in of if x.clear_rows_per_day is not None]),
-        _smallest([Cap(x.probes_per_hour, x) for x in of if x.probes_per_hour is not None]),
+        statement=found["clear_rows_per_statement"],
+        session=found["clear_rows_per_session"],
+        day=found["clear_rows_per_day"],
+        probes=found["probes_per_hour"],
+        values_statement=found["clear_values_per_statement"],
+        values_session=found["clear_values_per_session"],
+        values_day=found["clear_values_per_day"],
     )
 
 
-def _smallest(found: Sequence[Cap]) -> Cap | None:
+def _smallest(of: Sequence[Limit], key: str) -> Cap | None:
     """Of equal ones the one that refuses, else the first in the policy."""
+    found = [Cap(x.numbers[key], x) for x in of if key in x.numbers]
     return min(found, key=lambda cap: (cap.most, cap.limit.over == "mask")) if found else None
 
 
@@ -112,15 +131,12 @@ def parse_limits(entry: Entry, before: Sequence[Limit] = ()) -> tuple[Limit, ...
         if not numbers:
             raise item.error("found no number", f"at least one of {', '.join(NUMBERS)}")
         if "over" in section and numbers.keys() == {"probes_per_hour"}:
-            raise section.key_error("over", "is about rows in clear", "clear_rows_per_statement, _session or _day beside it")
+            raise section.key_error("over", "is about data in clear", f"{', '.join(NUMBERS[:-1])} beside it")
         made = Limit(
             name=section.string("name", item.place),
             roles=frozenset(_names(section.get("role") or section.get("roles"))),
             users=frozenset(_names(section.get("user"))),
-            clear_rows_per_statement=numbers.get("clear_rows_per_statement"),
-            clear_rows_per_session=numbers.get("clear_rows_per_session"),
-            clear_rows_per_day=numbers.get("clear_rows_per_day"),
-            probes_per_hour=numbers.get("probes_per_hour"),
+            numbers=numbers,
             over=section.choice("over", OVER, "refuse"),
             place=item.place,
         )

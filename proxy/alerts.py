@@ -20,7 +20,9 @@ from policies.masks.basic import Null
 from proxy.counts import Counts, CountsError
 from rewrite.plan import Plan, StatementPlan, Touch
 
-_EVENTS: Final = {"on_failure": "failure", "probing_budget_exceeded": "probes", "rows_withheld": "limit"}
+_EVENTS: Final = {
+    "on_failure": "failure", "probing_budget_exceeded": "probes", "rows_withheld": "limit", "values_withheld": "limit",
+}  # fmt: skip
 _BEGIN: Final = {"break_glass": "break_glass", "grant": "grant"}
 _KEPT: Final = 4096
 

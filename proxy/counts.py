@@ -7,6 +7,7 @@ the same time is never more than there is. Only sessions that something is count
 
     counts   (kind, key, period)   a number: of a day, of an hour
     marks    (kind, key, at)       moments, for windows that slide
+    members  (kind, key, period, member)   what has been seen of a kind in a day, each once
 
 `kind` says whose counts they are (`limits`, `failing`, `alerts` …); whoever else counts takes a kind of its own. A file that
 cannot be read is put aside, and counting begins anew (event `counts_lost`). When the file cannot be used at the moment (disk
@@ -18,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,12 +32,16 @@ PATIENCE = 0.25
 """Seconds for which another worker may keep the file to itself."""
 _KEPT = 400 * 86400.0
 """Seconds after which a count is of no use to anybody."""
+_DAYS_OF_MEMBERS = 3 * 86400.0
 _MAKE = """
 CREATE TABLE IF NOT EXISTS counts (
   kind text NOT NULL, key text NOT NULL, period integer NOT NULL, amount integer NOT NULL, touched real NOT NULL,
   PRIMARY KEY (kind, key, period)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS marks (kind text NOT NULL, key text NOT NULL, at real NOT NULL);
 CREATE INDEX IF NOT EXISTS marks_of ON marks (kind, key, at);
+CREATE TABLE IF NOT EXISTS members (
+  kind text NOT NULL, key text NOT NULL, period integer NOT NULL, member text NOT NULL, at real NOT NULL,
+  PRIMARY KEY (kind, key, period, member)) WITHOUT ROWID;
 """
 
 
@@ -69,6 +74,26 @@ class Counts:
         """Some of what has been taken was not needed."""
         with self._transaction() as db:
             self._put(db, kind, key, period, max(0, _amount(db, kind, key, period) - amount))
+
+    def gather(self, kind: str, key: str, period: int, most: int, members: Iterable[str]) -> bool:
+        """Add the members that are new. False: there would be more than `most`; then none of them is added."""
+        of = (kind, key, period)
+        with self._transaction() as db:
+            (there,) = db.execute("SELECT count(*) FROM members WHERE kind = ? AND key = ? AND period = ?", of).fetchone()
+            known = "SELECT 1 FROM members WHERE kind = ? AND key = ? AND period = ? AND member = ?"
+            new = [m for m in dict.fromkeys(members) if db.execute(known, (*of, m)).fetchone() is None]
+            if there + len(new) > most:
+                return False
+            now = self._clock()
+            db.executemany("INSERT INTO members VALUES (?, ?, ?, ?, ?)", [(*of, m, now) for m in new])
+            return True
+
+    def gathered(self, kind: str, key: str, period: int) -> int:
+        """How many members there are."""
+        with self._transaction(reading=True) as db:
+            of = (kind, key, period)
+            (there,) = db.execute("SELECT count(*) FROM members WHERE kind = ? AND key = ? AND period = ?", of).fetchone()
+            return int(there)
 
     def admit(self, kind: str, key: str, most: int, within: float) -> bool:
         """Whether this is one of the first `most` in any window of `within` seconds. Those that are not do not count."""
@@ -148,6 +173,7 @@ class Counts:
             old = self._clock() - _KEPT
             db.execute("DELETE FROM counts WHERE touched < ?", (old,))
             db.execute("DELETE FROM marks WHERE at < ?", (old,))
+            db.execute("DELETE FROM members WHERE at < ?", (self._clock() - _DAYS_OF_MEMBERS,))
         except sqlite3.Error:
             db.close()
             raise

@@ -23,7 +23,7 @@ from proxy.config import AuditSettings
 from proxy.counts import Counts
 from proxy.logs import event
 from proxy.metrics import Trail
-from proxy.session.effects import Identity
+from proxy.session.effects import Binds, Identity
 from proxy.tally import Tally
 from rewrite.plan import Plan
 
@@ -190,7 +190,7 @@ class CountingAudit(SessionAudit):
         else:
             self.turned_away(None, reason)
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
         if kind == "statement":
             self._tally.passed(plan, index)
             if plan.failure is not None:

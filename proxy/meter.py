@@ -1,6 +1,7 @@
 """What the policy's `limits` and `on_failure` allow one session: the numbers behind `proxy.session.metering` and `failing`.
 
-Counted are rows of statements that put sensitive data out in clear, wholly or for some rows. What a person has seen today is in
+Counted are rows of statements that put sensitive data out in clear, wholly or for some rows, and the different constants and
+parameters that such statements name: the customers whom somebody looks up, one by one. What a person has seen today is in
 `counts`; a person is a login, or somebody for whom a trusted application acts. Rows of grants are in `approvals.ration`. Another
 kind of allowance is another class here, and a line in `SessionMeter.allowances`.
 """
@@ -8,7 +9,7 @@ kind of allowance is another class here, and a line in `SessionMeter.allowances`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from policies.failure import Exemption
 from policies.limits import Cap
@@ -19,6 +20,7 @@ from proxy.session.effects import Allowance, Identity
 from rewrite.plan import Refusal, Touch
 
 _DAY = 86400
+_NAMED = "clear values"
 _HINT = "Ask whoever is responsible for the policy (limits)."
 
 
@@ -83,7 +85,17 @@ class _RowsOfDay(_Rows):
             return  # they stay counted
 
     def _today(self) -> int:
-        return int(self._clock() // _DAY)
+        return _today(self._clock)
+
+
+def _today(clock: Callable[[], float]) -> int:
+    return int(clock() // _DAY)
+
+
+def _too_many(cap: Cap, of: str) -> tuple[Refusal, Mapping[str, str | int | bool]]:
+    name = cap.limit.name
+    told = f"data in clear may be looked up by no more than {cap.most} different values per {of} (limit {name!r})"
+    return Refusal("53400", told, _HINT), {"limit": name, "per": of, "most": cap.most}
 
 
 class SessionMeter:
@@ -95,6 +107,8 @@ class SessionMeter:
         self._clock = clock
         self._sessions: dict[str, _Rows] = {}
         """By person: what this session has shown to each."""
+        self._named: dict[str, set[str]] = {}
+        """By person: digests of the values by which it was looked up, in this session."""
 
     def allowances(self, identity: Identity, profile: Profile, touches: Sequence[Touch] | None) -> tuple[Allowance, ...]:
         caps = profile.caps
@@ -108,7 +122,41 @@ class SessionMeter:
         return (*out, *self._lasting(profile))
 
     def is_spent(self, identity: Identity, profile: Profile) -> bool:
-        return any(rows.cap.limit.over == "mask" and not rows.left() for rows in self._lasting(profile))
+        if any(rows.cap.limit.over == "mask" and not rows.left() for rows in self._lasting(profile)):
+            return True
+        caps, person = profile.caps, profile.person
+        cap = caps.values_session
+        if cap is not None and cap.limit.over == "mask" and len(self._named.get(person, ())) >= cap.most:
+            return True
+        if (cap := caps.values_day) is not None and cap.limit.over == "mask":
+            try:
+                return self._counts.gathered(_NAMED, person, _today(self._clock)) >= cap.most
+            except CountsError:
+                return True
+        return False
+
+    def named(self, profile: Profile, digests: Set[str] | None) -> tuple[Refusal, Mapping[str, str | int | bool]] | None:
+        caps, person = profile.caps, profile.person
+        seen = self._named.setdefault(person, set())
+        none: Set[str] = frozenset()
+        held_to = (
+            (caps.values_statement, "statement", none),
+            (caps.values_session, "session", seen),
+            (caps.values_day, "day", none),
+        )
+        for cap, of, known in held_to:
+            if cap is not None and (digests is None or len(known | digests) > cap.most):
+                return _too_many(cap, of)
+        assert digests is not None
+        if (cap := caps.values_day) is not None:
+            try:
+                if not self._counts.gather(_NAMED, person, _today(self._clock), cap.most, digests):
+                    return _too_many(cap, "day")
+            except CountsError:
+                return _too_many(cap, "day")
+        if caps.values_session is not None:
+            seen |= digests
+        return None
 
     def let_through(self, identity: Identity, exemption: Exemption) -> bool:
         if exemption.at_most is None:

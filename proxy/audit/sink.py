@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from policies.approvals import GRANT
 from policies.language import level_key
@@ -19,7 +19,7 @@ from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
 from proxy.audit.redact import MAX_VALUES, redact, redact_message
 from proxy.audit.values import DigestKeys, members, value_digest
 from proxy.audit.writer import AuditWriter
-from proxy.session.effects import Identity
+from proxy.session.effects import Binds, Identity
 from rewrite.plan import Plan, Touch, Verdict
 
 _PLANS_KEPT = 2048
@@ -90,27 +90,39 @@ class DecisionEncoder:
                 self._kept[key] = kept
         return kept[1], kept[2]
 
-    def bound(self, values: Sequence[str | None] | None) -> str:
-        """Parameters as the record has them."""
-        if values is None or not self.values:
-            return "null"
+    def bound(self, values: Sequence[str | None] | None) -> Binds:
+        """Digests of parameters."""
+        if values is None:
+            return None
         digest = self._value
-        out: list[str] = []
+        out: list[str | None] = []
         for value in values[:MAX_VALUES]:
-            if value is None:
-                out.append("null")
-            elif not value:
-                out.append('""')
+            if not value:
+                out.append(value)
             elif value[0] != "{":
-                out.append(f'"{digest(value)}"')
+                out.append(digest(value))
             else:
-                out += [f'"{digest(member)}"' for member in members(value)]
-        return f"[{','.join(out)}]"
+                out += map(digest, members(value))
+        return out
+
+    def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
+        """Digests of all that a statement names; None when that may not be all."""
+        listed, whole = self._said(plan, index, text)
+        if not whole or "" in (binds or ()):
+            return None
+        return {*listed, *(b for b in binds or () if b)}
 
     def _values(self, plan: Plan, index: int, text: str) -> str:
-        """What the statement's constants say. The first has them all where nobody can tell to which statement they belong."""
+        """The fields of the record."""
         if not self.values or plan.digest:
             return '"values":null,"values_whole":null'
+        listed, whole = self._said(plan, index, text)
+        shown = '","'.join(listed)
+        return f'"values":[{chr(34) + shown + chr(34) if listed else ""}],"values_whole":{"true" if whole else "false"}'
+
+    def _said(self, plan: Plan, index: int, text: str) -> tuple[Mapping[str, None], bool]:
+        """Digests of what the statement's constants say, and whether these are all. The first statement of a text has everybody's
+        where nobody can tell to which of them they belong."""
         constants = plan.constants
         if constants is not None and len(plan.statements) == 1:
             said: Iterable[str] = [c[1:-1].replace("''", "'") if c[0] == "'" else c for c in constants]
@@ -122,12 +134,11 @@ class DecisionEncoder:
             if len(pieces) == len(plan.statements) and whole:
                 said = pieces[index] if index < len(pieces) else ()
             elif index:
-                return '"values":[],"values_whole":false'
+                return {}, False
             else:
                 said = (value for piece in pieces for value in piece)
         digest = self._value
-        listed = {f'"{digest(member)}"': None for value in said for member in members(value)}
-        return f'"values":[{",".join(listed)}],"values_whole":{"true" if whole else "false"}'
+        return {digest(member): None for value in said for member in members(value)}, whole
 
     def _fields_shared(self, plan: Plan, index: int, text: str, protocol: str) -> str:
         """Texts that differ in constants only have the same fields but for the digest: constants are redacted."""
@@ -241,16 +252,19 @@ class SessionAudit:
         fields = {**self._facts, "statements": self._statements, "seconds": round(seconds, 6), "reason": reason}
         return self._writer.append(Kind.LOGOUT, fields)
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
         """Statement `index` (from 0) of the plan for the client's `text`; `kind` is statement or refusal; `binds` is what `bound`
         has made of its parameters. Answers the record's number, which the outcome names."""
         self._statements += 1
         record, rest = self._encoded(kind, plan, index, text, protocol)
-        return self._append(record, f'{self._prefix}{rest},"binds":{binds}')
+        shown = _listed(binds) if binds is not None and self.values else "null"
+        return self._append(record, f'{self._prefix}{rest},"binds":{shown}')
 
-    def bound(self, values: Sequence[str | None] | None) -> str:
-        """The parameters of a Bind for its `decision`. Only if `values` is true."""
+    def bound(self, values: Sequence[str | None] | None) -> Binds:
         return self._encoder.bound(values)
+
+    def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
+        return self._encoder.named(plan, index, text, binds)
 
     def digest(self, codec: str | None) -> TextPieces:
         """For a text too long to be kept; the answer goes into the plan of `decision`."""
@@ -268,6 +282,10 @@ class SessionAudit:
         """Something that is not a statement: guard, protocol_error, replication. `fields` holds no data."""
         detail = {name: value for name, value in fields.items() if name != "sid"}
         self._writer.append(Kind.EVENT, {"event": kind, "session": self._sid, "detail": detail})
+
+
+def _listed(binds: Sequence[str | None]) -> str:
+    return f"[{','.join(['null' if b is None else f'{chr(34)}{b}{chr(34)}' for b in binds])}]"
 
 
 def _touch(touch: Touch) -> str:

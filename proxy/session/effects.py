@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -136,6 +136,10 @@ class TextDigest(Protocol):
     def hexdigest(self) -> str: ...
 
 
+Binds = Sequence[str | None] | None
+"""Digests of parameters: None for NULL, empty for one that cannot be told. None altogether: there are none, or nobody knows."""
+
+
 class AuditSink(Protocol):
     """Takes evidence in order. Nothing is on disk until the transport has flushed the writer."""
 
@@ -149,10 +153,13 @@ class AuditSink(Protocol):
     def values(self) -> bool:
         """Whether it wants to know what parameters say."""
 
-    def bound(self, values: Sequence[str | None] | None) -> str:
-        """The parameters of a Bind, in a form for `decision`."""
+    def bound(self, values: Sequence[str | None] | None) -> Binds:
+        """Digests of the parameters of a Bind, for `decision` and `named`."""
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
+    def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
+        """Digests of all constants and parameters of a statement; None when there may be others."""
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
         """One record per statement, before any byte of its result is given to the client. Returns its sequence number.
 
         `kind` is `statement` (goes upstream) or `refusal` (an error is given in its place; `plan.refusal` says which).
@@ -211,6 +218,10 @@ class Meter(Protocol):
     def is_spent(self, identity: Identity, profile: Profile) -> bool:
         """Whether everything has to be masked from now on, because enough has been seen. Asked before each statement of a session
         whose profile is `metered`."""
+
+    def named(self, profile: Profile, digests: Set[str] | None) -> tuple[Refusal, Mapping[str, str | int | bool]] | None:
+        """A statement that shows something in clear names these values (None: nobody knows which). Counts them, if that is within
+        the limits; otherwise why it is refused, and the details of the event `values_withheld`."""
 
     def let_through(self, identity: Identity, exemption: Exemption) -> bool:
         """A statement that cannot be read is about to go upstream unmasked: counts it, and says whether it may."""

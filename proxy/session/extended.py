@@ -184,7 +184,7 @@ def on_bind(s: State) -> bool:
         asked = commands.bind(s, record, portal, last)
         if asked is not None:
             return asked if isinstance(asked, bool) else refuse(s, expect.BIND, asked, None, record.text)
-    binds = s.audit.bound(parameters.said(s, record)) if record is not None and s.audit.values else "null"
+    binds = s.audit.bound(parameters.said(s, record)) if record is not None and (s.audit.values or s.metered) else None
     if s.probing and slot is not None and (spent := probing.of_bind(s, slot)) is not None:
         return refuse(s, expect.BIND, spent, None, record.text if record is not None else "", binds=binds)
     entry = Expected(expect.BIND)
@@ -286,7 +286,7 @@ def on_execute(s: State) -> bool:
         plan, text = _UNKNOWN_PORTAL, ""
     else:
         plan, text = record.plan, record.text
-    binds = portal.binds if portal is not None else "null"
+    binds = portal.binds if portal is not None else None
     entry = Expected(expect.EXECUTE)
     if portal is None:
         if s.masked and (unknown := cursors.unknown(s, name)) is not False:
@@ -313,7 +313,7 @@ def on_execute(s: State) -> bool:
         return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text, binds=binds)
     if s.probing and bits & plans.EXECUTES and (spent := probing.of_executes(s, plan)) is not None:
         return refuse(s, expect.EXECUTE, spent, plan, text, binds=binds)
-    if s.metered and (answer := metering.before_execute(s, entry, plan, portal)) is not False:
+    if s.metered and (answer := metering.before_execute(s, entry, plan, portal, text)) is not False:
         return answer if isinstance(answer, bool) else refuse(s, expect.EXECUTE, answer, plan, text, binds=binds)
     if plan.failure is not None:
         if (told := failing.before(s, plan)) is not None:

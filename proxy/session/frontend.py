@@ -114,7 +114,7 @@ def on_query(s: State) -> bool:
             return stale if isinstance(stale, bool) else refuse(s, expect.QUERY, stale, plan, text)
     if s.probing and (spent := probing.of_query(s, plan)) is not None:
         return refuse(s, expect.QUERY, spent, plan, text)
-    if s.metered and (told := metering.before_query(s, entry, plan)) is not False:
+    if s.metered and (told := metering.before_query(s, entry, plan, text)) is not False:
         return told if isinstance(told, bool) else refuse(s, expect.QUERY, told, plan, text)
     if plan.failure is not None:
         if (too_many := failing.before(s, plan)) is not None:

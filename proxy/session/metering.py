@@ -26,7 +26,7 @@ from typing import Final
 
 from proxy.session import behind, expect, gates, plans, poison, refusing
 from proxy.session import state as st
-from proxy.session.effects import LEASE, Allowance, Asked
+from proxy.session.effects import LEASE, Allowance, Asked, Binds
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.session.statements import Portal
@@ -58,13 +58,13 @@ _ANY: Final = (tags.QUERY, tags.PARSE, tags.BIND, tags.DESCRIBE, tags.EXECUTE, t
 # Before the statement.
 
 
-def before_query(s: State, entry: Expected, plan: Plan) -> bool | Refusal:
+def before_query(s: State, entry: Expected, plan: Plan, text: str) -> bool | Refusal:
     """False: it may go on, and its rows are counted if they have to be. True: held. Otherwise why it is refused."""
     if any(map(_copies, plan.statements)):
         return _COPIES
     counted = tuple(_allowances(s, statement) for statement in plan.statements)
     if not any(counted):
-        return False
+        return _named(s, plan, text, None) or False
     if s.queue:
         return gates.wait(s, st.DRAIN)
     if plan.failure is None and not all(x.kind in _READS and not x.effects & Effect.WRITES for x in plan.statements):
@@ -78,11 +78,12 @@ def before_query(s: State, entry: Expected, plan: Plan) -> bool | Refusal:
         if allowances and (refusal := _exhausted(allowances)) is not None:
             return refusal
     entry.allowances = counted
-    return False
+    return _named(s, plan, text, None) or False
 
 
-def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None) -> bool | Refusal:
+def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None, text: str) -> bool | Refusal:
     """The same of an Execute."""
+    binds = portal.binds if portal is not None else None
     if any(map(_copies, plan.statements)):
         return _COPIES
     if portal is not None and portal.cursor:
@@ -94,13 +95,30 @@ def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None)
     else:
         allowances = _keep(s, portal, _allowances(s, plan.statements[0]) if plan.statements else ())
     if not allowances:
-        return False
+        return _named(s, plan, text, binds) or False
     if (held := _lease(s, allowances)) is not False:
         return held
     if (refusal := _exhausted(allowances)) is not None:
         return refusal
     entry.allowances = (allowances,)
-    return False
+    return _named(s, plan, text, binds) or False
+
+
+def _named(s: State, plan: Plan, text: str, binds: Binds) -> Refusal | None:
+    """The values by which the statements of a text look up what they show in clear."""
+    meter, view = s.options.meter, s.view
+    if meter is None or view is None or not view.profile.caps.values:
+        return None
+    for index, statement in enumerate(plan.statements):
+        if statement.effects.value & plans.FETCHES:
+            continue  # what it goes on with was counted when its cursor was opened
+        made = behind.of(s, statement) or ()
+        if any(t.is_out for one in made for t in one.touches):
+            refused = meter.named(view.profile, s.audit.named(plan, index, text, binds))
+            if refused is not None:
+                s.audit.event("values_withheld", {"sid": s.sid, **refused[1]})
+                return refused[0]
+    return None
 
 
 def _copies(statement: StatementPlan) -> bool:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from proxy.session import expect, gates, poison
+from proxy.session.effects import Binds
 from proxy.session.expect import Expected
 from proxy.session.state import State
 from proxy.wire import codec, encodings, tags
@@ -54,7 +55,7 @@ def refuse(
     text: str,
     name: bytes = b"",
     poisoned: poison.Poison | None = None,
-    binds: str = "null",
+    binds: Binds = None,
 ) -> bool:
     """Put a poison in the place of the current message, our error in the place of its reply. The handler's answer."""
     looked_at_last = (

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from proxy.session import expect, plans, poison
-from proxy.session.effects import Asked, AuditSink, Authority, Identity, PlanRequest, SessionOptions, View
+from proxy.session.effects import Asked, AuditSink, Authority, Binds, Identity, PlanRequest, SessionOptions, View
 from proxy.session.expect import Expected, Queue
 from proxy.session.pieces import Unread
 from proxy.session.statements import NO_TYPES, Statements
@@ -596,7 +596,7 @@ class State:
     # Evidence.
 
     def decide(
-        self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str, binds: str = "null", told: Plan | None = None
+        self, entry: Expected, kind: str, plan: Plan, text: str, protocol: str, binds: Binds = None, told: Plan | None = None
     ) -> None:
         """One decision record per statement, kept with the entry that will bring its outcome.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from proxy.session.effects import Allowance
+from proxy.session.effects import Allowance, Binds
 from rewrite.plan import Plan, Refusal
 
 NO_TYPES = b"\0\0"
@@ -180,8 +180,8 @@ class Portal:
     """Of a cursor: the policy under which it was opened, as `State.era` counts them."""
     allowances: tuple[Allowance, ...] | None = None
     """On what its rows draw, once some have been asked for: however it is read, it is one statement."""
-    binds: str = "null"
-    """What it was bound to, as the auditor wants it (`AuditSink.bound`)."""
+    binds: Binds = None
+    """What it was bound to."""
     counted_in: int = 0
     """The policy under which that was found out, as `State.era` counts them."""
 

@@ -39,6 +39,9 @@ limits:
   - { name: little, user: [gov_ann, gov_psql, gov_aio, gov_wire, gov_restart, gov_app, gov_pool], clear_rows_per_day: 100 }
   - { name: single, user: gov_single, clear_rows_per_statement: 10 }
   - { name: then masked, user: gov_mask, clear_rows_per_session: 10, over: mask }
+  - { name: one by one, user: [gov_v1, gov_v4], clear_values_per_day: 3 }
+  - { name: at once, user: gov_v2, clear_values_per_statement: 2, clear_values_per_session: 4 }
+  - { name: enough, user: gov_v3, clear_values_per_session: 2, over: mask }
 alerts:
   - { name: core failed, on: failure, severity: critical, within: 1s }
   - { name: much in clear, on: clear, columns: class=phone, more_than: 12, within: 1h }
@@ -51,7 +54,7 @@ on_failure:
   gov_core: clear
   gov_few: { show: clear, at_most: 2, within: 1h }
 """
-USERS = "ann psql aio wire restart app single mask core few twin pool".split()
+USERS = "ann psql aio wire restart app single mask core few twin pool v1 v2 v3 v4".split()
 SETUP = f"""\
 CREATE ROLE {CONTROL} LOGIN PASSWORD 'control';
 {"".join(f"CREATE ROLE gov_{user} LOGIN;" for user in USERS)}
@@ -444,3 +447,77 @@ def test_the_policy_takes_it_back(server: TestServer, tmp_path_factory: pytest.T
         until(lambda: proxy.text().count("event=policy_loaded") > loaded, "the new policy")
         with pytest.raises(psycopg.errors.StatementTooComplex):
             core.execute(DEEP, prepare=True)
+
+
+BY_ID = "SELECT phone FROM shop.people WHERE id = "
+
+
+def test_customers_are_counted_one_by_one(proxy: ProxyProcess) -> None:
+    """In any form, each once; whatever client; over sessions; what shows nothing in clear is free."""
+    with connect(proxy, "gov_v1") as one:
+        for _ in range(3):
+            assert one.execute(BY_ID + "7").fetchone() == CLEAR
+        assert one.execute(BY_ID + "%s", (7,)).fetchone() == CLEAR
+        assert one.execute(BY_ID + "%b", (8,)).fetchone() == ("13810000008",)
+        one.execute("PREPARE q AS " + BY_ID + "$1")
+        assert one.execute("EXECUTE q(7)").fetchone() == CLEAR
+    with connect(proxy, "gov_v1") as again:
+        again.execute("SELECT id FROM shop.people WHERE id IN (11, 12, 13, 14)")
+        with pytest.raises(CUT, match="no more than 3 different values per day"):
+            again.execute(BY_ID + "ANY ('{8,9,10}')")
+        assert again.execute(BY_ID + "%s", (9,)).fetchone() == ("13810000009",)
+        for values in ("10", "'10'", "5 + 5"):
+            with pytest.raises(CUT):
+                again.execute(BY_ID + values)
+        with pytest.raises(CUT):
+            again.execute(BY_ID + "%b", (10,))
+        assert again.execute(BY_ID + "7").fetchone() == CLEAR, "who is known already costs nothing"
+        again.execute("PREPARE q AS " + BY_ID + "$1")
+        with pytest.raises(CUT):
+            again.execute("EXECUTE q(10)")
+        with again.transaction(), pytest.raises(CUT):
+            again.execute("DECLARE c CURSOR FOR " + BY_ID + "10")
+        with pytest.raises(CUT), again.pipeline():
+            kept = execute(again, BY_ID + "7", BY_ID + "10", BY_ID + "8")
+        assert kept[0].fetchone() == CLEAR
+        assert again.execute("SELECT phone FROM shop.people").rowcount == 20000, "names nobody"
+    details = [r["detail"] for r in audited(proxy) if r.get("event") == "values_withheld"]
+    assert details[0] == {"limit": "one by one", "per": "day", "most": 3}
+
+
+def test_values_of_a_statement_and_a_session(proxy: ProxyProcess) -> None:
+    with connect(proxy, "gov_v2") as two:
+        with pytest.raises(CUT, match="no more than 2 different values per statement"):
+            two.execute(BY_ID + "ANY (ARRAY[1, 2, 3])")
+        for first in (1, 3):
+            assert two.execute("SELECT phone FROM shop.people WHERE id IN (%s, %s)" % (first, first + 1)).rowcount == 2  # noqa: UP031
+        with pytest.raises(CUT, match="no more than 4 different values per session"):
+            two.execute(BY_ID + "5")
+        two.execute(BY_ID + "4; " + BY_ID + "3")
+        with pytest.raises(CUT):
+            two.execute(BY_ID + "4; " + BY_ID + "6")
+    with connect(proxy, "gov_v2") as later:
+        assert later.execute(BY_ID + "7").fetchone() == CLEAR
+
+
+def test_after_enough_values_all_is_masked(proxy: ProxyProcess) -> None:
+    with connect(proxy, "gov_v3") as three:
+        assert three.execute(BY_ID + "7").fetchone() == CLEAR
+        assert three.execute(BY_ID + "8").fetchone() == ("13810000008",)
+        assert three.execute(BY_ID + "7").fetchone() == ("138****0007",)
+        assert three.execute(BY_ID + "9").fetchone() == ("138****0009",)
+
+
+def test_asyncpg_looks_customers_up(proxy: ProxyProcess) -> None:
+    async def run() -> None:
+        session = await asyncpg.connect(host="127.0.0.1", port=proxy.port, user="gov_v4", database="postgres")
+        try:
+            for number in (7, 8, 7, 9):
+                assert await session.fetchval(BY_ID + "$1", number) == f"1381{number:07}"
+            with pytest.raises(asyncpg.ConfigurationLimitExceededError):
+                await session.fetchval(BY_ID + "$1", 10)
+            assert await session.fetchval(BY_ID + "$1", 9) == "13810000009"
+        finally:
+            await session.close()
+
+    asyncio.run(run())

@@ -14,7 +14,7 @@ from policies.model import Profile
 from proxy.audit.redact import MAX_VALUES, redact
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.values import DigestKeys, members, value_digest
-from proxy.session.effects import Identity
+from proxy.session.effects import Binds, Identity
 from rewrite.plan import Plan, StatementPlan, Touch, Verdict
 from rewrite.template import cut, shape
 
@@ -128,7 +128,7 @@ def test_a_shared_plan_tells_of_the_same_values(literals: list[str], between: st
 def session(tmp_path: Path, make: Callable) -> Callable[..., list[dict]]:
     """Decisions of the statements of a text, as the trail has them."""
 
-    def decide(sql: str, kinds: tuple[str, ...], binds: str = "null", **options: object) -> list[dict]:
+    def decide(sql: str, kinds: tuple[str, ...], binds: Binds = None, **options: object) -> list[dict]:
         writer = make(tmp_path / "t")
         audit = SessionAudit(writer, DecisionEncoder(KEYS, **options), "s", Identity("anna", "bank"))  # type: ignore[arg-type]
         audit.context(Profile("p", "v", {}, person="core/T01"), [])
@@ -158,14 +158,22 @@ def test_where_nobody_can_tell_the_first_statement_has_them_all(session: Callabl
 
 
 def test_no_values_if_nobody_wants_them(session: Callable) -> None:
-    (record,) = session("select 'a'", ("SELECT",), values=False)
-    assert (record["values"], record["values_whole"]) == (None, None)
+    (record,) = session("select 'a'", ("SELECT",), ["b"], values=False)
+    assert (record["values"], record["values_whole"], record["binds"]) == (None, None, None)
 
 
 def test_parameters_as_they_were_bound() -> None:
     encoder = DecisionEncoder(KEYS)
-    assert json.loads(encoder.bound(["a", None, "", "{x,y}"])) == [DIGEST("a"), None, "", *map(DIGEST, ("{x,y}", "x", "y"))]
-    assert encoder.bound(None) == DecisionEncoder(KEYS, values=False).bound(["a"]) == "null"
+    assert encoder.bound(["a", None, "", "{x,y}"]) == [DIGEST("a"), None, "", *map(DIGEST, ("{x,y}", "x", "y"))]
+    assert encoder.bound(None) is None
+
+
+def test_all_that_a_statement_names() -> None:
+    encoder, sql = DecisionEncoder(KEYS), "select 'a' where x = $1 or y = 7"
+    plan = Plan(Verdict.PASS, sql, (StatementPlan("SELECT"),))
+    assert encoder.named(plan, 0, sql, ["b", None]) == {DIGEST("a"), DIGEST("7"), "b"}
+    assert encoder.named(plan, 0, sql, ["b", ""]) is None, "nobody knows what one of them is"
+    assert encoder.named(plan, 0, "select 'a", None) is None
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ def test_the_smallest_budget_counts() -> None:
     text = "version: 1\nclasses: { p: { level: C2, mask: null } }\ncolumns: { a.b.c: { class: p, filters: equality } }"
     made = build_policy([parse_document(text)], "v")
     classified = Classified(made.classes["p"], made.classes["p"].mask, made.entries[0])
-    limit = Limit("few", frozenset(), frozenset(), None, None, None, 7, "refuse", "f:1")
-    many = Limit("many", frozenset(), frozenset(), None, None, None, 700, "refuse", "f:1")
+    limit = Limit("few", frozenset(), frozenset(), {"probes_per_hour": 7}, "refuse", "f:1")
+    many = Limit("many", frozenset(), frozenset(), {"probes_per_hour": 700}, "refuse", "f:1")
     assert filters_of(classified, column()).probes_per_hour == 60
     assert filters_of(classified, column(), Caps(probes=Cap(7, limit))).probes_per_hour == 7
     assert filters_of(classified, column(), Caps(probes=Cap(700, many))).probes_per_hour == 60

@@ -35,6 +35,18 @@ def test_no_more_is_given_than_there_is(tmp_path: Path) -> None:
     assert counts.left("rows", "li", 1, 5) == 0  # the policy has become stricter
 
 
+def test_members_are_counted_once(tmp_path: Path) -> None:
+    counts = Counts(tmp_path, Clock())
+    assert counts.gather("values", "li", 1, 3, ["a", "b", "a"])
+    assert not counts.gather("values", "li", 1, 3, ["a", "c", "d"]), "none of these counts"
+    assert counts.gather("values", "li", 1, 3, ["b", "c"])
+    assert counts.gather("values", "li", 1, 3, ["a", "b", "c"])
+    assert counts.gathered("values", "li", 1) == 3
+    assert not counts.gather("values", "li", 1, 2, ["a"]), "the policy has become stricter"
+    assert (counts.gathered("values", "li", 2), counts.gathered("values", "wang", 1)) == (0, 0)
+    assert Counts(tmp_path, Clock()).gathered("values", "li", 1) == 3
+
+
 def test_processes_share_it_and_it_outlives_them(tmp_path: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", TAKE, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     given = [int(process.communicate(timeout=60)[0]) for process in running]

@@ -13,13 +13,13 @@ COMMIT, ROLLBACK, END     effect TRANSACTION_END  PREPARE x AS, EXECUTE x     as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from policies.failure import Exemption
 from policies.model import Branch, Decision, Profile, Show
-from proxy.session.effects import Identity, SessionOptions
+from proxy.session.effects import Binds, Identity, SessionOptions
 from proxy.session.machine import Session
 from rewrite.catalog import Catalog, Column, Relation
 from rewrite.plan import POISON, Edit, Effect, Need, Plan, PlanContext, Refusal, StatementPlan, Touch, Verdict
@@ -185,7 +185,7 @@ class ListedAudit:
         """Profile and policy version that decide, each time they may have changed."""
         self.seq = 0
         self.open: set[int] = set()
-        self.binds: list[str] = []
+        self.binds: list[Binds] = []
         self.digests: list[str] = []
         """Of texts too long to be kept."""
 
@@ -197,10 +197,13 @@ class ListedAudit:
 
     values = True
 
-    def bound(self, values: Sequence[str | None] | None) -> str:
-        return repr(values)
+    def bound(self, values: Sequence[str | None] | None) -> Binds:
+        return values
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: str = "null") -> int:
+    def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
+        return {b for b in binds or () if b}
+
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
         self.seq += 1
         self.binds.append(binds)
         self.open.add(self.seq)
