@@ -17,6 +17,7 @@ from proxy.approvals.command import grants
 from proxy.asking import check, explain
 from proxy.audit.commands import audit
 from proxy.companion.command import install, keygen
+from proxy.completeness.command import complete
 from proxy.config import Config, load_config
 from proxy.demo.command import demo
 from proxy.diff.command import diff

@@ -31,6 +31,7 @@ from proxy.configkeys import (
     AUDIT_TEXTS,
     AUDIT_VALUES,
     CLIENT_TLS,
+    COMPLETENESS,
     CONTROL,
     DISCOVERY,
     LIMITS,
@@ -112,6 +113,16 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Completeness:
+    """What shows that nobody went round the proxy (`pgveil audit complete`)."""
+
+    interval: float = 300.0
+    """Seconds between two looks at what the server has counted; 0: none."""
+    direct_roles: tuple[str, ...] = ()
+    """Those that may connect to the server themselves."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Of one process. 0: none."""
 
@@ -142,6 +153,7 @@ class Config:
     http: Listen | None = None
     limits: Limits = field(default_factory=Limits)
     tcp: TcpSettings = field(default_factory=TcpSettings)
+    completeness: Completeness = field(default_factory=Completeness)
     workers: int = 1
     """Processes that share the port."""
     discovery: DiscoverySettings | None = None
@@ -185,6 +197,7 @@ class _Reader:
             policy=self.policy(top.require("policy")),
             workers=workers,
             audit=self.audit(top.require("audit").mapping(AUDIT)),
+            completeness=self.completeness(top.section("completeness", COMPLETENESS)),
             tls=self.client_tls(top.section("tls", CLIENT_TLS)),
             http=self.http(top, workers),
             limits=self.limits(top.section("limits", LIMITS)),
@@ -362,6 +375,16 @@ class _Reader:
             endpoint=inner.optional_string("endpoint"),
             access_key_id=inner.optional_string("access_key_id"),
             secret_key_file=self.optional_file(inner, "secret_key_file", "a file with the secret access key"),
+        )
+
+    def completeness(self, section: Section | None) -> Completeness:
+        defaults = Completeness()
+        if section is None:
+            return defaults
+        roles = section.get("direct_roles")
+        return Completeness(
+            interval=section.duration("interval", defaults.interval),
+            direct_roles=tuple(e.string() for e in roles.items_or_one()) if roles is not None else (),
         )
 
     def client_tls(self, section: Section | None) -> ClientTls | None:

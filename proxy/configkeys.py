@@ -115,6 +115,10 @@ AUDIT = {
     "text": Key("What is kept of statements: redacted (without it), full or none.", words(AUDIT_TEXTS)),
     "values": Key("What is kept of constants and parameters: digests (without it) or none.", words(AUDIT_VALUES)),
 }
+COMPLETENESS = {
+    "interval": Key("How often what the server has counted is written down; 5m without it, 0s: never.", DURATION),
+    "direct_roles": Key("Roles that may connect to the server themselves: monitoring, backup.", some(TEXT)),
+}
 LIMITS = {
     "connections": Key("Sessions at once; 500 without it.", whole(1, 1_000_000)),
     "connections_per_user": Key("Sessions of one login.", _COUNT),
@@ -165,6 +169,7 @@ SECTIONS = {
     "tls": Key("The certificate for clients; plain text without it.", mapping(CLIENT_TLS)),
     "policy": Key("The policy: a file or a list of files; standard:jrt-0171 is one that comes along.", some(TEXT), needed=True),
     "audit": Key("The audit trail.", mapping(AUDIT), needed=True),
+    "completeness": Key("What shows that nobody went round the proxy.", mapping(COMPLETENESS)),
     "http": Key("/metrics, /healthz and /readyz; off without it.", mapping(ADDRESS)),
     "limits": Key("Of each worker. 0 and 0s: none.", mapping(LIMITS)),
     "tcp": Key("How vanished peers are noticed.", mapping(TCP)),

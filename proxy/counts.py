@@ -95,6 +95,17 @@ class Counts:
             (there,) = db.execute("SELECT count(*) FROM members WHERE kind = ? AND key = ? AND period = ?", of).fetchone()
             return int(there)
 
+    def add(self, kind: str, key: str, period: int, amount: int) -> None:
+        """So many more."""
+        with self._transaction() as db:
+            self._put(db, kind, key, period, _amount(db, kind, key, period) + amount)
+
+    def amounts(self, kind: str, period: int) -> dict[str, int]:
+        """All counts of a kind in a period, by key."""
+        with self._transaction(reading=True) as db:
+            rows = db.execute("SELECT key, amount FROM counts WHERE kind = ? AND period = ?", (kind, period))
+            return {str(key): int(amount) for key, amount in rows}
+
     def admit(self, kind: str, key: str, most: int, within: float) -> bool:
         """Whether this is one of the first `most` in any window of `within` seconds. Those that are not do not count."""
         now = self._clock()

@@ -24,6 +24,8 @@ import uvloop
 
 from proxy.anchors.sending import Anchoring
 from proxy.audit.record import Kind
+from proxy.completeness.watch import EVENT as SERVER_COUNTS
+from proxy.completeness.watch import CountsWatch, count_opened, prepare
 from proxy.config import Config
 from proxy.control.connection import Target
 from proxy.control.picture import Options
@@ -41,7 +43,7 @@ from proxy.server import Server
 from proxy.session.effects import Pooling
 from proxy.tls import ClientMode, certificate_bytes, client_context, expiry, server_context
 from proxy.upstream import Upstream
-from proxy.workers import BEAT, worker_ports
+from proxy.workers import BEAT, worker_name, worker_ports
 
 log = logging.getLogger("pgveil")
 
@@ -78,6 +80,7 @@ def control_target(config: Config) -> Target:
         mode=tls.mode,
         context=server_context(tls),
         connect_timeout=config.upstream.connect_timeout,
+        opened=count_opened(config.audit.directory),
     )
 
 
@@ -110,6 +113,7 @@ class Supervisor:
         self._tls_files.load()
         self.door = Door(*_door_parts(config))
         self.evidence = Evidence(config.audit, place.name)
+        prepare(self.evidence.counts)
         self.metrics = Metrics(self._readings)
         self.planners = Planners(self.metrics.plan_seconds.observe)
         self.control = control_plane(config, self.planners, watched_databases(config), self._on_control)
@@ -138,6 +142,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_stop, number.name)
         loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         clocks = [asyncio.create_task(self._flush_on_the_clock()), asyncio.create_task(self._watch_certificates())]
+        clocks += self._watch_server()
         try:
             await self._start()
             await self._stop.wait()
@@ -245,6 +250,19 @@ class Supervisor:
             await asyncio.sleep(1.0)
             if self._tls_files.is_due():
                 self._reload_certificates()
+
+    def _watch_server(self) -> list[asyncio.Task[None]]:
+        """What the server counts is written down by one of the workers."""
+        interval = self.config.completeness.interval
+        if not interval or self.place.name not in ("main", worker_name(1)):
+            return []
+
+        def record(detail: Mapping[str, object]) -> None:
+            self._record(Kind.EVENT, {"event": SERVER_COUNTS, "session": None, "detail": detail})
+
+        config = self.config
+        watch = CountsWatch(lambda: control_target(config), config.control.database, config.audit.directory, interval, record)
+        return [asyncio.create_task(watch.run())]
 
     def _reload_certificates(self) -> None:
         """For connections that begin from now on; what cannot be used is logged, and the old stays."""

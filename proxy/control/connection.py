@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -24,6 +25,8 @@ class Target:
     identify: bool = False
     """Sessions come by way of a pooler, which may lead elsewhere: ask which database it is."""
     connect_timeout: float = 10.0
+    opened: Callable[[str], None] = field(default=lambda database: None, repr=False, compare=False)
+    """Told the database of each connection that the server may have counted as a session."""
     command_timeout: float = 30.0
     """Seconds a single catalog query may take before the connection is given up."""
 
@@ -41,18 +44,24 @@ async def connect(target: Target, database: str) -> asyncpg.Connection:
         encryption = "prefer"
     elif target.mode is not ServerMode.DISABLE:
         encryption = target.context if target.context is not None else "require"
-    return await asyncpg.connect(
-        host=target.host,
-        port=target.port,
-        user=target.user,
-        password=target.password if target.password is not None else "",
-        database=database,
-        ssl=encryption,
-        timeout=target.connect_timeout,
-        command_timeout=target.command_timeout,
-        statement_cache_size=0,
-        server_settings={"application_name": "pgveil control"},
-    )
+    try:
+        connection = await asyncpg.connect(
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            password=target.password if target.password is not None else "",
+            database=database,
+            ssl=encryption,
+            timeout=target.connect_timeout,
+            command_timeout=target.command_timeout,
+            statement_cache_size=0,
+            server_settings={"application_name": "pgveil control"},
+        )
+    except TimeoutError:
+        target.opened(database)  # perhaps it was
+        raise
+    target.opened(database)
+    return connection
 
 
 async def is_pooled(connection: asyncpg.Connection) -> bool:

@@ -147,9 +147,8 @@ def question(in_batch: bool, pooled: bool, asserted: tuple[str, ...] = (), first
 
 
 def _question(text: str, asserted: tuple[str, ...]) -> bytes:
-    if asserted:  # names of the policy: small letters, digits and _
-        names = ", ".join(f"'{name}'" for name in asserted)
-        text = text.replace("'strings', ", f"{_ASSERTED[0]}{names}{_ASSERTED[1]}'strings', ")
+    if asserted:
+        text = _asking(text, asserted)
     return b"".join(
         (
             codec.encode_close(codec.Target(ord("S"), NAME)),
@@ -160,6 +159,18 @@ def _question(text: str, asserted: tuple[str, ...]) -> bytes:
             codec.encode_close(codec.Target(ord("S"), NAME)),
         )
     )
+
+
+def texts() -> tuple[str, ...]:
+    """Every text that the question may have, with one name where it asks for asserted attributes."""
+    plain = (TEXT, POOLED_TEXT, FIRST_TEXT)
+    return plain + tuple(_asking(text, ("x",)) for text in plain)
+
+
+def _asking(text: str, asserted: tuple[str, ...]) -> str:
+    """`asserted`: names of the policy: small letters, digits and _."""
+    names = ", ".join(f"'{name}'" for name in asserted)
+    return text.replace("'strings', ", f"{_ASSERTED[0]}{names}{_ASSERTED[1]}'strings', ")
 
 
 def is_question(name: bytes, text: str) -> bool:

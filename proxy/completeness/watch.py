@@ -1,0 +1,100 @@
+"""Writes down, from time to time, what the server has counted: the event `server_counts` of the trail.
+
+One process of a proxy does so: the only one, or the first worker. The connections that pgveil itself opens count on the server as
+anybody's do; each process adds its own to the counts that all share (`proxy.counts`), commands too, where they may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from proxy.completeness.snapshot import take
+from proxy.control.connection import FAILURES, Target, connect
+from proxy.counts import FILE, Counts, CountsError
+from proxy.logs import event
+
+log = logging.getLogger("pgveil.completeness")
+
+EVENT: Final = "server_counts"
+OWN: Final = "control"
+"""Kind of the shared counts."""
+
+
+def count_opened(directory: Path) -> Callable[[str], None]:
+    """For `Target.opened`. A process that may not write there, or comes before the first proxy, counts nothing."""
+    counts = Counts(directory, time.time)
+
+    def opened(database: str) -> None:
+        if os.access(directory / FILE, os.W_OK):
+            with contextlib.suppress(CountsError):
+                counts.add(OWN, database, 0, 1)
+                counts.close()
+
+    return opened
+
+
+def prepare(counts: Counts) -> None:
+    """Make the file before the first connection."""
+    with contextlib.suppress(CountsError):
+        counts.amounts(OWN, 0)
+
+
+def own_connections(directory: Path) -> dict[str, int]:
+    """Opened so far, by the server's name of the database."""
+    if not os.access(directory / FILE, os.W_OK):
+        return {}
+    counts = Counts(directory, time.time)
+    try:
+        return counts.amounts(OWN, 0)
+    except CountsError:
+        return {}
+    finally:
+        counts.close()
+
+
+class CountsWatch:
+    """`record` gets the detail of an event. What cannot be asked is asked again at the next turn."""
+
+    def __init__(
+        self,
+        target: Callable[[], Target],
+        database: str,
+        directory: Path,
+        interval: float,
+        record: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        """`interval`: seconds."""
+        self._target = target
+        self._database = database
+        self._directory = directory
+        self._interval = interval
+        self._record = record
+        self._failed = False
+
+    async def run(self) -> None:
+        while True:
+            await self.once()
+            await asyncio.sleep(self._interval)
+
+    async def once(self) -> None:
+        connection: asyncpg.Connection | None = None
+        try:
+            connection = await connect(self._target(), self._database)
+            self._record((await take(connection, own_connections(self._directory))).encode())
+            await connection.close(timeout=1.0)
+            self._failed = False
+        except FAILURES as problem:
+            if not self._failed:
+                event(log, "server_counts_failed", logging.WARNING, reason=type(problem).__name__)
+            self._failed = True
+            if connection is not None:
+                connection.terminate()
