@@ -88,6 +88,7 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int, l
 cli.add_command(check)
 cli.add_command(explain)
 cli.add_command(diff)
+audit.add_command(complete)
 audit.add_command(watch)
 audit.add_command(beside)
 cli.add_command(audit)

@@ -20,7 +20,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from proxy.logs import event
@@ -175,7 +175,9 @@ class Counts:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # Never open a file that is there: closing it would drop the locks that other connections of this process have on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
         try:
             db.execute("PRAGMA journal_mode = WAL")

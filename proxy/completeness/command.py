@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 
 from proxy.completeness.judge import Finding, Verdict, judge
-from proxy.completeness.snapshot import Snapshot, decode, take
+from proxy.completeness.snapshot import Snapshot, decode
 from proxy.completeness.trail import Account, snapshots_in
-from proxy.completeness.watch import EVENT, own_connections
+from proxy.completeness.watch import EVENT, take_with
 from proxy.completeness.ways import read_members, read_ways
 from proxy.config import Config, load_config
 from proxy.control.connection import FAILURES, connect
@@ -75,9 +75,10 @@ def _run(config: Config, since: str | None, until: str | None, trails: Sequence[
     if live.snapshot is not None:
         time.sleep(_SETTLE)
     try:
-        snapshots = sorted(_recorded(directories, since, until), key=lambda s: s.began)
+        snapshots = _recorded(directories, since, until)
         if live.snapshot is not None:
             snapshots.append(live.snapshot)
+        snapshots.sort(key=lambda s: s.began)
         if not snapshots:
             raise click.ClickException(
                 "there is no snapshot of the server's counters in the trail, and the server cannot be asked"
@@ -87,9 +88,9 @@ def _run(config: Config, since: str | None, until: str | None, trails: Sequence[
             account.read(directory)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.ClickException(f"cannot read the trail: {error}") from None
-    findings = judge(snapshots, account, _exempt(config), config.completeness.direct_roles, live.members, _served(config))
-    if config.upstream.pooling in (Pooling.SESSION, Pooling.TRANSACTION):
-        findings = [_pooled(f) for f in findings]
+    pooled = config.upstream.pooling in (Pooling.SESSION, Pooling.TRANSACTION)
+    direct = config.completeness.direct_roles
+    findings = judge(snapshots, account, _exempt(config), direct, live.members, _served(config), pooled)
     verdict = _verdict(findings)
     if as_json:
         told = [
@@ -129,13 +130,6 @@ def _verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.NONE if findings else Verdict.UNKNOWN
 
 
-def _pooled(finding: Finding) -> Finding:
-    """Behind a pooler connections and sessions are the pooler's, and say nothing about those of its clients."""
-    if finding.witness == "statements" or finding.verdict is Verdict.UNKNOWN:
-        return finding
-    return Finding(Verdict.UNKNOWN, finding.witness, finding.database, "behind a pooler they cannot be told apart")
-
-
 def _recorded(directories: Sequence[Path], since: str | None, until: str | None) -> list[Snapshot]:
     found = [decode(detail) for directory in directories for detail in snapshots_in(directory, EVENT)]
     return [s for s in found if (since is None or s.began >= since) and (until is None or s.ended <= until)]
@@ -146,7 +140,7 @@ async def _ask(config: Config) -> _Live:
     try:
         connection = await connect(control_target(config), config.control.database)
         try:
-            live.snapshot = await take(connection, own_connections(config.audit.directory))
+            live.snapshot = await take_with(connection, config.audit.directory)
             live.members = await read_members(connection)
             live.ways = await read_ways(connection, {*_exempt(config), *config.completeness.direct_roles})
         finally:

@@ -43,17 +43,20 @@ def judge(
     direct: Collection[str],
     members: Mapping[str, Collection[str]],
     served: Callable[[str], bool],
+    pooled: bool = False,
 ) -> list[Finding]:
     """`exempt`: pgveil's own logins. `direct`: roles that may connect to the server themselves. `members`: which roles a login
-    may take on by SET ROLE."""
+    may take on by SET ROLE. `pooled`: connections and sessions are a pooler's, and say nothing about those of its clients."""
     if len(snapshots) < 2:
         return [Finding(Verdict.UNKNOWN, "snapshots", "", "there is nothing to compare yet: less than two snapshots")]
     allowed = {*exempt, *direct}
-    last = len(snapshots) - 1
     found: list[Finding] = []
     for database in sorted(name for name in snapshots[-1].databases if served(name)):
-        found += connections(snapshots, account, allowed, database)
-        by_sessions = list(sessions(snapshots, account, bool(direct), database, last))
+        if pooled:
+            by_sessions = [Finding(Verdict.UNKNOWN, "sessions", database, "behind a pooler they are the pooler's")]
+        else:
+            found += connections(snapshots, account, allowed, database)
+            by_sessions = list(sessions(snapshots, account, bool(direct), database))
         by_statements = list(statements(snapshots, account, allowed, members, database))
         found += _weighed(by_sessions, by_statements)
     return found
@@ -83,12 +86,14 @@ def connections(snapshots: Sequence[Snapshot], account: Account, allowed: Collec
                 yield Finding(Verdict.FOUND, "connections", database, text)
 
 
-def sessions(snapshots: Sequence[Snapshot], account: Account, others: bool, database: str, last: int) -> Iterator[Finding]:
+def sessions(snapshots: Sequence[Snapshot], account: Account, others: bool, database: str) -> Iterator[Finding]:
     counted = [s.databases.get(database) for s in snapshots]
     if any(c is None or c.sessions is None for c in counted):
         yield Finding(Verdict.UNKNOWN, "sessions", database, "the server has not counted sessions for the whole time")
         return
-    runs = list(_runs(snapshots, lambda s: (s.databases[database].reset, s.databases[database].sessions)))
+    runs = list(
+        _runs(snapshots, lambda s: (s.databases[database].reset, s.databases[database].sessions, s.databases[database].own))
+    )
     if len(runs) > 1:
         yield Finding(Verdict.UNKNOWN, "sessions", database, f"the server began to count anew {len(runs) - 1} times")
     for i, j in runs:
@@ -124,7 +129,7 @@ def statements(
     if missing:
         yield Finding(Verdict.UNKNOWN, "statements", database, missing)
         return
-    runs = list(_runs(snapshots, lambda s: (s.statements.reset, None)))
+    runs = list(_runs(snapshots, lambda s: (s.statements.reset,)))
     if len(runs) > 1:
         yield Finding(Verdict.UNKNOWN, "statements", database, f"pg_stat_statements began to count anew {len(runs) - 1} times")
     for i, j in runs:
@@ -160,14 +165,15 @@ def statements(
             yield Finding(Verdict.NONE, "statements", database, text)
 
 
-def _runs(snapshots: Sequence[Snapshot], of: Callable[[Snapshot], tuple[str | None, int | None]]) -> Iterator[tuple[int, int]]:
+def _runs(snapshots: Sequence[Snapshot], of: Callable[[Snapshot], tuple[str | int | None, ...]]) -> Iterator[tuple[int, int]]:
     """Stretches of snapshots whose counters go on from one to the next: the same server, not reset, never smaller."""
     begin = 0
     for k in range(1, len(snapshots) + 1):
         if k < len(snapshots):
             a, b = snapshots[k - 1], snapshots[k]
-            (reset_a, count_a), (reset_b, count_b) = of(a), of(b)
-            if a.system == b.system and reset_a == reset_b and (count_b is None or count_a is None or count_b >= count_a):
+            (reset_a, *counts_a), (reset_b, *counts_b) = of(a), of(b)
+            grown = all(x <= y for x, y in zip(counts_a, counts_b, strict=True))  # type: ignore[operator]
+            if a.system == b.system and reset_a == reset_b and grown:
                 continue
         yield begin, k - 1
         begin = k

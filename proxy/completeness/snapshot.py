@@ -19,10 +19,12 @@ from proxy.control import queries
 from proxy.session import probe
 
 HARMLESS: Final = (
-    "begin start commit end rollback abort savepoint release set reset show discard deallocate close listen unlisten "
+    "begin start commit end rollback abort savepoint release set reset show discard prepare deallocate close listen unlisten "
 )
 """First words of statements that show nothing to anybody. Drivers and poolers send them by themselves."""
-HARMLESS_KINDS: Final = frozenset({"TRANSACTION", "SET", "SHOW", "DISCARD", "DEALLOCATE", "CLOSE", "LISTEN", "UNLISTEN"})
+HARMLESS_KINDS: Final = frozenset(
+    {"TRANSACTION", "SET", "SHOW", "DISCARD", "PREPARE", "DEALLOCATE", "CLOSE", "LISTEN", "UNLISTEN"}
+)
 """The same by statement class of the trail."""
 _MOST: Final = 2000
 """Entries of a list in a snapshot."""
@@ -38,16 +40,15 @@ FROM pg_catalog.pg_stat_database d WHERE d.datname IS NOT NULL ORDER BY 1
 """
 BACKENDS = """
 SELECT a.usename::text, a.datname::text, pg_catalog.host(a.client_addr), pg_catalog.count(*)::int8,
-       pg_catalog.count(*) FILTER (WHERE a.state IS DISTINCT FROM 'idle'
-         OR (a.state_change - a.backend_start < '1.5 s'::interval
-             AND (pg_catalog.now() - a.state_change < '11 s'::interval
-                  OR pg_catalog.current_setting('server_version_num')::int4 < 150000)))::int8
+       pg_catalog.count(*) FILTER (WHERE a.backend_start >
+         pg_catalog.now() - CASE a.usename WHEN CURRENT_USER THEN '0.5 s' ELSE '11 s' END::interval)::int8
 FROM pg_catalog.pg_stat_activity a
 WHERE a.usename IS NOT NULL AND a.datname IS NOT NULL AND COALESCE(a.backend_type, 'client backend') = 'client backend'
   AND a.pid <> pg_catalog.pg_backend_pid()
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
-"""With those whose session the server may not have counted yet: it does so when a backend has been idle, at its leisure."""
+"""With those whose session the server may not have counted yet: each is counted when it is ready for the first time, but up to
+ten seconds later (PGSTAT_IDLE_INTERVAL) when many come at once. Control connections are few."""
 EXTENSION = """
 SELECT n.nspname::text, pg_catalog.current_setting('pg_stat_statements.track', true),
        pg_catalog.current_setting('pg_stat_statements.track_utility', true)

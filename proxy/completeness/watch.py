@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from proxy.completeness.snapshot import take
+from proxy.completeness.snapshot import Snapshot, take
 from proxy.control.connection import FAILURES, Target, connect
 from proxy.counts import FILE, Counts, CountsError
 from proxy.logs import event
@@ -25,6 +25,9 @@ from proxy.logs import event
 log = logging.getLogger("pgveil.completeness")
 
 EVENT: Final = "server_counts"
+SETTLED: Final = 1.0
+"""Seconds after the start, when the connections that it takes are there."""
+TRIES: Final = 5
 OWN: Final = "control"
 """Kind of the shared counts."""
 
@@ -61,6 +64,17 @@ def own_connections(directory: Path) -> dict[str, int]:
         counts.close()
 
 
+async def take_with(connection: asyncpg.Connection, directory: Path) -> Snapshot:
+    """A snapshot during which we have opened no connection: nobody could say whether the server has counted it."""
+    snapshot = await take(connection, own_connections(directory))
+    for _ in range(TRIES):
+        after = own_connections(directory)
+        if all(d.own == after.get(name, 0) for name, d in snapshot.databases.items()):
+            break
+        snapshot = await take(connection, after)
+    return snapshot
+
+
 class CountsWatch:
     """`record` gets the detail of an event. What cannot be asked is asked again at the next turn."""
 
@@ -81,6 +95,7 @@ class CountsWatch:
         self._failed = False
 
     async def run(self) -> None:
+        await asyncio.sleep(SETTLED)
         while True:
             await self.once()
             await asyncio.sleep(self._interval)
@@ -89,7 +104,7 @@ class CountsWatch:
         connection: asyncpg.Connection | None = None
         try:
             connection = await connect(self._target(), self._database)
-            self._record((await take(connection, own_connections(self._directory))).encode())
+            self._record((await take_with(connection, self._directory)).encode())
             await connection.close(timeout=1.0)
             self._failed = False
         except FAILURES as problem:

@@ -19,7 +19,7 @@ MEMBERS: Final = """
 WITH RECURSIVE m(who, role) AS (
   SELECT a.member, a.roleid FROM pg_catalog.pg_auth_members a
   UNION SELECT m.who, a.roleid FROM m JOIN pg_catalog.pg_auth_members a ON a.member = m.role)
-SELECT w.rolname::text, r.rolname::text FROM m JOIN pg_catalog.pg_roles w ON w.oid = m.who 
+SELECT w.rolname::text, r.rolname::text FROM m JOIN pg_catalog.pg_roles w ON w.oid = m.who
 JOIN pg_catalog.pg_roles r ON r.oid = m.role
 UNION SELECT w.rolname::text, r.rolname::text FROM pg_catalog.pg_roles w CROSS JOIN pg_catalog.pg_roles r
 WHERE w.rolsuper AND w.rolcanlogin AND w.oid <> r.oid

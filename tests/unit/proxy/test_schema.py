@@ -64,6 +64,7 @@ limits: { connections: 20, login_timeout: 10s, connection_rate: 20/s, failed_log
 tcp: { keepalive: 30s, keepalive_interval: 1s, keepalive_count: 3, user_timeout: 90s }
 databases: { bank: bank_prod, crm: }
 workers: auto
+completeness: { interval: 1m, direct_roles: [monitor] }
 supervision:
   directory: d
   http: { host: h, port: 1 }
