@@ -117,7 +117,8 @@ MISTAKES = {
     "unknown section": (
         MINIMAL + "lissen: { port: 1 }\n",
         "5:1: key 'lissen': found an unknown key (did you mean 'listen'?), expected one of "
-        "listen, upstream, control, tls, policy, audit, completeness, http, limits, tcp, databases, workers, supervision, discovery",
+        "listen, upstream, control, tls, policy, audit, completeness, http, limits, tcp, databases, workers, supervision, "
+        "discovery",
     ),
     "missing section": (
         MINIMAL.replace("audit: { directory: audit }\n", ""),
