@@ -8,5 +8,19 @@ from policies.detect.column import Examined, examine
 from policies.detect.combine import PROPOSE, REVIEW, Finding, Subject, detect
 from policies.detect.kinds import KINDS, Kind
 from policies.detect.summary import Summary, summarise
+from policies.detect.table import examine_table
 
-__all__ = ["KINDS", "PROPOSE", "REVIEW", "Examined", "Finding", "Kind", "Subject", "Summary", "detect", "examine", "summarise"]
+__all__ = [
+    "KINDS",
+    "PROPOSE",
+    "REVIEW",
+    "Examined",
+    "Finding",
+    "Kind",
+    "Subject",
+    "Summary",
+    "detect",
+    "examine",
+    "examine_table",
+    "summarise",
+]

@@ -8,7 +8,26 @@ from dataclasses import dataclass, replace
 
 from policies.detect.combine import Finding, Subject, detect
 from policies.detect.documents import detect_documents, is_document, parse_documents
+from policies.detect.kinds import KINDS, TEXTS
+from policies.detect.packed import fields
 from policies.detect.summary import Summary, summarise
+
+_WHOLE = (
+    "date",
+    "number",
+    "ip",
+    "uuid",
+    "email",
+    "mobile",
+    "hex",
+    "address_zh",
+    "address_latin",
+    "digits",
+    "stored_password",
+    "key",
+)
+"""Marks of values that are not taken apart."""
+_IN_PARTS = frozenset(KINDS) - {"amount", "balance", "birthday", "free_text", "profile", "card_expiry", "account", "uscc"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +55,27 @@ def examine(
             return Examined(detect_documents(subject, documents, today, names=names, values=use_values), summary)
         return Examined(detect(subject, summary, names=names, values=use_values), summary)
     summary = summarise(given, today)
-    return Examined(detect(subject, summary, names=names, values=use_values), summary)
+    found = detect(subject, summary, names=names, values=use_values)
+    if subject.base_type in TEXTS and (found is None or not found.proposed) and not summary.share(*_WHOLE) > 0.5:
+        found = _packed(subject, given, today, names) or found
+    return Examined(found, summary)
+
+
+def _packed(subject: Subject, values: Sequence[str | None], today: datetime.date, names: bool) -> Finding | None:
+    """What is in the parts of values that are built alike."""
+    parts = fields([v.strip() for v in values if v and v.strip()])
+    kinds: dict[str, float] = {}
+    for key, texts in (parts or {}).items():
+        keyed = names and not key.isdigit()
+        inner = detect(
+            Subject(subject.schema, subject.table, key if keyed else subject.column, "text"), summarise(texts, today), names=keyed
+        )
+        if inner is not None and inner.proposed and inner.kind in _IN_PARTS and (inner.from_values or inner.confidence >= 0.6):
+            kinds[inner.kind] = max(kinds.get(inner.kind, 0.0), inner.confidence)
+    if not kinds:
+        return None
+    titles = ", ".join(KINDS[k].title for k in kinds)
+    return Finding("free_text", min(max(kinds.values()), 0.9), f"texts made of parts, some of which are {titles}", False, True)
 
 
 def _mostly_documents(subject: Subject, values: Sequence[str | None]) -> bool:

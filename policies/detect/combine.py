@@ -16,6 +16,7 @@ from policies.detect.summary import Summary
 
 PROPOSE = 0.5
 """Confidence from which a column is proposed as sensitive."""
+_OF_HOUSES = frozenset({"phone", "address", "email", "location"})
 REVIEW = 0.3
 """Confidence from which a person is asked to look."""
 
@@ -64,6 +65,8 @@ def detect(subject: Subject, summary: Summary, *, names: bool = True, values: bo
     for evidence in named.evidence:
         own = next((s for s in seen if s.kind == evidence.kind), None)
         found = _from_names(evidence.kind, evidence.strength, evidence.says, own, counted, subject.base_type)
+        if found is not None and _nobodys(evidence.kind, named, counted):
+            found = replace(found, confidence=min(found.confidence, 0.45))
         if found is None and named.encrypted and counted.share("token_shape", "long") >= 0.8:
             says = f"{evidence.says}; the values look encrypted"
             found = Finding(evidence.kind, round(evidence.strength * 0.75, 2), says, True)
@@ -89,8 +92,14 @@ def _from_values(seen: Seen, named: Named, s: Summary, subject: Subject) -> Find
         confidence, doubt = confidence - 0.4, ", though the name speaks of a thing"
     if seen.kind == "birthday" and (named.not_births or not _open_to(named, "birthday")):
         return None
-    if seen.kind in ("phone", "address") and named.of_institution:
+    if seen.kind in _OF_HOUSES and named.of_institution:
         confidence, doubt = min(confidence, 0.45), ", of an institution by the table's name"
+    elif seen.kind == "phone" and named.against.hotline:
+        confidence, doubt = min(confidence, 0.45), ", that anybody may call by the column's name"
+    elif seen.kind == "ip" and named.against.machine:
+        confidence, doubt = min(confidence, 0.4), ", of machines by the column's name"
+    elif seen.kind == "phone" and named.against.numbering and not named.strength("phone") and s.share("digits") > 0.95:
+        confidence, doubt = min(confidence, 0.45), ", though the name speaks of numbered things"
     if (
         seen.kind == "phone"
         and s.marks.get("bare_mobile", 0) > 0.5 * s.distinct
@@ -100,6 +109,15 @@ def _from_values(seen: Seen, named: Named, s: Summary, subject: Subject) -> Find
         confidence -= 0.1
     says = f"{_percent(seen.share)} of {s.distinct} values are {seen.what}{doubt}"
     return Finding(seen.kind, round(confidence, 2), says, False, True)
+
+
+def _nobodys(kind: str, named: Named, s: Summary) -> bool:
+    """Phones and places of the house itself; addresses in its own network that nothing calls a user's."""
+    if kind in _OF_HOUSES and named.of_institution:
+        return True
+    if kind == "phone" and named.against.hotline:
+        return True
+    return kind == "ip" and s.share("ip_inside") >= 0.8 and not named.against.user and not named.of_person
 
 
 def _open_to(named: Named, kind: str) -> bool:

@@ -12,6 +12,10 @@ import phonenumbers
 from policies.detect import checks, people, places
 from policies.detect.dates import read_date
 
+PERSONAL = frozenset(
+    ("id18", "mobile", "landline", "phone_intl", "phone_na", "email", "card", "iban", "ssn", "hkid", "twid", "uscc", "plate")
+)
+"""Marks that prove a value personal, more or less, whatever stands beside it."""
 LONGEST = 4000
 """Characters of a value that are looked at."""
 _PROVINCES = frozenset(
@@ -64,6 +68,13 @@ _KEY = re.compile(
 )
 _HEX = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_GEO_PAIR = re.compile(
+    r"[(\[]?\s*-?\d{1,3}\.\d{3,}\s*[,;|/ ]\s*-?\d{1,3}\.\d{3,}\s*[)\]]?"
+    r"|(?:SRID=\d+;)?POINT\s*\(-?\d[\d.]* -?\d[\d.]*\)|(?:geo:)-?\d+\.\d+,-?\d+\.\d+",
+    re.IGNORECASE,
+)
+_TRACK = re.compile(r"[;%]?[Bb]?\d{12,19}(?:[=D]\d{7,}[\dF]*\??|\^[^^]{2,26}\^\d{7,}\S*)")
+_CENTS = re.compile(r"-?\d+\.\d{1,2}")
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[¥￥$€£]\s?[\d,.]+")
 _ID_LIKE = re.compile(r"[A-Z0-9][A-Z0-9 /()-]{3,29}")
 _HAN = re.compile(r"[\u4e00-\u9fff]+")
@@ -80,10 +91,14 @@ _ETHNIC = re.compile(
 )
 _DISEASE = re.compile(
     r".{0,20}(?:糖尿病|高血压|肿瘤|癌|炎|冠心病|心脏病|梗死|梗塞|骨折|抑郁|精神分裂|肝硬化|结核|艾滋|HIV|哮喘|贫血|白血病|肺病|中风|脑卒中"
-    r"|感染|综合征|突出症|结石|溃疡)(?:.{0,20})",
+    r"|感染|综合征|突出症|结石|溃疡|肝病|肾病|甲亢|甲减|痛风|癫痫|焦虑|失眠|流产|早孕|孕\d|脂肪肝|结节|息肉|囊肿|血脂|心律|早搏|过敏|病$|症$"
+    r"|diabet|hypertens|asthma|cancer|carcinoma|tumou?r|depress|anxiety|arthritis|fracture|stroke\b|hepatitis|pneumonia|migraine|copd\b"
+    r"|infarct|epilep|obesity|leuk[ae]mia|an[ae]mia|schizo|bipolar|dementia|alzheimer|parkinson|sclerosis|insomnia|angina|arrhythm"
+    r"|\w{3,}itis\b|syndrome|disorder|sprain|lesion|back pain|chest pain|insulin|metformin|statin\b)(?:.{0,40})",
     re.IGNORECASE,
 )
-_ICD = re.compile(r"[A-TV-Z]\d{2}(?:\.\d{1,3}[A-Z]?)?(?:x\d{3})?")
+_ICD = re.compile(r"[A-TV-Z]\d{2}(?:\.\d{1,3}[A-Z]?)?(?:x\d{3})?(?:[ :-].{2,60})?")
+_ICD_FINE = re.compile(r"[A-TV-Z]\d{2}\.\d{1,3}[A-Z]?(?:x\d{3})?(?:[ :-].{2,60})?")
 _RELIGION = re.compile(
     r"佛教|道教|伊斯兰教|基督教|天主教|东正教|印度教|犹太教|catholic|protestant|muslim|islam|buddhist|buddhism|hindu|hinduism|jewish|judaism"
     r"|christian(?:ity)?|orthodox|atheist|sikh|baptist|lutheran",
@@ -114,6 +129,8 @@ def marks(text: str) -> frozenset[str]:
     _words(text, found)
     if len(_STARS.findall(text)) and len(text) <= 40:
         found.add("starred")
+    if found & PERSONAL:
+        found.add("personal")
     return frozenset(found)
 
 
@@ -166,6 +183,14 @@ def _numbers(text: str, found: set[str]) -> None:
         found.add("iban")
     if _ICD.fullmatch(text):
         found.add("icd")
+        if _ICD_FINE.fullmatch(text):
+            found.add("icd_fine")
+    if _GEO_PAIR.fullmatch(text):
+        found.add("geo_pair")
+    if _TRACK.fullmatch(text):
+        found.add("track")
+    if _CENTS.fullmatch(text):
+        found.add("cents")
 
 
 def _phones(text: str, found: set[str]) -> None:
@@ -174,6 +199,8 @@ def _phones(text: str, found: set[str]) -> None:
         found.add("mobile")
         if squeezed == text and text.isdigit():
             found.add("bare_mobile")
+    elif len(text) == 11 and text[0] == "1" and text.isdigit():
+        found.add("no_mobile")
     elif _LANDLINE.fullmatch(text):
         found.add("landline")
     elif _SERVICE.fullmatch(text):
@@ -202,8 +229,10 @@ def _networks(text: str, found: set[str]) -> None:
         found.add("mac")
     elif (text.count(".") == 3 or text.count(":") >= 2) and len(text) <= 49:
         try:
-            ipaddress.ip_interface(text)
+            at = ipaddress.ip_interface(text).ip
             found.add("ip")
+            if at.is_private or at.is_loopback:
+                found.add("ip_inside")
         except ValueError:
             pass
 
@@ -234,6 +263,8 @@ def _words(text: str, found: set[str]) -> None:
         found.add("name_latin")
         if len(latin) > 1:
             found.add("latin_words")
+        elif people.first_name(latin[0]):
+            found.add("first_name")
         if people.latin_known(latin):
             found.add("known_latin")
     if (

@@ -11,6 +11,7 @@ DATES = frozenset({"date", "timestamp", "timestamptz"})
 ADDRESSES = frozenset({"inet", "cidr"})
 MACS = frozenset({"macaddr", "macaddr8"})
 BYTES = frozenset({"bytea"})
+FLAGS = frozenset({"bool"})
 DOCUMENTS = frozenset({"json", "jsonb"})
 
 
@@ -62,12 +63,12 @@ KINDS: dict[str, Kind] = dict(
         _kind("location", "positions of persons", TEXTS | NUMBERS | frozenset({"point"})),
         _kind("secret", "passwords, keys and tokens", TEXTS | BYTES | frozenset({"uuid"})),
         _kind("biometric", "biometric data", TEXTS | BYTES),
-        _kind("health", "health data", TEXTS),
+        _kind("health", "health data", TEXTS | NUMBERS | FLAGS),
         _kind("genetic", "genetic data", TEXTS | BYTES),
-        _kind("ethnicity", "ethnic origin", TEXTS),
-        _kind("religion", "religion or belief", TEXTS),
-        _kind("political", "political opinions and membership", TEXTS),
-        _kind("union_membership", "trade union membership", TEXTS),
+        _kind("ethnicity", "ethnic origin", TEXTS | NUMBERS | FLAGS),
+        _kind("religion", "religion or belief", TEXTS | NUMBERS | FLAGS),
+        _kind("political", "political opinions and membership", TEXTS | NUMBERS | FLAGS),
+        _kind("union_membership", "trade union membership", TEXTS | NUMBERS | FLAGS),
         _kind("sex_life", "sex life and orientation", TEXTS),
         _kind("criminal", "criminal records", TEXTS),
         _kind("profile", "documents with personal data", DOCUMENTS | TEXTS),

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
+from policies.detect.joined import taken_apart
 from policies.detect.lexicon import any_of, lines, word_set
+from policies.detect.surroundings import PERSON, PERSON_HAN, THING_HAN, Against, Around, against, around, context_lines, words
 
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
-_COMMENT_END = re.compile(r"[,，。；;:：(（\[【|/]|\s-\s|\n")
-_BARE_NAME = frozenset(("name", "names", "nm", "mc", "mingcheng", "naam", "nom", "nombre", "nome"))
+_COMMENT_END = re.compile(r"[,，。；;:：(（\[【|/、]|\s-\s|\n|\s+\d|(?<=[\u4e00-\u9fff])\d{1,2}[-=:：.、 ]?(?=[\u4e00-\u9fff])")
+_INITIALS = re.compile(r"[bcdfghjklmnpqrstwxyz]{2,7}|[a-z]{2,4}")
+"""Columns called by first letters of pinyin, which may stand for many things."""
+_OTHERWISE_SAID = 0.6
+_CLAUSES = frozenset("of for to in from by used where that which as when sent on with".split())
+_OF_BIRTH = ("date", "of", "birth")
+_PERSON_FIRST = re.compile(r"fzr|lxr|khjl|jl_|hz_|zg_|jbr")
+_BARE_NAME = frozenset(("name", "names", "nm", "mc", "jc", "mingcheng", "naam", "nom", "nombre", "nome"))
 _BARE_NAME_HAN = re.compile(r"名称$|^名$")
 _JUST_BELOW = 0.55
-_PERSON = word_set("lexicon", "person")
-_PERSON_HAN = any_of("person_han")
-"""Whose names, numbers and addresses are about persons."""
 _THING = word_set("lexicon", "thing")
-_THING_HAN = any_of("thing_han")
 """Whose names are harmless."""
-_INSTITUTION = word_set("lexicon", "institution")
-_INSTITUTION_HAN = any_of("institution_han")
 _MONEY = word_set("lexicon", "money_table")
 _OTHER_PARTS = (
     *("type", "status", "flag", "time", "date", "model", "count", "verified"),
     *("leixing", "zhuangtai", "xinghao", "pinpai", "shijian", "cishu", "shuliang", "biaozhi", "guishudi"),
 )
 _MONEY_PART = re.compile(r"tran|txn|trx|ledger|jrnl|journal|payment|loan|deposit|remit|stmt", re.IGNORECASE)
-_MONEY_HAN = any_of("money_table_han")
 _NEUTRAL_AFTER = word_set("lexicon", "neutral_after")
 _OTHER_AFTER = word_set("lexicon", "other_after")
 _BEFORE_OTHER = word_set("lexicon", "before_other")
@@ -38,7 +37,7 @@ _OTHER_HAN = any_of("other_han")
 _NOT_BIRTHS = word_set("lexicon", "not_births")
 _CARD_WORDS = frozenset(("card", "cards", "cc", "creditcard", "kp", "kxx", "xyk", "jjk", "yhk", "card_no", "pan"))
 _ENCRYPTED = frozenset("enc encrypted encrypt cipher ciphertext crypt crypted hash hashed md sha sm jiami miwen".split())
-_PUBLIC_OF_INSTITUTIONS = frozenset(("phone", "address", "email", "location"))
+_PUBLIC_OF_INSTITUTIONS = frozenset(("phone", "address", "email", "location", "ip"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +63,35 @@ class Named:
     not_births: bool = False
     encrypted: bool = False
     """The name says that the values are."""
+    against: Against = Against(False, False, False, False)
 
     def strength(self, kind: str) -> float:
         return max((e.strength for e in self.evidence if e.kind == kind), default=0.0)
 
 
-@lru_cache(maxsize=8192)
-def words(name: str) -> tuple[str, ...]:
-    """`custNm2` → cust, nm, 2. Chinese characters stay together."""
-    plain = unicodedata.normalize("NFKC", name)
-    humps = _HUMP.sub("_", plain)
-    return tuple(
-        w.lower()
-        for w in re.split(
-            r"[^0-9A-Za-z\u00c0-\u024f\u4e00-\u9fff]+|(?<=[\u4e00-\u9fff])(?![\u4e00-\u9fff])|(?<![\u4e00-\u9fff])(?=[\u4e00-\u9fff])",
-            humps,
-        )
-        if w
-    )
-
-
 def read_names(schema: str, table: str, column: str, comment: str | None = None, table_comment: str | None = None) -> Named:
     """What the names of a column and its surroundings say about its content."""
     own = words(column)
-    around = _around(schema, table, table_comment)
+    near = around(table, table_comment)
+    title = title_of(comment)
     head = frozenset(own[:-1])
-    person = bool((head | around.words) & _PERSON) or around.person_han
+    person = bool(head & PERSON) or near.of_persons
+    of_thing, of_person, bare = _whose_name(own, column, title, near)
     best: dict[str, NameEvidence] = {}
-    for found in (*_by_words(own, column), *_by_han(column, "column name"), *_by_comment(comment)):
-        known = best.get(found.kind)
-        if known is None or found.strength > known.strength:
-            best[found.kind] = found
-    of_thing, of_person, bare = _whose_name(own, column, comment, around)
+    apart = taken_apart(own)
+    found = [*_by_words(own, column), *_by_han(column, "column name"), *_by_context(own, near, column)]
+    if apart != own:
+        found += [replace(e, strength=e.strength * 0.9) for e in _by_words(apart, column)]
+        if not bare:
+            of_thing, of_person, bare = _whose_name(apart, column, title, near)
+    said = list(_by_comment(comment))
+    if _HAN.search(title) and _INITIALS.fullmatch(column.lower()):
+        kinds = {e.kind for e in said}
+        found = [e if e.kind in kinds else replace(e, strength=e.strength * _OTHERWISE_SAID) for e in found]
+    for each in (*found, *said):
+        known = best.get(each.kind)
+        if known is None or each.strength > known.strength:
+            best[each.kind] = each
     if bare and "name" not in best:
         strength = 0.0 if of_thing else 0.7 if of_person else 0.3
         if strength:
@@ -103,58 +99,48 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
     if (
         "amount" in best
         and best["amount"].strength < 0.6
-        and (around.words & _MONEY or around.money_han or _MONEY_PART.search(table))
+        and (near.words & _MONEY or near.money_han or _MONEY_PART.search(table))
     ):
         best["amount"] = NameEvidence("amount", 0.7, "column and table name")
-    if "card_expiry" in best and not (frozenset(own) | around.words) & _CARD_WORDS and "卡" not in table + column:
-        best["card_expiry"] = NameEvidence("card_expiry", min(best["card_expiry"].strength, 0.4), best["card_expiry"].says)
-    institution = (
-        (bool(around.last & _INSTITUTION) or around.institution_han) and not (head & _PERSON) and not around.last & _PERSON
-    )
+    if "card_expiry" in best and not (frozenset(own) | near.words) & _CARD_WORDS and "卡" not in table + column:
+        _cap(best, ("card_expiry",), 0.4)
+    against_it = against(own, column, title)
+    institution = near.institution and not head & PERSON and not _PERSON_FIRST.match(column.lower())
     if institution:
-        for kind in _PUBLIC_OF_INSTITUTIONS & best.keys():
-            best[kind] = NameEvidence(kind, min(best[kind].strength, 0.45), best[kind].says)
+        _cap(best, _PUBLIC_OF_INSTITUTIONS, 0.45)
+    if near.catalogue:
+        _cap(best, ("amount", "balance", "salary"), 0.4)
+    if against_it.hotline:
+        _cap(best, ("phone",), 0.4)
+    if against_it.machine and not against_it.user:
+        for kind in ("ip", "address", "mac"):
+            best.pop(kind, None)
     ordered = tuple(sorted(best.values(), key=lambda e: -e.strength))
     births = frozenset(own) & _NOT_BIRTHS or any(w.startswith("graduat") for w in own)
-    return Named(ordered, of_thing, person, institution, bool(births), bool(frozenset(own) & _ENCRYPTED))
+    encrypted = bool(frozenset(own) & _ENCRYPTED)
+    return Named(ordered, of_thing, person, institution, bool(births), encrypted, against_it)
 
 
-@dataclass(frozen=True, slots=True)
-class _Around:
-    words: frozenset[str]
-    last: frozenset[str]
-    """The table's own words, in the singular too."""
-    person_han: bool
-    thing_han: bool
-    money_han: bool
-    institution_han: bool
+def _cap(best: dict[str, NameEvidence], kinds: Iterable[str], most: float) -> None:
+    for kind in best.keys() & frozenset(kinds):
+        best[kind] = replace(best[kind], strength=min(best[kind].strength, most))
 
 
-@lru_cache(maxsize=4096)
-def _around(schema: str, table: str, comment: str | None) -> _Around:
-    own = [
-        w
-        for w in words(table)
-        if not w.isdigit()
-        and w not in ("t", "tb", "tbl", "tab", "sys", "dim", "fact", "ods", "dwd", "dws", "ads", "stg", "v", "f", "d")
-    ]
-    singular = {
-        w[:-3] + "y" if w.endswith("ies") else w[:-2] if w.endswith("sses") else w[:-1] if len(w) > 3 and w.endswith("s") else w
-        for w in own
-    }
-    every = frozenset((*own, *singular))
-    text = table + " " + (comment or "")
-    return _Around(
-        every,
-        every,
-        bool(_PERSON_HAN.search(text)),
-        bool(_THING_HAN.search(text)),
-        bool(_MONEY_HAN.search(text)),
-        bool(_INSTITUTION_HAN.search(text)),
-    )
+def title_of(comment: str | None) -> str:
+    """What the comment calls the column: up to the first sign or number that begins a list or an explanation."""
+    if not comment:
+        return ""
+    return _COMMENT_END.split(unicodedata.normalize("NFKC", comment).strip(), maxsplit=1)[0].strip()[:60]
 
 
-def _whose_name(own: tuple[str, ...], column: str, comment: str | None, around: _Around) -> tuple[bool, bool, bool]:
+def _by_context(own: tuple[str, ...], near: Around, column: str) -> Iterator[NameEvidence]:
+    line = "_".join(own)
+    for group, (kind, strength, pattern) in context_lines():
+        if group in near.groups and pattern.fullmatch(line):
+            yield NameEvidence(kind, strength, f"name {column}, in this table")
+
+
+def _whose_name(own: tuple[str, ...], column: str, title: str, around: Around) -> tuple[bool, bool, bool]:
     """(of a thing, of a person, the column is called name and little more)"""
     rest = [w for w in own if not w.isdigit() and w not in _NEUTRAL_AFTER]
     han = _BARE_NAME_HAN.search(column)
@@ -167,15 +153,15 @@ def _whose_name(own: tuple[str, ...], column: str, comment: str | None, around: 
             False,
         )
     head = rest[:-1]
-    if comment and _THING_HAN.search(comment) and not _PERSON_HAN.search(comment):
+    if title and THING_HAN.search(title) and not PERSON_HAN.search(title):
         return True, False, True
-    if any(w in _THING for w in head) and not any(w in _PERSON for w in head):
+    if any(w in _THING for w in head) and not any(w in PERSON for w in head):
         return True, False, True
-    if han and _THING_HAN.search(column) and not _PERSON_HAN.search(column):
+    if han and THING_HAN.search(column) and not PERSON_HAN.search(column):
         return True, False, True
-    if any(w in _PERSON for w in head) or (han and _PERSON_HAN.search(column)):
+    if any(w in PERSON for w in head) or (han and PERSON_HAN.search(column)):
         return False, True, True
-    if around.words & _PERSON or around.person_han:
+    if around.words & PERSON or around.person_han:
         return False, not (around.words & _THING and not around.person_han), True
     return bool(around.words & _THING) or around.thing_han, False, True
 
@@ -255,12 +241,16 @@ def _by_han(text: str, says: str) -> Iterator[NameEvidence]:
 
 
 def _by_comment(comment: str | None) -> Iterator[NameEvidence]:
-    if not comment:
-        return
-    title = _COMMENT_END.split(unicodedata.normalize("NFKC", comment).strip(), maxsplit=1)[0].strip()[:40]
+    title = title_of(comment)
     if _HAN.search(title):
-        for found in _by_han(title, "comment"):
+        for found in _by_han(title[:40], "comment"):
             yield NameEvidence(found.kind, found.strength * 0.95, "comment")
-    elif title and len(title.split()) <= 5:
-        for found in _by_words(words(title), title):
-            yield NameEvidence(found.kind, found.strength * 0.85, "comment")
+    elif title:
+        said = words(title)
+        if len(said) <= 5:
+            for found in _by_words(said, title):
+                yield NameEvidence(found.kind, found.strength * 0.85, "comment")
+        elif len(said) <= 12:
+            cut = next((i for i, w in enumerate(said) if w in _CLAUSES and i > 0 and said[i - 1 : i + 2] != _OF_BIRTH), len(said))
+            for found in _by_words(said[:cut], title):
+                yield NameEvidence(found.kind, found.strength * 0.75, "comment")

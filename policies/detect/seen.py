@@ -57,12 +57,38 @@ _LOOSE: dict[str, tuple[str, ...]] = {
     "name": ("wordy", "name_latin", "company"),
     "address": ("several_words",),
     "vin": ("vin",),
+    "uscc": ("id_like",),
     "birthday": ("date",),
     "secret": ("token_shape",),
     "device_id": ("token_shape",),
     "passport": ("passport", "permit"),
 }
 """Marks that at least do not contradict a kind."""
+
+
+_STRONG = {
+    "id18": "id_card",
+    "mobile": "phone",
+    "landline": "phone",
+    "phone_na": "phone",
+    "phone_intl": "phone",
+    "email": "email",
+    "card": "card_no",
+    "iban": "iban",
+    "ssn": "national_id",
+}
+"""Kinds of values that prove themselves, one by one."""
+
+
+_INSIDE = {
+    "name": "names of persons",
+    "address": "addresses",
+    "id_card": "ID numbers",
+    "card_no": "card numbers",
+    "phone": "phone numbers",
+    "email": "e-mail addresses",
+    "secret": "codes and passwords",
+}
 
 
 def by_values(s: Summary, base_type: str) -> Iterator[Seen]:
@@ -85,6 +111,7 @@ def by_values(s: Summary, base_type: str) -> Iterator[Seen]:
             yield Seen(kind, confidence * few, share, what)
     if not s.serial:
         yield from _numbers(s, few)
+        yield from _mixed(s)
     yield from _people(s, few)
     yield from _special(s)
     if s.ages is not None and s.ages.look_like_births and s.share("date") > 0.95 and base_type != "timestamptz":
@@ -100,6 +127,8 @@ def _numbers(s: Summary, few: float) -> Iterator[Seen]:
     if share >= 0.6 and s.share("id18") >= 0.3 * share:
         yield Seen("id_card", 0.9 * few, share, "numbers built like resident IDs")
     phones = s.share(*_PHONES)
+    if s.narrow or s.marks.get("no_mobile", 0) > 0.15 * s.marks.get("bare_mobile", 0):
+        phones = 0.0  # eleven digits, some of which are mobile numbers by chance
     if phones >= 0.6:
         yield Seen("phone", (0.92 if s.distinct >= 5 else 0.7) * few, phones, "phone numbers")
     elif s.share(*_PHONES, "service_number") >= 0.7 and phones >= 0.2:
@@ -114,7 +143,28 @@ def _numbers(s: Summary, few: float) -> Iterator[Seen]:
     if s.share("vin") >= 0.8 and s.distinct >= 5:
         yield Seen("vin", 0.72, s.share("vin"), "vehicle identification numbers")
     if s.share("ip") >= 0.95:
-        yield Seen("ip", 0.75 * few, s.share("ip"), "IP addresses")
+        if s.share("ip_inside") >= 0.8:
+            yield Seen("ip", 0.4, s.share("ip"), "IP addresses of the house's own network")
+        else:
+            yield Seen("ip", 0.75 * few, s.share("ip"), "IP addresses")
+    if s.share("geo_pair") >= 0.6:
+        yield Seen("location", 0.8 * few, s.share("geo_pair"), "pairs of coordinates")
+    if s.share("track") >= 0.5:
+        yield Seen("track", 0.95 * few, s.share("track"), "magnetic stripe data")
+
+
+def _mixed(s: Summary) -> Iterator[Seen]:
+    """Several kinds in one column: numbers of accounts at several services, old values of all sorts."""
+    hits = s.marks.get("personal", 0)
+    if s.narrow or s.marks.get("no_mobile", 0) > 0.15 * s.marks.get("bare_mobile", 0):
+        hits -= s.marks.get("bare_mobile", 0)
+    share = hits / s.distinct
+    if hits < 3 or share < 0.04 or s.share("digits") > 0.9 or s.share("ip", "uuid", "hex", "date") > 0.5:
+        return
+    if s.share("service_number") >= 0.3:
+        return
+    kind = max(_STRONG, key=lambda k: s.marks.get(k, 0))
+    yield Seen(_STRONG[kind], min(0.55 + share / 3, 0.85), share, "phone numbers, e-mail addresses, ID or card numbers")
 
 
 def _people(s: Summary, few: float) -> Iterator[Seen]:
@@ -125,7 +175,19 @@ def _people(s: Summary, few: float) -> Iterator[Seen]:
         if both >= 0.8 and given >= 0.55 and common >= 0.45 and s.share("name_zh") >= 0.3:
             sure = 0.65 + 0.25 * min(both, given, 1.0) if s.distinct >= FEW else 0.55
             yield Seen("name", sure, both, "Chinese names of persons")
+    company = s.share("company")
+    like_people = s.marks.get("given_zh", 0) >= 0.55 * zh and s.marks.get("common_zh", 0) >= 0.45 * zh
+    if (
+        s.distinct >= FEW
+        and company >= 0.05
+        and s.share("name_zh") >= 0.3
+        and company + s.share("name_zh") >= 0.85
+        and like_people
+    ):
+        yield Seen("name", 0.7, s.share("name_zh"), "Chinese names of persons, beside companies")
     known, words = s.share("known_latin"), s.share("latin_words")
+    if s.distinct >= FEW and s.share("first_name") >= 0.75 and s.share("name_latin") >= 0.9:
+        yield Seen("name", 0.6, s.share("first_name"), "first names")
     if s.distinct >= 4 and words >= 0.75 and known >= 0.3:
         sure = min((0.5 if known >= 0.5 else 0.38) + 0.35 * known, 0.85) if s.distinct >= FEW else 0.4 + 0.12 * known
         yield Seen("name", sure, s.share("name_latin"), "names of persons")
@@ -143,6 +205,8 @@ def _special(s: Summary) -> Iterator[Seen]:
     ):
         if s.share(*_FORMS[kind]) >= need and s.distinct >= 3:
             yield Seen(kind, 0.75, s.share(*_FORMS[kind]), what)
+    if s.distinct >= 5 and s.share("icd") >= 0.8 and s.share("icd_fine") >= 0.4:
+        yield Seen("health", 0.65, s.share("icd"), "codes of diagnoses")
 
 
 def _inside(s: Summary) -> Iterator[Seen]:
@@ -153,8 +217,9 @@ def _inside(s: Summary) -> Iterator[Seen]:
     share = s.inside[widest] / s.distinct
     whole = s.share("card", "mobile", "landline", "email", "id18", "id15", "phone_intl", "phone_na", "uscc", "id_shape")
     if share >= 0.01 and (hits >= 2 or s.distinct < 50) and whole < 0.5 and s.lengths[1] < 4000:
-        titles = {"id_card": "ID numbers", "card_no": "card numbers", "phone": "phone numbers", "email": "e-mail addresses"}
-        yield Seen("free_text", min(0.62 + share / 2, 0.9), share, titles.get(widest, widest) + " among other text")
+        if widest == "name" and share < 0.05 and hits - s.inside["name"] < 2:
+            return
+        yield Seen("free_text", min(0.62 + share / 2, 0.9), share, _INSIDE.get(widest, widest) + " among other text")
 
 
 def fit(kind: str, s: Summary, base_type: str) -> float:
@@ -166,7 +231,9 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
     if kind == "cvv":
         return 1.0 if s.lengths[0] >= 3 and s.lengths[2] <= 4 and s.share("digits") > 0.9 else s.share("hex")
     if kind == "card_expiry":
-        return max(s.share("expiry"), s.share("date"))
+        return s.share("expiry", "date")
+    if kind == "health" and base_type in NUMBERS:
+        return s.share("number")
     if kind == "pin":
         return max(s.share("hex", "token_shape"), 1.0 if s.share("digits") > 0.9 and 4 <= s.lengths[1] <= 12 else 0.0)
     if kind == "account":
@@ -174,7 +241,7 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
     if kind == "location":
         return (
             1.0
-            if s.degrees and s.share("number") > 0.9 and not s.round_numbers
+            if (s.degrees and s.share("number") > 0.9 and not s.round_numbers) or s.share("geo_pair") > 0.6
             else s.share("several_words", "token_shape") * 0.7
         )
     if kind == "secret" and base_type not in BYTES:
@@ -187,7 +254,8 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
     if kind == "name":
         return max(s.share("name_zh", "known_latin"), 0.6 * s.share("name_latin"))
     if kind in ("health", "ethnicity", "religion", "political"):
-        return max(s.share(*_FORMS[kind]), 0.3 if s.share("number", "date") > 0.9 else 0.8)
+        coded = s.lengths[2] <= 4 and s.distinct <= 60 and not s.serial
+        return max(s.share(*_FORMS[kind]), 0.3 if s.share("number", "date") > 0.9 and not coded else 0.8)
     return s.share(*_FORMS[kind]) if kind in _FORMS else 1.0
 
 

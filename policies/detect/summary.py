@@ -14,6 +14,8 @@ from policies.detect.prose import personal_data_in
 
 _CODE = re.compile(r"([A-Za-z_\-]*)(\d{1,19})")
 _BARE_NUMBER = re.compile(r"[\d\s().+Xx/-]+")
+_WHOLE = frozenset(("email", "name_zh", "name_latin", "address_zh", "address_latin", "uuid", "hex", "key", "stored_password"))
+"""Marks of values that hold nothing else."""
 _NOTHING = frozenset(
     ("", "-", "--", "/", "无", "暂无", "未知", "不详", "空", "n/a", "na", "null", "none", "nil", "unknown", "x", "0", "?", ".")
 )
@@ -38,6 +40,9 @@ class Summary:
     """The values count up, apart from a common beginning."""
     round_numbers: bool = False
     ages: Ages | None = None
+    narrow: bool = False
+    """Long numbers of one length that begin with the same four digits: numbered by a machine, if loosely."""
+    largest: float = 0.0
     degrees: bool = False
     """All numbers can be degrees of latitude or longitude."""
 
@@ -68,7 +73,7 @@ def summarise(values: Iterable[str | None], today: datetime.date) -> Summary:
             dates.append(date)
         if "number" in own:
             numbers.append(_number(text))
-        if len(text) > 11 and not _BARE_NUMBER.fullmatch(text) and "email" not in own:
+        if len(text) > 7 and not _BARE_NUMBER.fullmatch(text) and not own & _WHOLE:
             inside.update(personal_data_in(text))
     lengths = sorted(map(len, distinct))
     return Summary(
@@ -81,6 +86,8 @@ def summarise(values: Iterable[str | None], today: datetime.date) -> Summary:
         _serial(distinct),
         bool(numbers) and all(n == int(n) for n in numbers),
         ages(dates, today),
+        _narrow(distinct),
+        max(map(abs, numbers), default=0.0),
         bool(numbers) and all(abs(n) <= 180 for n in numbers),
     )
 
@@ -91,6 +98,15 @@ def _number(text: str) -> float:
         return float(digits)
     except ValueError:
         return 0.0
+
+
+def _narrow(distinct: set[str]) -> bool:
+    first = next(iter(distinct), "")
+    return (
+        len(distinct) >= 8
+        and len(first) >= 9
+        and all(len(t) == len(first) and t.isdigit() and t[:4] == first[:4] for t in distinct)
+    )
 
 
 def _serial(distinct: set[str]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from policies.decide import column_type
-from policies.detect import Examined, Finding, Subject, examine
+from policies.detect import Examined, Finding, Subject, examine_table
 from policies.detect.dictionary import Found
 from policies.names import SYSTEM_SCHEMAS
 from proxy.control.catalog import CatalogReader
@@ -155,18 +155,22 @@ class _Worker:
         permitted: set[int],
     ) -> list[Scanned]:
         out = []
-        today = datetime.date.today()
-        for column in columns:
-            subject = Subject(
-                relation.schema,
-                relation.name,
-                column.name,
-                element_type(column),
-                comments.get(column.attnum),
-                comment,
-                is_array(column),
+        given = [
+            (
+                Subject(
+                    relation.schema,
+                    relation.name,
+                    column.name,
+                    element_type(column),
+                    comments.get(column.attnum),
+                    comment,
+                    is_array(column),
+                ),
+                values.pop(column.attnum, []),
             )
-            examined = examine(subject, values.pop(column.attnum, []), today)
+            for column in columns
+        ]
+        for column, examined in zip(columns, examine_table(given, datetime.date.today()), strict=True):
             harmless = examined.finding is None and _harmless(examined, column)
             found = Found(relation.schema, relation.name, column.name, column_type(column), examined.finding, rows, harmless)
             out.append(Scanned(relation, column, found, note or ("" if column.attnum in permitted else "not readable")))

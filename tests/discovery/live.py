@@ -1,7 +1,7 @@
 """`pgveil discover` on whole schemas: SQL scripts with tables and rows, labelled in a file beside them.
 
-Labels: one line per sensitive column, `schema.table.column<TAB>kind`, names unquoted; the kind is for people. A second file of the
-same form lists the columns that count neither way. Every other column is harmless.
+Labels: one line per sensitive column, `schema.table.column<TAB>kind`, names unquoted; the kind is for people. A second file of
+the same form lists the columns that count neither way. Every other column is harmless.
 """
 
 from __future__ import annotations

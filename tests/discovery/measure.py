@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from policies.detect import PROPOSE, Finding, Subject, examine
+from policies.detect import PROPOSE, Finding, Subject, examine_table
 from tests.discovery.generate import LabelledColumn, LabelledTable
 from tests.discovery.values import TODAY
 
@@ -87,12 +87,15 @@ def run(
 ) -> list[Outcome]:
     out = []
     for table in tables:
+        given = []
         for column in table.columns:
             kind, array = base_type(column.type)
             subject = Subject(table.schema, table.name, column.name, kind, column.comment, table.comment, array)
-            texts = [as_text(v) for v in table.values(column, rows, seed)] if values else []
-            examined = examine(subject, texts, TODAY, names=names, use_values=values)
-            out.append(Outcome(f"{table.schema}.{table.name}.{column.name}", column, examined.finding))
+            given.append((subject, [as_text(v) for v in table.values(column, rows, seed)] if values else []))
+        examined = examine_table(given, TODAY, names=names, use_values=values)
+        out += [
+            Outcome(f"{table.schema}.{table.name}.{c.name}", c, e.finding) for c, e in zip(table.columns, examined, strict=True)
+        ]
     return out
 
 
