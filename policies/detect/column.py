@@ -43,6 +43,8 @@ def examine(
 ) -> Examined:
     """Look at a column. `values` are sampled values as text; of arrays, as JSON arrays."""
     given = values if use_values else ()
+    if subject.base_type == "xml":
+        subject = replace(subject, base_type="text")
     if is_document(subject.base_type) or subject.array or _mostly_documents(subject, given):
         documents = parse_documents(given)
         if subject.array and not is_document(subject.base_type):

@@ -152,7 +152,7 @@ def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Sum
             kind, round(min(strength * (0.85 + 0.15 * share) + proof, 0.99), 2), f"{says}; the values fit", True, KINDS[kind].form
         )
     loose = loose_fit(kind, s)
-    if loose >= 0.6 and not (kind == "birthday" and share == 0) and not (kind == "phone" and s.serial):
+    if loose >= 0.6 and not (kind == "birthday" and s.share("date") > 0.1) and not (kind == "phone" and s.serial):
         if kind == "card_no" and s.lengths[1] in (15, 16, 19) and s.share("card") < 0.25 and many:
             return Finding(kind, 0.35, f"{says}, but the Luhn digit is right in no more values than chance allows", True)
         return Finding(kind, round(strength * 0.8, 2), f"{says}; the values may be {title}", True)

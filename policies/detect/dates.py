@@ -14,8 +14,10 @@ _ORDERS = (
     re.compile(r"(?P<y>\d{4})年(?P<m>\d{1,2})月(?:(?P<d>\d{1,2})日?)?"),
     re.compile(r"(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>\d{4})"),
     re.compile(r"(?P<m>\d{1,2})[/.-](?P<d>\d{1,2})[/.-](?P<y>\d{4})"),
+    re.compile(r"(?P<d>\d{1,2})[- ](?P<b>[A-Za-z]{3})[a-z]*[-, ]+(?P<y>\d{4})"),
     re.compile(r"(?P<y>(?:19|20)\d{2})-?(?P<m>0[1-9]|1[0-2])"),
 )
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MIDNIGHT = re.compile(r"0?0:00(?::00(?:\.0+)?)?(?:[+-]\d.*|Z)?")
 
 
@@ -29,7 +31,8 @@ def read_date(text: str) -> tuple[datetime.date, bool] | None:
             continue
         parts = found.groupdict()
         try:
-            date = datetime.date(int(parts["y"]), int(parts["m"]), int(parts.get("d") or 1))
+            month = int(parts["m"]) if parts.get("m") else _MONTHS.index(parts["b"].lower()) + 1
+            date = datetime.date(int(parts["y"]), month, int(parts.get("d") or 1))
         except ValueError:
             continue
         time = parts.get("t")

@@ -22,6 +22,7 @@ _PERSON_FIRST = re.compile(r"fzr|lxr|khjl|jl_|hz_|zg_|jbr")
 _BARE_NAME = frozenset(("name", "names", "nm", "mc", "jc", "mingcheng", "naam", "nom", "nombre", "nome"))
 _BARE_NAME_HAN = re.compile(r"名称$|^名$")
 _JUST_BELOW = 0.55
+_LIMITS = frozenset(("min", "max", "default", "required", "minimum", "maximum"))
 _THING = word_set("lexicon", "thing")
 """Whose names are harmless."""
 _MONEY = word_set("lexicon", "money_table")
@@ -78,7 +79,7 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
     person = bool(head & PERSON) or near.of_persons
     of_thing, of_person, bare = _whose_name(own, column, title, near)
     best: dict[str, NameEvidence] = {}
-    apart = taken_apart(own)
+    apart = taken_apart(tuple(w for w in own if not w.isdigit()) or own)
     found = [*_by_words(own, column), *_by_han(column, "column name"), *_by_context(own, near, column)]
     if apart != own:
         found += [replace(e, strength=e.strength * 0.9) for e in _by_words(apart, column)]
@@ -92,14 +93,14 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         known = best.get(each.kind)
         if known is None or each.strength > known.strength:
             best[each.kind] = each
-    if bare and "name" not in best:
+    if bare:
         strength = 0.0 if of_thing else 0.7 if of_person else 0.3
-        if strength:
+        if strength and ("name" not in best or (of_person and best["name"].strength < strength)):
             best["name"] = NameEvidence("name", strength, "column and table name" if of_person else "column name")
     if (
         "amount" in best
         and best["amount"].strength < 0.6
-        and (near.words & _MONEY or near.money_han or _MONEY_PART.search(table))
+        and (near.words & _MONEY or near.money_han or near.of_persons or _MONEY_PART.search(table))
     ):
         best["amount"] = NameEvidence("amount", 0.7, "column and table name")
     if "card_expiry" in best and not (frozenset(own) | near.words) & _CARD_WORDS and "卡" not in table + column:
@@ -108,8 +109,10 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
     institution = near.institution and not head & PERSON and not _PERSON_FIRST.match(column.lower())
     if institution:
         _cap(best, _PUBLIC_OF_INSTITUTIONS, 0.45)
+    if own and own[0] in _LIMITS:
+        _cap(best, ("balance", "amount"), 0.4)
     if near.catalogue:
-        _cap(best, ("amount", "balance", "salary"), 0.4)
+        _cap(best, ("amount", "balance", "salary", "biometric"), 0.4)
     if against_it.hotline:
         _cap(best, ("phone",), 0.4)
     if against_it.machine and not against_it.user:

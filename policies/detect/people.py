@@ -24,11 +24,15 @@ _WORD = re.compile(r"(?:[^\W\d_]['’]?)+(?:-[^\W\d_]+['’]?[^\W\d_]*)*\.?")
 _PARTICLES = frozenset("de da di del della van von der den zu bin al el la le du dos das y e ter af av".split())
 _BOTH = re.compile(r"([\u4e00-\u9fff·]{2,8})\s*[(（/,，]?\s*([A-Za-z][A-Za-z .,'-]{2,40})[)）]?")
 
-_PAIR = re.compile(r"(?<![A-Za-z])([A-Z][a-z]{2,}) (?:[A-Z]\. )?([A-Z](?:['’][A-Z])?[a-z]{2,})(?![A-Za-z])")
+_PAIR = re.compile(
+    r"(?<![A-Za-z])([A-Z][a-z]{2,}) (?:[A-Z]\. )?([A-Z](?:['’][A-Z])?[a-z]{2,})(?![A-Za-z])"
+    r"|(?<![A-Za-z])([A-Z]{3,}) (?:[A-Z] )?([A-Z]{3,})(?![A-Za-z])"
+)
 _ZH_ADDRESSED = re.compile(
     r"(?:客户|联系人|姓名|收款人|付款人|被保险人|投保人|患者|病人|借款人|员工|同事|其父|其母|配偶|丈夫|妻子|儿子|女儿|亲属)"
     r"[:： ]?([\u4e00-\u9fff]{2,3})"
     r"(?![\u4e00-\u9fff])|([\u4e00-\u9fff]{2,3})(?:先生|女士|小姐|同志|本人)"
+    r"|(?:给|代|替|还|付|收到?)([\u4e00-\u9fff]{2,3})(?=的|转|还|付|工资|借|货|房|款|$)"
 )
 
 _FIRST_NAMES = word_set("people", "first_names")
@@ -92,13 +96,14 @@ def first_name(word: str) -> bool:
 
 def names_in(text: str) -> bool:
     """Names of persons stand inside the text: a common first and last name side by side, or a Chinese name with a title."""
-    for first, last in _PAIR.findall(text):
+    for found in _PAIR.findall(text):
+        first, last = found[:2] if found[0] else found[2:]
         if _plain(first) in _FIRST_NAMES and _plain(last) in _LAST_NAMES and _plain(last) not in _NOT_NAMES:
             return True
     return any(
         chinese_name(name) and (chinese_given(name) or chinese_common(name))
-        for found in _ZH_ADDRESSED.findall(text)
-        for name in found
+        for groups in _ZH_ADDRESSED.findall(text)
+        for name in groups
         if len(name) > 1
     )
 

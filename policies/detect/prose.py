@@ -26,6 +26,8 @@ _CODE = re.compile(
     r"|(?:verification code|passcode|one-time code|\bOTP|security code|password|login code)(?: is)?[:= ]{1,3}\S*\d\S{2,}",
     re.IGNORECASE,
 )
+_SWIFT = re.compile(r"(?<!\d):5[09][AFK]?:[/A-Z]")
+"""The ordering customer and the beneficiary of a SWIFT MT message."""
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
@@ -41,6 +43,8 @@ def personal_data_in(text: str) -> frozenset[str]:
     for run in _JOINED.findall(text):
         if "id18" in marks(run):
             found.add("id_card")
+    if _SWIFT.search(text):
+        found.add("account")
     if _CODE.search(text):
         found.add("secret")
     if (place := _ADDRESS.search(text)) and 2 * len(place[0]) < len(text):

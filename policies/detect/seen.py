@@ -88,6 +88,7 @@ _INSIDE = {
     "phone": "phone numbers",
     "email": "e-mail addresses",
     "secret": "codes and passwords",
+    "account": "accounts",
 }
 
 
@@ -225,7 +226,7 @@ def _inside(s: Summary) -> Iterator[Seen]:
 def fit(kind: str, s: Summary, base_type: str) -> float:
     """Share of the values that have the form of the kind; for kinds without one, that at least may be such a thing."""
     if kind in ("balance", "amount", "salary"):
-        return s.share("number") if not s.serial else 0.2
+        return s.share("number") if not s.serial and (s.largest >= 3 or s.distinct < FEW) else 0.2
     if kind == "birthday":
         return s.share("date") if s.ages is not None and s.ages.may_be_births else 0.0
     if kind == "cvv":
@@ -263,6 +264,8 @@ def loose_fit(kind: str, s: Summary) -> float:
     """Share of the values that do not contradict the kind, where `fit` found too little."""
     if kind == "name" and s.distinct >= FEW and s.lengths[1] <= 4 and s.share("han") > 0.8:
         return 0.0  # short Chinese words that are no names
+    if kind == "birthday" and s.share("date") < 0.1:
+        return s.share("digits") if s.lengths[0] >= 4 and s.lengths[2] <= 8 and not s.serial else 0.0
     return s.share(*_LOOSE[kind]) if kind in _LOOSE else 0.0
 
 

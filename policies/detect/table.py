@@ -59,6 +59,13 @@ def examine_table(
             found = _by_keys(place, columns, out, near, today)
             if found is not None and (known is None or found.confidence > known.confidence):
                 out[place] = replace(out[place], finding=found)
+    if any(e.finding is not None and e.finding.kind == "card_no" and e.finding.proposed for e in out):
+        for place, (_, examined) in enumerate(zip(columns, out, strict=True)):
+            expiry = examined.finding
+            if expiry is not None and expiry.kind == "card_expiry" and not expiry.proposed:
+                out[place] = replace(
+                    examined, finding=replace(expiry, confidence=0.75, reason=f"{expiry.reason}, beside card numbers")
+                )
     for place, money in _money(columns, out, near).items():
         out[place] = replace(out[place], finding=money)
     return out
@@ -143,7 +150,9 @@ def _money(columns: Sequence[Given], seen: Sequence[Examined], near: Around) -> 
         own = set(words(subject.column))
         if own & _NO_MONEY or _NO_MONEY_HAN.search(title_of(subject.comment) + subject.column):
             continue
-        if s.distinct < 8 or s.serial or s.degrees or s.largest < 500 or s.share("number") < 0.95 or s.share("cents") < 0.2:
+        if s.distinct < 8 or s.serial or s.degrees or s.largest < 500 or s.share("number") < 0.95:
+            continue
+        if not payroll and s.share("cents") < 0.2:
             continue
         kind = "salary" if payroll else str(sibling)
         out[place] = Finding(kind, 0.55, f"amounts of money beside {KINDS[kind].title}", False, True)

@@ -18,7 +18,7 @@ _TEXT = frozenset({"text", "varchar", "bpchar", "name"})
 _PLAIN = frozenset(
     "int2 int4 int8 numeric float4 float8 money date timestamp timestamptz time timetz inet cidr macaddr macaddr8 uuid".split()
 )
-_DOCUMENTS = frozenset({"json", "jsonb"})
+_DOCUMENTS = frozenset({"json", "jsonb", "xml"})
 _PAGES_TO_SAMPLE = 128
 """Tables of up to this many pages are read from the beginning."""
 _SEED = 20200923

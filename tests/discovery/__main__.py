@@ -13,7 +13,7 @@ from tests.discovery.measure import EVIDENCE, Score, run, score
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.discovery", description=__doc__)
-    parser.add_argument("--set", choices=["dev", "heldout", "sealed", "fresh"], action="append", dest="sets")
+    parser.add_argument("--set", choices=["dev", "heldout", "sealed", "fresh", "terse"], action="append", dest="sets")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--wrong", action="store_true", help="list the columns that came out wrong")
@@ -24,7 +24,7 @@ def main() -> None:
     if options.schema:
         _schemas(options)
         return
-    for name in options.sets or ["dev", "heldout", "sealed", "fresh"]:
+    for name in options.sets or ["dev", "heldout", "sealed", "fresh", "terse"]:
         tables = read_set(name)
         columns = sum(len(t.columns) for t in tables)
         print(f"== {name}: {len(tables)} tables, {columns} columns, {options.rows} rows, seed {options.seed}")
