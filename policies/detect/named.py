@@ -22,6 +22,8 @@ _PERSON_FIRST = re.compile(r"fzr|lxr|khjl|jl_|hz_|zg_|jbr")
 _BARE_NAME = frozenset(("name", "names", "nm", "mc", "jc", "mingcheng", "naam", "nom", "nombre", "nome"))
 _BARE_NAME_HAN = re.compile(r"名称$|^名$")
 _JUST_BELOW = 0.55
+_OF_THE_BOOKS = frozenset("gl ledger nostro vostro internal inner suspense nbzh km kmh coa subject".split())
+"""Accounts in the house's own books."""
 _LIMITS = frozenset(("min", "max", "default", "required", "minimum", "maximum"))
 _THING = word_set("lexicon", "thing")
 """Whose names are harmless."""
@@ -111,6 +113,8 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         _cap(best, _PUBLIC_OF_INSTITUTIONS, 0.45)
     if own and own[0] in _LIMITS:
         _cap(best, ("balance", "amount"), 0.4)
+    if frozenset(own) & _OF_THE_BOOKS:
+        _cap(best, ("account", "balance", "amount"), 0.4)
     if near.catalogue:
         _cap(best, ("amount", "balance", "salary", "biometric"), 0.4)
     if against_it.hotline:

@@ -226,7 +226,7 @@ def _inside(s: Summary) -> Iterator[Seen]:
 def fit(kind: str, s: Summary, base_type: str) -> float:
     """Share of the values that have the form of the kind; for kinds without one, that at least may be such a thing."""
     if kind in ("balance", "amount", "salary"):
-        return s.share("number") if not s.serial and (s.largest >= 3 or s.distinct < FEW) else 0.2
+        return s.share("number") if not s.serial and (not s.small or s.distinct < FEW) else 0.2
     if kind == "birthday":
         return s.share("date") if s.ages is not None and s.ages.may_be_births else 0.0
     if kind == "cvv":

@@ -42,7 +42,10 @@ class Summary:
     ages: Ages | None = None
     narrow: bool = False
     """Long numbers of one length that begin with the same four digits: numbered by a machine, if loosely."""
-    largest: float = 0.0
+    small: bool = False
+    """No number reaches 3: rates, shares, flags."""
+    large: bool = False
+    """Some number reaches 500."""
     degrees: bool = False
     """All numbers can be degrees of latitude or longitude."""
 
@@ -87,7 +90,8 @@ def summarise(values: Iterable[str | None], today: datetime.date) -> Summary:
         bool(numbers) and all(n == int(n) for n in numbers),
         ages(dates, today),
         _narrow(distinct),
-        max(map(abs, numbers), default=0.0),
+        max(map(abs, numbers), default=0.0) < 3,
+        max(map(abs, numbers), default=0.0) >= 500,
         bool(numbers) and all(abs(n) <= 180 for n in numbers),
     )
 

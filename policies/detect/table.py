@@ -150,7 +150,7 @@ def _money(columns: Sequence[Given], seen: Sequence[Examined], near: Around) -> 
         own = set(words(subject.column))
         if own & _NO_MONEY or _NO_MONEY_HAN.search(title_of(subject.comment) + subject.column):
             continue
-        if s.distinct < 8 or s.serial or s.degrees or s.largest < 500 or s.share("number") < 0.95:
+        if s.distinct < 8 or s.serial or s.degrees or not s.large or s.share("number") < 0.95:
             continue
         if not payroll and s.share("cents") < 0.2:
             continue
