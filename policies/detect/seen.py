@@ -76,6 +76,8 @@ _STRONG = {
     "card": "card_no",
     "iban": "iban",
     "ssn": "national_id",
+    "uscc": "uscc",
+    "plate": "plate",
 }
 """Kinds of values that prove themselves, one by one."""
 
