@@ -117,7 +117,7 @@ def _nobodys(kind: str, named: Named, s: Summary) -> bool:
         return True
     if kind == "phone" and named.against.hotline:
         return True
-    return kind == "ip" and s.share("ip_inside") >= 0.8 and not named.against.user and not named.of_person
+    return kind == "ip" and s.share("ip_inside") >= 0.8 and not named.against.user
 
 
 def _open_to(named: Named, kind: str) -> bool:
@@ -146,6 +146,8 @@ def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Sum
     share = fit(kind, s, base_type)
     many = s.distinct >= FEW
     title = KINDS[kind].title
+    if kind == "name" and strength < 0.75 and s.share("name_latin") > 0.9 and not s.share("latin_words", "known_latin"):
+        return Finding(kind, 0.35, f"{says}, but the values are single words, and no known names", True)
     if share >= (0.4 if KINDS[kind].form else 0.6):
         proof = 0.06 if KINDS[kind].form else 0.0
         return Finding(

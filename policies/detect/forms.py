@@ -11,9 +11,25 @@ import phonenumbers
 
 from policies.detect import checks, people, places
 from policies.detect.dates import read_date
+from policies.detect.foreign import national
 
 PERSONAL = frozenset(
-    ("id18", "mobile", "landline", "phone_intl", "phone_na", "email", "card", "iban", "ssn", "hkid", "twid", "uscc", "plate")
+    (
+        "id18",
+        "mobile",
+        "landline",
+        "phone_intl",
+        "phone_na",
+        "email",
+        "card",
+        "iban",
+        "ssn",
+        "national",
+        "hkid",
+        "twid",
+        "uscc",
+        "plate",
+    )
 )
 """Marks that prove a value personal, more or less, whatever stands beside it."""
 LONGEST = 4000
@@ -75,6 +91,12 @@ _GEO_PAIR = re.compile(
 )
 _TRACK = re.compile(r"[;%]?[Bb]?\d{12,19}(?:[=D]\d{7,}[\dF]*\??|\^[^^]{2,26}\^\d{7,}\S*)")
 _CENTS = re.compile(r"-?\d+\.\d{1,2}")
+_SUM = r"\d[\d,.' ]*\s?(?:[kKwW]\b|万|千)?"
+_FIGURE = re.compile(
+    rf"(?:[<>≤≥~≈]=?|up to |over |under )?\s?(?:[¥￥$€£]|[A-Z]{{3}} )?\s?{_SUM}[^\dA-Za-z]{{0,3}}(?:\s?{_SUM})?"
+    r"\s?(?:元|万元|€|EUR|USD|CNY|GBP|RMB|CHF|JPY|HKD)?\s?(?:[以之]?[上下内]|/?(?:月|年|mo(?:nth)?|yr|year|h)|p\.?a\.?)?"
+)
+"""An amount as people write it: 60k EUR, 3k-5k, 5000元以上."""
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[¥￥$€£]\s?[\d,.]+")
 _ID_LIKE = re.compile(r"[A-Z0-9][A-Z0-9 /()-]{3,29}")
 _HAN = re.compile(r"[\u4e00-\u9fff]+")
@@ -167,6 +189,10 @@ def _numbers(text: str, found: set[str]) -> None:
         found.add("date")
     if _SSN.fullmatch(text):
         found.add("ssn")
+    if national(text):
+        found.add("national")
+    if len(text) <= 30 and _FIGURE.fullmatch(text):
+        found.add("money_text")
     if _PASSPORT_CN.fullmatch(compact):
         found.add("passport")
     if _PERMIT.fullmatch(compact):

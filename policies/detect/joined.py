@@ -7,6 +7,7 @@ from functools import lru_cache
 from policies.detect.lexicon import vocabulary
 
 _SHORT: dict[str, str] = dict(pair.split("=") for pair in str(vocabulary("lexicon")["short_forms"]).split())
+_WORDS = frozenset("act add off led out per mat exp int due end con lst list pan sin col net".split())
 _LEAST = 5
 """Letters from which a word is taken apart."""
 
@@ -17,8 +18,13 @@ def taken_apart(own: tuple[str, ...]) -> tuple[str, ...]:
     out: list[str] = []
     for word in own:
         parts = _split(word) if len(word) >= _LEAST and word.isascii() and word.isalpha() and word not in _SHORT else None
-        out += parts if parts is not None else [_SHORT.get(word, word)]
+        out += parts if parts is not None else [_alone(word)]
     return tuple(out)
+
+
+def _alone(word: str) -> str:
+    """A short form that stands by itself; those of two letters, and those that are words, may be anything."""
+    return _SHORT.get(word, word) if len(word) > 2 and word not in _WORDS else word
 
 
 def _split(word: str) -> list[str] | None:

@@ -75,14 +75,14 @@ class Named:
 def read_names(schema: str, table: str, column: str, comment: str | None = None, table_comment: str | None = None) -> Named:
     """What the names of a column and its surroundings say about its content."""
     own = words(column)
-    near = around(table, table_comment)
+    near = around(schema, table, table_comment)
     title = title_of(comment)
     head = frozenset(own[:-1])
     person = bool(head & PERSON) or near.of_persons
     of_thing, of_person, bare = _whose_name(own, column, title, near)
     best: dict[str, NameEvidence] = {}
     apart = taken_apart(tuple(w for w in own if not w.isdigit()) or own)
-    found = [*_by_words(own, column), *_by_han(column, "column name"), *_by_context(own, near, column)]
+    found = [*_by_words(own, column), *_by_han(column, "column name"), *_by_context(own, apart, near, column)]
     if apart != own:
         found += [replace(e, strength=e.strength * 0.9) for e in _by_words(apart, column)]
         if not bare:
@@ -113,7 +113,7 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         _cap(best, _PUBLIC_OF_INSTITUTIONS, 0.45)
     if own and own[0] in _LIMITS:
         _cap(best, ("balance", "amount"), 0.4)
-    if frozenset(own) & _OF_THE_BOOKS:
+    if frozenset((*own, *apart)) & _OF_THE_BOOKS or (near.words & _OF_THE_BOOKS and "money" not in near.groups):
         _cap(best, ("account", "balance", "amount"), 0.4)
     if near.catalogue:
         _cap(best, ("amount", "balance", "salary", "biometric"), 0.4)
@@ -140,10 +140,10 @@ def title_of(comment: str | None) -> str:
     return _COMMENT_END.split(unicodedata.normalize("NFKC", comment).strip(), maxsplit=1)[0].strip()[:60]
 
 
-def _by_context(own: tuple[str, ...], near: Around, column: str) -> Iterator[NameEvidence]:
-    line = "_".join(own)
+def _by_context(own: tuple[str, ...], apart: tuple[str, ...], near: Around, column: str) -> Iterator[NameEvidence]:
+    line, other = "_".join(own), "_".join(apart)
     for group, (kind, strength, pattern) in context_lines():
-        if group in near.groups and pattern.fullmatch(line):
+        if group in near.groups and (pattern.fullmatch(line) or pattern.fullmatch(other)):
             yield NameEvidence(kind, strength, f"name {column}, in this table")
 
 

@@ -37,7 +37,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "vin": ("vin",),
     "passport": ("passport",),
     "permit": ("permit",),
-    "national_id": ("ssn", "hkid", "twid"),
+    "national_id": ("ssn", "national", "hkid", "twid"),
     "name": ("name_zh", "known_latin"),
     "address": ("address_zh", "address_latin"),
     "secret": ("stored_password", "key"),
@@ -55,7 +55,7 @@ _LOOSE: dict[str, tuple[str, ...]] = {
     "phone": ("mobile", "landline", "phone_na", "phone_intl", "service_number", "dialled"),
     "card_no": ("card_shape",),
     "name": ("wordy", "name_latin", "company"),
-    "address": ("several_words",),
+    "address": ("several_words", "wordy", "name_latin"),
     "vin": ("vin",),
     "uscc": ("id_like",),
     "birthday": ("date",),
@@ -76,6 +76,7 @@ _STRONG = {
     "card": "card_no",
     "iban": "iban",
     "ssn": "national_id",
+    "national": "national_id",
     "uscc": "uscc",
     "plate": "plate",
 }
@@ -228,7 +229,7 @@ def _inside(s: Summary) -> Iterator[Seen]:
 def fit(kind: str, s: Summary, base_type: str) -> float:
     """Share of the values that have the form of the kind; for kinds without one, that at least may be such a thing."""
     if kind in ("balance", "amount", "salary"):
-        return s.share("number") if not s.serial and (not s.small or s.distinct < FEW) else 0.2
+        return max(s.share("number"), s.share("money_text")) if not s.serial and (not s.small or s.distinct < FEW) else 0.2
     if kind == "birthday":
         return s.share("date") if s.ages is not None and s.ages.may_be_births else 0.0
     if kind == "cvv":

@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from policies.detect.joined import taken_apart
 from policies.detect.lexicon import Line, any_of, vocabulary, word_set
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
@@ -28,6 +29,10 @@ _HOTLINE = word_set("lexicon", "hotline")
 _HOTLINE_HAN = any_of("hotline_han")
 _NUMBERING = word_set("lexicon", "numbering")
 _NUMBERING_HAN = any_of("numbering_han")
+_OF_SCHEMAS = ("payroll", "medical")
+"""Groups that a schema may name for all of its tables."""
+_COMPANIES = frozenset(("entity", "company", "firm", "corporation", "organisation", "organization"))
+_OWN = frozenset(("legal", "own", "group", "our", "internal"))
 _LAYERS = frozenset("t tb tbl tab sys dim fact ods dwd dws ads stg v f d".split())
 
 
@@ -68,17 +73,19 @@ class Around:
 
 
 @lru_cache(maxsize=4096)
-def around(table: str, comment: str | None) -> Around:
-    own = [w for w in words(table) if not w.isdigit() and w not in _LAYERS]
+def around(schema: str, table: str, comment: str | None) -> Around:
+    own = [w for w in taken_apart(words(table)) if not w.isdigit() and w not in _LAYERS]
     singular = {_singular(w) for w in own}
-    every = frozenset((*own, *singular))
+    every = frozenset((*own, *singular, *words(table)))
     text = table + " " + (comment or "")
     said = every | frozenset(words(comment)) if comment and comment.isascii() and len(comment) < 40 else every
     person_han = bool(PERSON_HAN.search(text))
     carrying = [w for w in own if w not in _EMPTY] or own
     head = frozenset((carrying[-1], _singular(carrying[-1]))) if carrying else frozenset[str]()
     person = bool(every & PERSON)
+    own_company = bool(head & _COMPANIES and every & _OWN)
     groups = {name for name, (listed, han) in _groups().items() if said & listed or han.search(text)}
+    groups |= {name for name in _OF_SCHEMAS if _groups()[name][0] & frozenset(words(schema))}
     if person or person_han:
         groups.add("person")
     return Around(
@@ -86,7 +93,7 @@ def around(table: str, comment: str | None) -> Around:
         person_han,
         bool(THING_HAN.search(text)),
         bool(_MONEY_HAN.search(text)),
-        not person and not person_han and (bool(head & _INSTITUTION) or bool(_INSTITUTION_HAN.search(text))),
+        not person and not person_han and (own_company or bool(head & _INSTITUTION) or bool(_INSTITUTION_HAN.search(text))),
         not person and not person_han and (bool(head & _CATALOGUE) or bool(_CATALOGUE_HAN.search(text))),
         frozenset(groups),
     )
@@ -133,7 +140,7 @@ class Against:
 
 
 def against(own: tuple[str, ...], column: str, title: str) -> Against:
-    mine = frozenset(own)
+    mine = frozenset(own) | frozenset(taken_apart(own))
     text = column + " " + title
     asked = mine | frozenset(words(title)) if title.isascii() else mine
     return Against(

@@ -26,7 +26,8 @@ _KEY_HAN = any_of("key_columns_han")
 _VALUE_HAN = any_of("value_columns_han")
 _NO_MONEY = word_set("lexicon", "no_money")
 _NO_MONEY_HAN = any_of("no_money_han")
-_KEY = re.compile(r"[A-Za-z\u4e00-\u9fff][\w.:\- \u4e00-\u9fff]{1,59}")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z_0-9.:-]{1,59}|[\u4e00-\u9fff]{2,10}")
+"""Of keys that a programmer chose."""
 _MOST_KEYS = 200
 _FEW_KEYS = 40
 _SECRETS = frozenset({"secret", "pin", "cvv"})
@@ -47,7 +48,7 @@ def examine_table(
     if not columns or not use_values or not names:
         return out
     first = columns[0][0]
-    near = around(first.table, first.table_comment)
+    near = around(first.schema, first.table, first.table_comment)
     for place, (subject, _) in enumerate(columns):
         known = out[place].finding
         if (
@@ -84,6 +85,9 @@ def _by_keys(
     subject, values = columns[place]
     best: dict[str, Finding] = {}
     for other, (key_subject, keys) in enumerate(columns):
+        known = seen[other].finding
+        if known is not None and known.proposed:
+            continue
         if other == place or len(keys) != len(values) or not _holds_keys(key_subject, keys, seen[other].summary):
             continue
         listed = _is_key(key_subject)
@@ -96,19 +100,14 @@ def _by_keys(
             if not found.from_values and (found.kind in _UNSURE or found.confidence < 0.6):
                 continue
             if found.kind not in best or found.confidence > best[found.kind].confidence:
-                best[found.kind] = replace(found, reason=f"beside {key_subject.column} {_shown(key, named)}: {found.reason}")
+                best[found.kind] = found
     if not best:
         return None
     top = max(best.values(), key=lambda f: f.confidence)
-    if len(best) == 1:
-        return replace(top, confidence=min(top.confidence, 0.9))
-    titles = ", ".join(KINDS[k].title for k in best)
-    return Finding("free_text", min(top.confidence, 0.9), f"values of many sorts: {titles}", top.from_names, top.from_values)
-
-
-def _shown(key: str, named: bool) -> str:
-    """A key that somebody chose as a name may be shown; any other is data."""
-    return key if named and re.fullmatch(r"[A-Za-z_.\-]+", key) else "of one kind"
+    kind = top.kind if len(best) == 1 else "free_text"
+    titles = ", ".join(KINDS[k].title for k in best)  # keys are data: none of them, nor a reason made from one, may be shown
+    says = f"sorted by the keys beside them, the values are {titles}"
+    return Finding(kind, min(top.confidence, 0.9), says, top.from_names, top.from_values)
 
 
 def _holds_keys(subject: Subject, keys: Sequence[str | None], summary: Summary) -> bool:
@@ -137,7 +136,7 @@ def _money(columns: Sequence[Given], seen: Sequence[Examined], near: Around) -> 
     if near.catalogue or near.institution:
         return {}
     kinds = Counter(e.finding.kind for e in seen if e.finding is not None and e.finding.proposed)
-    payroll = "payroll" in near.groups and any(kinds[k] for k in _MONEY)
+    payroll = "payroll" in near.groups
     sibling = next((k for k in ("balance", "salary") if kinds[k]), None)
     somebodys = near.of_persons or any(kinds[k] for k in ("account", "card_no", "name", "id_card", "phone"))
     if not payroll and (sibling is None or not somebodys):
