@@ -25,8 +25,8 @@ _PARTICLES = frozenset("de da di del della van von der den zu bin al el la le du
 _BOTH = re.compile(r"([\u4e00-\u9fff·]{2,8})\s*[(（/,，]?\s*([A-Za-z][A-Za-z .,'-]{2,40})[)）]?")
 
 _PAIR = re.compile(
-    r"(?<![A-Za-z])([A-Z][a-z]{2,}) (?:[A-Z]\. )?([A-Z](?:['’][A-Z])?[a-z]{2,})(?![A-Za-z])"
-    r"|(?<![A-Za-z])([A-Z]{3,}) (?:[A-Z] )?([A-Z]{3,})(?![A-Za-z])"
+    r"(?<![A-Za-z])(?=([A-Z][a-z]{2,}) (?:[A-Z]\. )?([A-Z](?:['’][A-Z])?[a-z]{2,})(?![A-Za-z])"
+    r"|([A-Z]{3,}) (?:[A-Z] )?([A-Z]{3,})(?![A-Za-z]))"
 )
 _ZH_ADDRESSED = re.compile(
     r"(?:客户|联系人|姓名|收款人|付款人|被保险人|投保人|患者|病人|借款人|员工|同事|其父|其母|配偶|丈夫|妻子|儿子|女儿|亲属)"

@@ -8,7 +8,9 @@ from tests.discovery.generate import read_set
 from tests.discovery.measure import run, score
 
 
-@pytest.mark.parametrize(("name", "precision", "recall"), [("dev", 0.97, 0.97), ("heldout", 0.93, 0.95), ("fresh", 0.93, 0.95)])
+@pytest.mark.parametrize(
+    ("name", "precision", "recall"), [("dev", 0.97, 0.97), ("heldout", 0.93, 0.95), ("fresh", 0.93, 0.95), ("terse", 0.93, 0.95)]
+)
 def test_precision_and_recall(name: str, precision: float, recall: float) -> None:
     got = score(run(read_set(name), rows=40, seed=7))
     assert got.class_precision >= precision
