@@ -11,6 +11,7 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from policies.attributes import Attributes
 from policies.failure import Exemption
@@ -20,7 +21,7 @@ from policies.masks.base import BaseMask
 from policies.model import Show
 from policies.names import Pattern
 from policies.predicate import Predicate
-from policies.schedule import Schedule
+from policies.schedule import DEFAULT_ZONE, Schedule
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -185,6 +186,42 @@ class Approval:
     place: str
 
 
+DAY = 86400.0
+LEARN = 30 * DAY
+AFTER = 90 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Working hours."""
+
+    schedule: Schedule
+    holidays: frozenset[date]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the auditor needs to know of an alert (`policies.watching`). Conditions that are left out hold for everything."""
+
+    roles: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    not_users: frozenset[str] = frozenset()
+    databases: frozenset[str] = frozenset()
+    applications: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    outside: Hours | None = None
+    zone: str = DEFAULT_ZONE
+    rows_at_most: int | None = None
+    times_usual: float | None = None
+    times_peers: float | None = None
+    peers: int = 5
+    days: int = 1
+    learn: float = LEARN
+    after: float = AFTER
+    of: str = "class"
+    quiet: float = 3600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """Something that somebody has to be told of (`policies.alerts`)."""
@@ -197,9 +234,11 @@ class Alert:
     within: float
     """Seconds: the window in which it is counted, and for which nothing more is said after an alert."""
     per: str
-    """user, address or database."""
+    """user, address, database or application."""
     severity: str
     place: str
+    watch: Watch | None = None
+    """What only the auditor can tell, from the trail; None: the proxy raises it at once."""
 
 
 @dataclass(frozen=True, slots=True)

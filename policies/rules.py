@@ -220,20 +220,26 @@ def _schedule(when: Section | None) -> Schedule | None:
         if "timezone" in when:
             raise when.key_error("timezone", "found without time or days", "a time or days beside it")
         return None
-    start, end = _window(when.entries["time"]) if "time" in when else (None, None)
-    days = _days(when.entries["days"]) if "days" in when else frozenset(range(7))
+    start, end = parse_window(when.entries["time"]) if "time" in when else (None, None)
+    days = parse_days(when.entries["days"]) if "days" in when else frozenset(range(7))
     if "timezone" not in when:
         return Schedule(start, end, days, DEFAULT_ZONE)
-    zone = when.entries["timezone"].string()
+    return Schedule(start, end, days, parse_zone(when.entries["timezone"]))
+
+
+def parse_zone(entry: Entry) -> str:
+    """The name of a time zone that there is. Raises DocumentError."""
+    zone = entry.string()
     try:
         zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         meant = suggest(zone, zoneinfo.available_timezones())
-        raise when.entries["timezone"].wrong(f"a time zone such as Asia/Shanghai{meant}") from None
-    return Schedule(start, end, days, zone)
+        raise entry.wrong(f"a time zone such as Asia/Shanghai{meant}") from None
+    return zone
 
 
-def _window(entry: Entry) -> tuple[int, int]:
+def parse_window(entry: Entry) -> tuple[int, int]:
+    """Two minutes of the day. Raises DocumentError."""
     wanted = "a time of day from and to, such as 08:30-17:30"
     start, dash, end = entry.text().partition("-")
     first, last = _minute(start), _minute(end)
@@ -254,7 +260,8 @@ def _minute(text: str) -> int | None:
     return minute if minute <= 1440 else None
 
 
-def _days(entry: Entry) -> frozenset[int]:
+def parse_days(entry: Entry) -> frozenset[int]:
+    """Days of the week, 0 for Monday. Raises DocumentError."""
     out: set[int] = set()
     for item in entry.items_or_one():
         first, dash, last = (p.strip().lower() for p in item.string().partition("-"))

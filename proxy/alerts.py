@@ -36,6 +36,7 @@ class Who:
     """The login, or whom a trusted application acts for."""
     address: str = ""
     database: str = ""
+    application: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Raised:
             "alert": alert.name, "on": alert.kind, "severity": alert.severity, "count": self.count, "within": int(alert.within),
             "per": alert.per, "user": who.user, "address": who.address, "database": who.database,
         }  # fmt: skip
+        if alert.per == "application":
+            out["application"] = who.application[:64]
         return out
 
 
@@ -77,6 +80,8 @@ class Alerts:
         """The alerts of the policy that is in force from now on."""
         self._by_kind = {}
         for alert in alerts:
+            if alert.watch is not None:  # the auditor's (`proxy.supervision`)
+                continue
             self._by_kind.setdefault(alert.kind, []).append(alert)
         self.clear = tuple(self._by_kind.get("clear", ()))
         self._plans.clear()
@@ -103,7 +108,7 @@ class Alerts:
         return tuple(alert for alert in self.clear if any(_selects(alert, touch) for touch in shown))
 
     def _happened(self, alert: Alert, who: Who) -> None:
-        key = {"user": who.user, "address": who.address, "database": who.database}[alert.per]
+        key = str(getattr(who, alert.per))
         now = self._clock()
         if self._quiet.get((alert.name, key), 0.0) > now:
             return

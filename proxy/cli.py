@@ -29,7 +29,7 @@ from proxy.people import for_people
 from proxy.schema import schema
 from proxy.supervise import Place
 from proxy.supervise import serve as run_server
-from proxy.supervision.command import beside, watch
+from proxy.supervision.command import beside, replay, watch
 from proxy.supervision.keeper import auditor_beside
 from proxy.workers import run_workers, worker_config, worker_name
 
@@ -91,6 +91,7 @@ cli.add_command(diff)
 audit.add_command(complete)
 audit.add_command(watch)
 audit.add_command(beside)
+audit.add_command(replay)
 cli.add_command(audit)
 audit.add_command(search)
 audit.add_command(who)

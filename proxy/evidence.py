@@ -181,7 +181,7 @@ class CountingAudit(SessionAudit):
 
     def _who(self) -> Who:
         facts = self._facts
-        return Who(self._sid, self._person, str(facts["client"]), str(facts["database"]))
+        return Who(self._sid, self._person, str(facts["client"]), str(facts["database"]), str(facts["application"]))
 
     def ended(self, seconds: float, reason: str) -> None:
         """The connection is gone, `seconds` after it was accepted."""

@@ -114,8 +114,8 @@ class Effect(enum.Flag):
     ASSERTS = enum.auto()  # what the session asserts of the person behind it (SET veil.…) may be different afterwards
 
 
-_SHOWN = frozenset({"clear", "conditional"})
-_OUT = frozenset({"output", "unknown"})
+SHOWN = frozenset({"clear", "conditional"})
+OUT = frozenset({"output", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Touch:
     @property
     def is_out(self) -> bool:
         """Its value leaves in clear, for some rows at least."""
-        return self.show in _SHOWN and self.use in _OUT
+        return self.show in SHOWN and self.use in OUT
 
 
 @dataclass(frozen=True, slots=True)

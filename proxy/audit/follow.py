@@ -196,7 +196,7 @@ class Follower:
         try:
             with open(segment_path(self.directory, worker.name, worker.segment), "rb") as file:
                 file.seek(worker.offset)
-                return _time_of(file.read(128)) or worker.latest
+                return time_of(file.read(128)) or worker.latest
         except OSError:
             return worker.latest
 
@@ -298,7 +298,7 @@ class Follower:
     def _times(self, lines: list[bytes], worker: _Worker) -> list[bytes]:
         latest, out = worker.latest, []
         for line in lines:
-            moment = _time_of(line)
+            moment = time_of(line)
             if moment > latest:
                 latest = moment
             out.append(latest)
@@ -362,7 +362,8 @@ def seconds_of(moment: bytes) -> float:
         return 0.0
 
 
-def _time_of(line: bytes) -> bytes:
+def time_of(line: bytes) -> bytes:
+    """The `time` of a record as it stands there; empty for what is none."""
     at = line.find(_TIME, 20, 96)
     return line[at + 8 : at + 35] if at >= 0 else b""
 

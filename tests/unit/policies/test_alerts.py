@@ -45,7 +45,7 @@ def test_files_are_taken_together() -> None:
         ("[{ on: clear, columns: [] }]", "expected at least one column"),
         ("[{ on: clear, more_than: -1 }]", "expected a whole number"),
         ("[{ on: clear, within: 0 }]", "found an empty window"),
-        ("[{ on: clear, per: table }]", "expected one of user, address, database"),
+        ("[{ on: clear, per: table }]", "expected one of user, address, database, application"),
         ("[{ on: clear, severity: bad }]", "expected one of info"),
         ("[{ on: clear }, { on: clear }]", "is called 'clear' like the one at p1.yaml:3"),
     ],
