@@ -73,7 +73,7 @@ class Auditor:
             port = await http.start(*wanted)
         except OSError as error:
             raise ConfigError(f"cannot listen for HTTP on {wanted[0]}:{wanted[1]}: {error.strerror or error}") from None
-        event(log, "http_listening", host=wanted[0], port=port)
+        event(log, "auditor_http", host=wanted[0], port=port)
         return http
 
     def obstacles(self) -> list[str]:
