@@ -156,10 +156,13 @@ def save_state(path: Path, state: State, sync: Callable[[int], None] = os.fsync)
     old = os.open(path, os.O_RDWR | os.O_CLOEXEC) if path.exists() else -1
     try:
         os.replace(draft, path)
-        _sync_directory(path.parent, sync)
+        # It is replaced now: who is told otherwise would go on where the state no longer is.
+        with contextlib.suppress(OSError):
+            _sync_directory(path.parent, sync)
         if old >= 0:
-            os.pwrite(old, bytes(os.fstat(old).st_size), 0)
-            sync(old)
+            with contextlib.suppress(OSError):
+                os.pwrite(old, bytes(os.fstat(old).st_size), 0)
+                sync(old)
     finally:
         if old >= 0:
             os.close(old)

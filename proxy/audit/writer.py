@@ -36,7 +36,9 @@ Begin = Callable[[int, int, bytes, Callable[[int], None]], bytes]
 
 DEFAULT_SEGMENT_BYTES = 256 << 20
 MAX_PENDING = 200_000
-"""Records kept in memory while the disk refuses them; beyond it append fails."""
+"""Records kept in memory while the disk refuses them; beyond it append fails, or they are lost (`lossy`)."""
+MAX_HELD = 256 << 20
+"""Characters of them."""
 
 
 class Mode(enum.Enum):
@@ -67,6 +69,7 @@ class AuditWriter:
         *,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
         segment_seconds: float = 0.0,
+        lossy: bool = False,
         head_lag: float = 0.0,
         on_failure: Callable[[str], None] | None = None,
         io: Io | None = None,
@@ -75,7 +78,8 @@ class AuditWriter:
 
         `key`: what the process holds of the keys; an initial key alone leaves no state behind (tests, and trails that nobody
         has to go on with). `segment_seconds`: age at which `settle` ends a segment with records in it; 0: never.
-        `head_lag`: seconds for which the head may stay behind the records under load; `settle` moves it up.
+        `lossy`: records for which there is no room any more are lost and counted, and `append` answers 0; as soon as writing works
+        again, the event `gap` says how many. `head_lag`: seconds for which the head may stay behind the records under load; `settle` moves it up.
         """
         if not WORKER.fullmatch(worker):
             raise AuditError(f"not a worker name: {worker!r}", hint="letters, digits, '_', '.', '-'; at most 64")
@@ -92,11 +96,19 @@ class AuditWriter:
         self._head_lag = head_lag
         self._head_time = 0.0
         self._head_seq = -1
+        self._told = Head(0, 0, 0, GENESIS)
         self._stamp = Stamp(clock)
         self._middle = f'","worker":{quote(worker)},'
         self._pending: list[str] = []
         self._unwritten = b""
         self._broken: str | None = None
+        self._commit: Head | None = None
+        """How far the records reach that are being put on disk."""
+        self._lossy, self._lost, self._lost_since = lossy, 0, ""
+        self.lost = 0
+        """Records that were lost so far (`lossy`)."""
+        self._held = 0
+        """Characters pending."""
         self._fd = self._head_fd = -1
         self._size = self._sealed = 0
         self._new = True
@@ -137,7 +149,7 @@ class AuditWriter:
     @property
     def pending(self) -> bool:
         """No successful flush stands behind everything appended: do not let data flow before one does."""
-        return bool(self._pending or self._unwritten) or self.failure is not None
+        return bool(self._pending or self._unwritten) or self.failure is not None or self._commit is not None
 
     @property
     def pending_records(self) -> int:
@@ -160,8 +172,9 @@ class AuditWriter:
 
     def append_encoded(self, kind: str, rest: str) -> int:
         """As append, with the kind's fields already encoded: `"a":1,"b":null`. The hot path."""
-        if len(rest) > MAX_LINE // 8 or len(self._pending) >= MAX_PENDING:
-            self._refuse(rest)
+        self._held += len(rest)
+        if (len(rest) > MAX_LINE // 8 or len(self._pending) >= MAX_PENDING or self._held > MAX_HELD) and self._refuses(rest):
+            return 0
         self._seq = seq = self._seq + 1
         self._pending.append(f'{{"v":1,"seq":{seq},"kind":"{kind}","time":"{self._stamp()}{self._middle}{rest}')
         return seq
@@ -179,12 +192,20 @@ class AuditWriter:
             self._drain()
         except OSError as error:
             self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+        self._written()
+
+    def _written(self) -> None:
+        """Writing works. If it did not, and records were lost meanwhile, that is the next record."""
         self.failure = None
+        if self._lost:
+            detail = {"lost": self._lost, "since": self._lost_since, "until": self._stamp()}
+            self._lost = 0
+            self.append(Kind.EVENT, {"event": "gap", "detail": detail})
 
     def settle(self) -> None:
         """Move the head up to the records written, and end a segment that is old enough; to be called on the clock. Raises
         AuditError when that is not possible."""
-        if self._fd < 0 or self._unwritten:
+        if self._fd < 0 or self._unwritten or self._commit is not None or self._broken is not None:
             return
         if self._head_seq != self._sealed:
             try:
@@ -196,8 +217,8 @@ class AuditWriter:
 
     @property
     def head(self) -> Head:
-        """The last record written. A head that others may state: it is in the file."""
-        return Head(self._segment, self._sealed, self._size, self._previous)
+        """As the head file says. What others may state: the record is in the file, in `strict` on disk."""
+        return self._told
 
     def anchor(self) -> bytes | None:
         """The head as a line that can be kept elsewhere (`proxy.audit.anchor`); None when there is no record yet."""
@@ -303,28 +324,67 @@ class AuditWriter:
         self._write_all()
 
     def _drain(self) -> None:
-        if self._broken is not None:
-            raise OSError(self._broken)
-        if self._pending:
-            self._seal()
-        while self._unwritten:
-            written = self._io.write(self._fd, self._unwritten)
-            if written <= 0:
-                raise OSError("nothing was written")
-            self._unwritten = self._unwritten[written:]
+        self._write_pending()
         if self.mode is Mode.STRICT:
             self._sync()
+            self._commit = None  # it is on disk, whatever becomes of that sync
         now = time.monotonic() if self._head_lag else 0.0
         if self._new or self._closing or self.failure is not None or now - self._head_time >= self._head_lag:
             self._head_time = now
             self._move_head()
         self._new = False
 
+    def _write_pending(self) -> None:
+        """Bring everything to the operating system. What a full disk has refused stays one batch: it is not copied again for every
+        attempt, and what comes after it is counted by its records."""
+        if self._broken is not None:
+            raise OSError(self._broken)
+        while self._unwritten or self._pending:
+            if not self._unwritten:
+                self._seal()
+            while self._unwritten:
+                written = self._io.write(self._fd, self._unwritten)
+                if written <= 0:
+                    raise OSError("nothing was written")
+                self._unwritten = self._unwritten[written:]
+
+    def begin_commit(self) -> Callable[[], None] | None:
+        """In `strict`: write what is pending. The answer puts it on disk; it may be called in another thread, and then `end_commit`
+        in this one. None when all is on disk. Raises AuditError. One at a time."""
+        if not self.pending:
+            return None
+        try:
+            self._write_pending()
+        except OSError as error:
+            self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+        self._commit = Head(self._segment, self._sealed, self._size, self._previous)
+        fd, new = self._fd, self._new
+        return lambda: self._sync_file(fd, new)
+
+    def end_commit(self, error: OSError | None) -> None:
+        """What was written before `begin_commit` answered is on disk, or nobody knows. Raises AuditError."""
+        commit, self._commit = self._commit, None
+        if error is not None:
+            self._break(error)
+            self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
+        if commit is not None:
+            try:
+                self._write_head(commit)
+            except OSError as failed:
+                self._fail(f"cannot write the audit trail in {self.directory}: {failed.strerror or failed}")
+            self._new = False
+        self._written()
+        if self._size >= self._limit and not self._closing:
+            self._rotate()
+
     def _move_head(self) -> None:
-        head = self.head.encode(self.worker, self._key)
-        if self._io.pwrite(self._head_fd, head, 0) != len(head):
+        self._write_head(Head(self._segment, self._sealed, self._size, self._previous))
+
+    def _write_head(self, head: Head) -> None:
+        data = head.encode(self.worker, self._key)
+        if self._io.pwrite(self._head_fd, data, 0) != len(data):
             raise OSError("the head file was written in part")
-        self._head_seq = self._sealed
+        self._head_seq, self._told = head.seq, head
 
     def _seal(self) -> None:
         """Chain what is pending; from here on its bytes are fixed."""
@@ -340,33 +400,51 @@ class AuditWriter:
         self._previous, self._sealed = previous, self._seq
         self._size += len(batch)
         self._pending.clear()
+        self._held = 0
         self._unwritten += batch
 
     def _sync(self) -> None:
         try:
-            self._io.sync(self._fd)
-            if self._new:
-                directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
+            self._sync_file(self._fd, self._new)
         except OSError as error:
-            self._broken = f"a sync failed ({error.strerror}); what the disk holds is unknown until a restart"
+            self._break(error)
             raise
 
-    def _refuse(self, rest: str) -> None:
-        if len(self._pending) >= MAX_PENDING:
-            raise AuditError(f"{MAX_PENDING} audit records wait for a disk that does not take them")
-        if len(rest.encode("utf-8", "backslashreplace")) > MAX_LINE - TAIL - 4096:
-            raise AuditError(f"an audit record of more than {MAX_LINE} bytes")
+    def _sync_file(self, fd: int, new: bool) -> None:
+        self._io.sync(fd)
+        if new:
+            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def _break(self, error: OSError) -> None:
+        self._broken = f"a sync failed ({error.strerror}); what the disk holds is unknown until a restart"
+
+    def _refuses(self, rest: str) -> bool:
+        """Whether there is no room for the record and it is lost; raises AuditError when records may not be."""
+        if len(self._pending) >= MAX_PENDING or self._held > MAX_HELD:
+            reason = f"{len(self._pending)} audit records wait for a disk that does not take them"
+        elif len(rest.encode("utf-8", "backslashreplace")) > MAX_LINE - TAIL - 4096:
+            reason = f"an audit record of more than {MAX_LINE} bytes"
+        else:
+            return False
+        self._held -= len(rest)
+        if not self._lossy:
+            raise AuditError(reason)
+        if not self._lost:
+            self._lost_since = self._stamp()
+        self._lost += 1
+        self.lost += 1
+        return True
 
     def _fail(self, reason: str) -> NoReturn:
         self.failure = reason
         self.failures += 1
         if self._on_failure is not None:
             self._on_failure(reason)
-        raise AuditError(reason, hint="data stops until evidence can be written: check space and rights")
+        raise AuditError(reason, hint="check space and rights")
 
     def _release(self) -> None:
         """Close the files without a stop record; what is pending is gone, as after a kill."""
