@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from proxy.alerts import Alerts, Raised, Who, kind_of
@@ -39,6 +39,14 @@ class Evidence:
     def __init__(self, settings: AuditSettings, worker: str = "main") -> None:
         custody = take_custody(Path(settings.directory), settings.key_file, worker)
         self.errors = 0
+        self.flows = settings.on_failure == "flow"
+        """Data goes on when evidence cannot be written."""
+        self.aside = settings.mode == Mode.STRICT.value
+        """Securing takes a sync, which `proxy.committing` has done apart."""
+        self.troubled: list[Callable[[str, Mapping[str, object]], None]] = []
+        """Told when evidence cannot be written any more (`audit_failed`), and when it can (`audit_restored`)."""
+        self._told = 0.0
+        self._failing = False
         self.tally = Tally()
         mode = Mode(settings.mode)
         lag = 0.0 if mode is Mode.STRICT else HEAD_LAG
@@ -51,6 +59,7 @@ class Evidence:
             custody,
             mode,
             segment_seconds=settings.segment_time,
+            lossy=settings.on_failure == "flow",
             on_failure=self._on_failure,
             head_lag=lag,
             io=self.measured.io,
@@ -68,29 +77,52 @@ class Evidence:
     def session(self, sid: str, identity: Identity) -> CountingAudit:
         return CountingAudit(self, self._encoder, sid, identity)
 
+    @property
+    def seq(self) -> int:
+        return self.writer.seq
+
     def secure(self) -> bool:
         """Bring everything handed over to where the mode wants it; False when data must not flow."""
         if self._must:
+            if self.flows and self._failing:
+                return True  # the clock tries again
             try:
                 self.writer.flush()
             except AuditError:
-                return False
+                return self.flows
         return True
+
+    def begin(self) -> Callable[[], None] | None:
+        """`AuditWriter.begin_commit`."""
+        return self.writer.begin_commit()
+
+    def end(self, error: OSError | None) -> None:
+        """`AuditWriter.end_commit`."""
+        self.writer.end_commit(error)
+        self._in_order()
 
     def settle(self) -> None:
         """Write what is pending and move the trail's head up to it; called on the clock."""
         try:
             self.writer.flush()
+        except AuditError:
+            log.debug("the audit trail could not be settled; the failure has been reported")
+            return
+        self._in_order()
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """What is due besides: the head, the age of the segment, statements about the other workers, expiry."""
+        try:
             self.writer.settle()
-            self._settled = time.monotonic()
             self._upkeep.tick()
         except OSError as error:
             event(log, "audit_upkeep_failed", logging.WARNING, reason=error.strerror or str(error))
         except AuditError:
-            log.debug("the audit trail could not be settled; the failure has been reported")
+            log.debug("the audit trail could not be kept up; the failure has been reported")
 
     def record(self, kind: Kind, fields: Mapping[str, object]) -> None:
-        """A record of the process itself, written at once. Raises AuditError."""
+        """A record of the process itself, written before any later data flows. Raises AuditError."""
         self.writer.append(kind, fields)
         if kind is Kind.POLICY and fields.get("accepted"):
             self.alerts.on_kind("policy_changed", Who)
@@ -98,7 +130,8 @@ class Evidence:
             self.tally.events[str(fields.get("event"))] += 1
             who = _who(fields)
             self.alerts.on_kind(kind_of(str(fields.get("event"))), lambda: who)
-        self.writer.flush()
+        if not self.aside:  # else the clock does it, and no later data is delivered before
+            self.writer.flush()
 
     def trail(self) -> Trail:
         """Where the trail stands, for the metrics."""
@@ -115,11 +148,7 @@ class Evidence:
         )
 
     def anchor(self) -> bytes | None:
-        """The head, once all that is pending is written; None when that is not possible now."""
-        try:
-            self.writer.flush()
-        except AuditError:
-            return None
+        """The head as a line that can be kept elsewhere; None when there is none yet."""
         return self.writer.anchor()
 
     def close(self, reason: str) -> None:
@@ -140,8 +169,24 @@ class Evidence:
         self.writer.append(Kind.EVENT, {"event": "alert", "session": raised.who.session, "detail": raised.fields})
 
     def _on_failure(self, reason: str) -> None:
+        """Called at every attempt; told when it begins, and every minute that it lasts."""
         self.errors += 1
-        event(log, "audit_failed", logging.ERROR, reason=reason)
+        now = time.monotonic()
+        if not self._failing or now - self._told >= 60.0:
+            self._told = now
+            event(log, "audit_failed", logging.ERROR, reason=reason, lost=self.writer.lost)
+        if not self._failing:
+            self._failing = self.writer.failure is not None
+            for tell in self.troubled:
+                tell("audit_failed", {"reason": reason})
+
+    def _in_order(self) -> None:
+        self._settled = time.monotonic()
+        if self._failing and self.writer.failure is None:
+            self._failing = False
+            event(log, "audit_restored", lost=self.writer.lost)
+            for tell in self.troubled:
+                tell("audit_restored", {"lost": self.writer.lost})
 
 
 def _who(fields: Mapping[str, object]) -> Who:

@@ -18,6 +18,7 @@ from typing import Any
 from proxy.admission import Admission, TurnedAway
 from proxy.arrival import Arrival, read_arrival
 from proxy.aside import Aside
+from proxy.committing import Committer
 from proxy.config import Config
 from proxy.control.errors import ControlUnavailable
 from proxy.control.plane import ControlPlane
@@ -86,7 +87,7 @@ class Server:
         self._reception = Reception(door, self._receive, metrics, config.tcp, config.limits.login_timeout, self._has_room)
         self._chores: set[asyncio.Task[None]] = set()
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
-        self._waiting: list[Link] = []
+        self.committer = Committer(evidence)
         self._looks: set[str] = set()
         """Databases whose catalog will be read in a moment."""
         self._aside = Aside()
@@ -179,23 +180,7 @@ class Server:
     # What links ask for (transport.Keeper).
 
     def on_evidence(self, link: Link) -> None:
-        """Links that read in the same turn of the loop share one write of the trail."""
-        if link.waiting:
-            return
-        link.waiting = True
-        self._waiting.append(link)
-        if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._secure)
-
-    def _secure(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        secured = self.evidence.secure()
-        for link in waiting:
-            link.waiting = False
-            if secured:
-                link.deliver()
-            else:
-                link.withhold()
+        self.committer.ask(link)
 
     def on_admitted(self, link: Link) -> None:
         self._chore(self._admit(link))
@@ -343,7 +328,7 @@ class Server:
         asked = link.session.wants_answer
         try:
             while asked is not None and not link.closing:
-                if not self.evidence.secure():
+                if not await self.committer.secured():
                     link.withhold()
                     return
                 answer = await self.control.desk.answer(asked)
@@ -371,7 +356,7 @@ class Server:
         self.finished_bytes[0] += link.from_client
         self.finished_bytes[1] += link.from_server
         link.audit.ended(asyncio.get_running_loop().time() - began, link.reason)
-        self.evidence.secure()
+        self.committer.soon()
 
     def _forget(self, link: Link) -> None:
         """Take back what `_admit` has counted."""

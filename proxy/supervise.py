@@ -154,6 +154,7 @@ class Supervisor:
             await self.control.close()
             if self.http is not None:
                 await self.http.close()
+            await self.server.committer.finish()
             self.evidence.close(self._reason)
             await self.anchoring.finish(self.evidence.writer.last_anchor)
             event(log, "stopped", reason=self._reason)
@@ -314,7 +315,7 @@ class Supervisor:
             due = loop.time() + HEAD_LAG
             await asyncio.sleep(HEAD_LAG)
             late(max(0.0, loop.time() - due))
-            self.evidence.settle()
+            self.server.committer.settle()
 
     def obstacles(self) -> list[str]:
         """What keeps this process from serving new sessions."""

@@ -27,6 +27,8 @@ _HELD = 2
 """Not reading: the session asked for it."""
 WAITING = 4
 """Not reading: the other side is not connected yet."""
+_UNSECURED = 8
+"""Not reading: what was read before waits for its evidence to be on disk."""
 
 
 class Keeper(Protocol):
@@ -75,6 +77,7 @@ class Link:
         "held",
         "idle_since",
         "keeper",
+        "needs",
         "open_sides",
         "planning",
         "reason",
@@ -83,6 +86,7 @@ class Link:
         "session",
         "stuck_since",
         "stuck_size",
+        "unsecured",
         "waiting",
     )
 
@@ -98,6 +102,10 @@ class Link:
         """The session has asked for no more input from the client."""
         self.waiting = False
         """Known to the keeper as waiting for evidence."""
+        self.needs = 0
+        """The last record that must be secured before `to_client` is delivered."""
+        self.unsecured = False
+        """Takes nothing in until then."""
         self._linger: asyncio.TimerHandle | None = None
         self.entrance: Entrance | None = Entrance()
         """Until the login is over."""
@@ -155,6 +163,13 @@ class Link:
         if session.close and not out:
             self.close()
 
+    def hold(self) -> None:
+        """Evidence takes a while: neither side is read until it is there. Idempotent."""
+        if not self.unsecured:
+            self.unsecured = True
+            self.client.pause(_UNSECURED)
+            self.server.pause(_UNSECURED)
+
     def deliver(self) -> None:
         """The evidence for everything in `to_client` is where it should be."""
         session = self.session
@@ -164,6 +179,10 @@ class Link:
         self._whole = session.whole
         if session.close:
             self.close()
+        elif self.unsecured:
+            self.unsecured = False
+            self.client.resume(_UNSECURED)
+            self.server.resume(_UNSECURED)
 
     def withhold(self) -> None:
         """Evidence cannot be written: the client gets an error instead of the data, where a message may begin."""

@@ -72,12 +72,11 @@ class Upkeep:
             self.expire()
 
     def witness(self) -> None:
-        """State where the others' trails stand; no record when there are no others."""
+        """State where the others' trails stand; no record when there are no others. It is written with what comes next."""
         heads = heads_of_others(self._writer.directory, self._writer.worker)
         if heads:
             said = [statement(worker, head) for worker, head in heads]
             self._writer.append(Kind.EVENT, {"event": "witness", "detail": {"heads": said}})
-            self._writer.flush()
 
     def expire(self) -> None:
         """Remove the segments of this worker whose last record is older than `keep`, and those of workers that are gone; the last

@@ -78,8 +78,9 @@ class AuditWriter:
 
         `key`: what the process holds of the keys; an initial key alone leaves no state behind (tests, and trails that nobody
         has to go on with). `segment_seconds`: age at which `settle` ends a segment with records in it; 0: never.
-        `lossy`: records for which there is no room any more are lost and counted, and `append` answers 0; as soon as writing works
-        again, the event `gap` says how many. `head_lag`: seconds for which the head may stay behind the records under load; `settle` moves it up.
+        `lossy`: records for which there is no room any more are lost and counted, and `append` answers 0; as soon as
+        writing works again, the event `gap` says how many. `head_lag`: seconds for which the head may stay behind the records
+        under load; `settle` moves it up.
         """
         if not WORKER.fullmatch(worker):
             raise AuditError(f"not a worker name: {worker!r}", hint="letters, digits, '_', '.', '-'; at most 64")
@@ -104,6 +105,8 @@ class AuditWriter:
         self._broken: str | None = None
         self._commit: Head | None = None
         """How far the records reach that are being put on disk."""
+        self._aside = False
+        """Between `begin_commit` and `end_commit`: the file is in use by somebody else."""
         self._lossy, self._lost, self._lost_since = lossy, 0, ""
         self.lost = 0
         """Records that were lost so far (`lossy`)."""
@@ -184,7 +187,7 @@ class AuditWriter:
         if not self.pending:
             return
         self._write_all()
-        if self._size >= self._limit and not self._closing:
+        if self._size >= self._limit and self._is_due():
             self._rotate()
 
     def _write_all(self) -> None:
@@ -205,14 +208,14 @@ class AuditWriter:
     def settle(self) -> None:
         """Move the head up to the records written, and end a segment that is old enough; to be called on the clock. Raises
         AuditError when that is not possible."""
-        if self._fd < 0 or self._unwritten or self._commit is not None or self._broken is not None:
+        if self._fd < 0 or self._unwritten or self._aside or self._broken is not None:
             return
         if self._head_seq != self._sealed:
             try:
                 self._move_head()
             except OSError as error:
                 self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
-        if self._seconds and self._sealed > self._first and not self.pending and self._clock() - self._began >= self._seconds:
+        if self._seconds and self._is_due():
             self._rotate()
 
     @property
@@ -221,9 +224,13 @@ class AuditWriter:
         return self._told
 
     def anchor(self) -> bytes | None:
-        """The head as a line that can be kept elsewhere (`proxy.audit.anchor`); None when there is no record yet."""
+        """The head as a line that can be kept elsewhere (`proxy.audit.anchor`); None when there is none at the moment."""
         head = self.head
-        return encode_anchor(self.worker, head, self._key, self._custody.key_id, self._stamp()) if head.size else None
+        return (
+            encode_anchor(self.worker, head, self._key, self._custody.key_id, self._stamp())
+            if head.segment == self._segment
+            else None
+        )
 
     def sync(self) -> None:
         """Put on disk what is in the file, whatever the mode. Raises AuditError."""
@@ -305,6 +312,8 @@ class AuditWriter:
     def _rotate(self) -> None:
         """Go on in the next segment. When its file cannot be made the present one just grows, and we try again."""
         try:
+            if self._pending:  # the header is the first record of its file
+                self._drain()
             if self._head_seq != self._sealed:
                 self._move_head()
             self._open(Resume(self._segment + 1, self._seq, self._previous, "rotated"), self._custody.begin)
@@ -335,7 +344,7 @@ class AuditWriter:
         self._new = False
 
     def _write_pending(self) -> None:
-        """Bring everything to the operating system. What a full disk has refused stays one batch: it is not copied again for every
+        """Bring everything to the operating system. What a full disk has refused stays one batch: it is not copied for every
         attempt, and what comes after it is counted by its records."""
         if self._broken is not None:
             raise OSError(self._broken)
@@ -349,7 +358,7 @@ class AuditWriter:
                 self._unwritten = self._unwritten[written:]
 
     def begin_commit(self) -> Callable[[], None] | None:
-        """In `strict`: write what is pending. The answer puts it on disk; it may be called in another thread, and then `end_commit`
+        """In `strict`: write what is pending. The answer puts it on disk; it may be called in another thread, then `end_commit`
         in this one. None when all is on disk. Raises AuditError. One at a time."""
         if not self.pending:
             return None
@@ -358,12 +367,13 @@ class AuditWriter:
         except OSError as error:
             self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
         self._commit = Head(self._segment, self._sealed, self._size, self._previous)
+        self._aside = True
         fd, new = self._fd, self._new
         return lambda: self._sync_file(fd, new)
 
     def end_commit(self, error: OSError | None) -> None:
         """What was written before `begin_commit` answered is on disk, or nobody knows. Raises AuditError."""
-        commit, self._commit = self._commit, None
+        commit, self._commit, self._aside = self._commit, None, False
         if error is not None:
             self._break(error)
             self._fail(f"cannot write the audit trail in {self.directory}: {error.strerror or error}")
@@ -374,8 +384,16 @@ class AuditWriter:
                 self._fail(f"cannot write the audit trail in {self.directory}: {failed.strerror or failed}")
             self._new = False
         self._written()
-        if self._size >= self._limit and not self._closing:
+        if self._is_due():
             self._rotate()
+
+    def _is_due(self) -> bool:
+        """The segment is full, or old enough; and nobody else uses its file."""
+        if self._closing or self._aside:
+            return False
+        if self._size >= self._limit:
+            return True
+        return self._seconds > 0 and self._sealed > self._first and self._clock() - self._began >= self._seconds
 
     def _move_head(self) -> None:
         self._write_head(Head(self._segment, self._sealed, self._size, self._previous))

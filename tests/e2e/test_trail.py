@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import ClassVar
 
 import psycopg
 import pytest
+from click.testing import CliRunner, Result
 
+from proxy.cli import cli
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess, until
 
@@ -88,8 +89,8 @@ def taker() -> Iterator[type[Taker]]:
         thread.join()
 
 
-def pgveil(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "proxy.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+def pgveil(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def ask(proxy: ProxyProcess, times: int = 3) -> None:
@@ -119,7 +120,7 @@ def test_without_its_key_witnessed_and_anchored(server: TestServer, tmp_path: Pa
     key.touch(0o600)
     key.write_text("ab" * 32)
     sealed = pgveil("audit", "seal", "-c", proxy.config)
-    assert sealed.returncode == 0, sealed.stderr
+    assert sealed.exit_code == 0, sealed.stderr
     assert sealed.stdout.startswith("worker-1: its state is made\nworker-2: its state is made\n")
     kept = tmp_path / "kept.key"
     key.rename(kept)
@@ -152,12 +153,12 @@ def test_without_its_key_witnessed_and_anchored(server: TestServer, tmp_path: Pa
         lines = file.read_bytes().splitlines()
         assert {json.loads(line)["worker"] for line in lines} == {"worker-1", "worker-2"}
         done = pgveil(*verify, "--anchors", file)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.exit_code == 0, done.stdout + done.stderr
         assert "statements of workers and anchors" in done.stdout
     for path in [*trail.glob("audit-worker-2-*"), trail / "worker-2.head"]:
         path.unlink()
     gone = pgveil("audit", "verify", trail, "--key", kept)
-    assert gone.returncode == 1
+    assert gone.exit_code == 1
     assert "of worker worker-2" in gone.stdout
 
 
@@ -170,6 +171,70 @@ def test_a_proxy_without_key_and_state_does_not_start_beside_a_trail(server: Tes
         ask(proxy, 1)
     (proxy.home / "audit" / "main.state").unlink()
     done = pgveil("serve", "-c", proxy.config)
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "pgveil audit seal" in done.stderr
     assert not (proxy.home / "audit.key").exists()
+
+
+def test_data_flows_when_told_so_and_nothing_is_lost_when_there_is_room_again(server: TestServer, tmp_path: Path) -> None:
+    proxy = ProxyProcess(tmp_path / "home", server, file_limit=96 * 1024, audit="{ directory: audit, on_failure: flow }")
+    with (
+        proxy,
+        psycopg.connect(host="127.0.0.1", port=proxy.port, user="trail_user", dbname="postgres", autocommit=True) as connection,
+    ):
+        asked = 0
+
+        def failing() -> bool:
+            nonlocal asked
+            for _ in range(20):
+                asked += 1
+                assert connection.execute(f"SELECT phone AS flow_{asked}_ FROM shop.people").fetchall() == [("138****5678",)]
+            return "event=audit_failed" in proxy.text()
+
+        until(failing, "the audit trail is full")
+        assert failing()
+        assert proxy.get("/readyz")[0] == 503
+        proxy.limit_files(-1)
+        proxy.wait_for("event=audit_restored")
+    trail = proxy.trail()
+    assert all(f"flow_{n}_" in trail for n in range(1, asked + 1))
+    done = pgveil("audit", "verify", "-c", proxy.config)
+    assert done.exit_code == 0, done.stdout
+
+
+@pytest.mark.parametrize("mode", ["before-result", "strict"])
+def test_kill_9_under_load_leaves_a_decision_for_every_row_that_was_seen(server: TestServer, tmp_path: Path, mode: str) -> None:
+    proxy = ProxyProcess(tmp_path / "home", server, audit=f"{{ directory: audit, mode: {mode} }}")
+    seen: list[str] = []
+    enough = threading.Event()
+
+    def client(number: int) -> None:
+        try:
+            with psycopg.connect(
+                host="127.0.0.1", port=proxy.port, user="trail_user", dbname="postgres", autocommit=True
+            ) as connection:
+                for n in range(100_000):
+                    mark = f"seen_{number}_{n}_"
+                    if connection.execute(f"SELECT phone AS {mark} FROM shop.people").fetchall():
+                        seen.append(mark)
+                    if len(seen) > 200:
+                        enough.set()
+        except psycopg.Error:
+            return
+
+    for _ in range(2):
+        enough.clear()
+        seen.clear()
+        proxy.start()
+        clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+        for thread in clients:
+            thread.start()
+        assert enough.wait(60)
+        proxy.signal(signal.SIGKILL)
+        for thread in clients:
+            thread.join(30)
+        proxy.wait()
+        trail = proxy.trail()
+        assert [mark for mark in seen if mark not in trail] == []
+        done = pgveil("audit", "verify", "-c", proxy.config)
+        assert done.exit_code == 0, done.stdout

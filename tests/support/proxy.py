@@ -96,9 +96,14 @@ http: {{ port: 0 }}
         if ready:
             until(lambda: self.get("/readyz")[0] == 200, f"ready\n{self.text()}")
         if self._file_limit is not None:
-            limit = (self._file_limit, self._file_limit)
-            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limit)
+            self.limit_files(self._file_limit)
         return self
+
+    def limit_files(self, size: int) -> None:
+        """No file may outgrow so many bytes; -1: any may."""
+        assert self.process is not None
+        hard = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

@@ -291,3 +291,57 @@ def test_lone_surrogates_and_controls_stay_json(tmp_path: Path, key: bytes, make
     writer.close()
     assert verify_directory(tmp_path / "t", key).ok
     assert [r["event"] for r in records(tmp_path / "t")[1:-1]] == ["\udc80\ud800", "\0\n\r\x1b", '"\\', "\u2028", "𝄞"]
+
+
+def test_what_is_lost_is_counted_and_recorded(
+    tmp_path: Path, key: bytes, make: Callable, say: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = False
+
+    def write(fd: int, data: bytes) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data)
+
+    monkeypatch.setattr("proxy.audit.writer.MAX_PENDING", 5)
+    writer = make(tmp_path / "t", io=Io(write, os.pwrite, lambda fd: None), lossy=True, segment_bytes=1500)
+    expected = []
+    for turn in range(3):
+        full = True
+        numbers = []
+        for n in range(12):
+            numbers.append(say(writer, f"{turn} {n}"))
+            with pytest.raises(AuditError):
+                writer.flush()
+        assert numbers[-1] == 0
+        lost = numbers.count(0)
+        expected.append(lost)
+        assert 0 < lost < 12
+        full = False
+        writer.flush()
+        assert writer.failure is None
+    assert writer.lost == sum(expected)
+    writer.close()
+    report = verify_directory(tmp_path / "t", key)
+    assert report.ok, report.problems
+    found = records(tmp_path / "t")
+    assert [r["detail"]["lost"] for r in found if r.get("event") == "gap"] == expected
+    assert all(r["detail"]["since"] <= r["detail"]["until"] for r in found if r.get("event") == "gap")
+    kept = sum(1 for r in found if r["kind"] == "event" and r["event"] != "gap")
+    assert kept + sum(expected) == 36
+
+
+def test_the_memory_for_pending_records_has_a_limit(
+    tmp_path: Path, make: Callable, say: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.audit.writer.MAX_HELD", 5000)
+    writer = make(tmp_path / "t", lossy=True)
+    numbers = [say(writer, "x" * 1000) for _ in range(10)]
+    assert numbers.count(0) == 6
+    writer.flush()
+    assert say(writer, "x" * 1000) > 0
+    stopping = make(tmp_path / "s")
+    for _ in range(4):
+        say(stopping, "x" * 1000)
+    with pytest.raises(AuditError, match="wait for a disk"):
+        say(stopping, "x" * 1000)
