@@ -23,6 +23,7 @@ from proxy.demo.command import demo
 from proxy.diff.command import diff
 from proxy.discovery.command import discover, standards
 from proxy.inquiry.commands import search, who
+from proxy.inquiry.report.command import report
 from proxy.ledger import Ledger
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
@@ -95,6 +96,7 @@ audit.add_command(replay)
 cli.add_command(audit)
 audit.add_command(search)
 audit.add_command(who)
+audit.add_command(report)
 cli.add_command(demo)
 cli.add_command(grants)
 cli.add_command(install)

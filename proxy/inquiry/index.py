@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,14 @@ import duckdb
 
 from proxy.audit.chain import parse_segment_name
 from proxy.errors import PgveilError
-from proxy.inquiry.load import load
+from proxy.inquiry.load import Stretch, load
 from proxy.inquiry.tables import BASE, FORMAT, HOLDING, VIEWS
 
 STRETCH = 256 << 20
 MEMORY = "1GB"
 _COPY = 4 << 20
+_FILES = 500
+"""Segments that are read at a time: many are small, because one begins every hour."""
 _TAIL = re.compile(rb',"mac":"([0-9a-f]{64})"\}\n?\Z')
 _SAFE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False, "autoload_known_extensions": False, "allow_community_extensions": False,
@@ -59,6 +61,17 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """What is read of a segment at a time."""
+
+    of: Segment
+    segment: int
+    """Its number in the index."""
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What an update has found."""
 
@@ -82,7 +95,7 @@ def last_line_end(path: Path, size: int) -> tuple[int, str]:
     with open(path, "rb") as file:
         at, rest = size, b""
         while at > 0:
-            step = min(1 << 16, at)
+            step = min(1 << (12 if at == size else 16), at)
             at -= step
             file.seek(at)
             rest = file.read(step) + rest[:200]
@@ -134,9 +147,9 @@ class Index:
         """Bring the index up to date. `wait` is called once when another process is at it. Raises IndexProblem, OSError."""
         with self._lock("update", wait):
             now = segments_in(self.trail)
-            known = self._known()
+            known, bad = self._known()
             if known is not None and known == {(s.worker, s.number): (s.size, s.mtime, s.inode, s.mac) for s in now}:
-                return State(bad=self._bad())
+                return State(bad=bad)
             try:
                 with self._lock("readers", None):
                     return self._bring(now, progress)
@@ -145,9 +158,7 @@ class Index:
                     raise IndexProblem(
                         "another search uses an index that has to be made anew", hint="try again when it has ended"
                     ) from None
-                return State(
-                    bad=self._bad(), behind="another search is using the index: what has been written since is not in it"
-                )
+                return State(bad=bad, behind="another search is using the index: what has been written since is not in it")
 
     def remake(self) -> None:
         """Forget everything."""
@@ -189,23 +200,20 @@ class Index:
         finally:
             os.close(fd)
 
-    def _known(self) -> dict[tuple[str, int], tuple[int, int, int, str]] | None:
-        """The segments as they were read; None when there is no index that can be used."""
+    def _known(self) -> tuple[dict[tuple[str, int], tuple[int, int, int, str]] | None, int]:
+        """The segments as they were read, None when there is no index that can be used; and lines in it that are no records."""
         if not self.path.exists():
-            return None
+            return None, 0
         try:
             with contextlib.closing(self._connect(read_only=True)) as connection:
                 about = connection.execute("SELECT format FROM about").fetchall()
                 if about != [(FORMAT,)]:
-                    return None
-                rows = connection.execute("SELECT worker, number, size, mtime, inode, mac FROM piece").fetchall()
+                    return None, 0
+                rows = connection.execute("SELECT worker, number, size, mtime, inode, mac, bad FROM piece").fetchall()
         except duckdb.Error:
-            return None
-        return {(worker, number): (size, mtime, inode, mac) for worker, number, size, mtime, inode, mac in rows}
-
-    def _bad(self) -> int:
-        with contextlib.closing(self._connect(read_only=True)) as connection:
-            return int(connection.execute("SELECT COALESCE(sum(bad), 0) FROM piece").fetchall()[0][0])
+            return None, 0
+        known = {(worker, number): (size, mtime, inode, mac) for worker, number, size, mtime, inode, mac, _ in rows}
+        return known, sum(row[-1] for row in rows)
 
     def _discard(self) -> None:
         for path in (self.path, self.path.with_name(self.path.name + ".wal")):
@@ -213,7 +221,7 @@ class Index:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _bring(self, now: list[Segment], progress: Progress) -> State:
-        known = self._known()
+        known, _ = self._known()
         if known is None:
             self._discard()
             known = {}
@@ -221,19 +229,20 @@ class Index:
         before = os.umask(0o077)
         try:
             with contextlib.closing(self._connect(read_only=False)) as connection:
-                connection.execute("SET preserve_insertion_order = true; SET wal_autocheckpoint = '256MB'")
+                connection.execute("SET preserve_insertion_order = true; SET wal_autocheckpoint = '1TB'")
                 if not known:
                     connection.execute("BEGIN; " + BASE + VIEWS + "; COMMIT") if not self._has_tables(connection) else None
                     connection.execute("DELETE FROM about")
                     connection.execute("INSERT INTO about VALUES (?, ?)", [FORMAT, str(self.trail.resolve())])
                 removed = self._remove(connection, now, known)
                 read = self._read(connection, now, progress)
+                (bad,) = connection.execute("SELECT COALESCE(sum(bad), 0)::BIGINT FROM piece").fetchall()[0]
         except duckdb.Error as error:
             raise IndexProblem(f"the index in {self.home} cannot be made: {error}") from None
         finally:
             os.umask(before)
             shutil.rmtree(self._scratch, ignore_errors=True)
-        return State(read, removed, self._bad())
+        return State(read, removed, bad)
 
     @staticmethod
     def _has_tables(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -277,10 +286,15 @@ class Index:
             (worker, number): (segment, size)
             for segment, worker, number, size in connection.execute("SELECT segment, worker, number, size FROM piece").fetchall()
         }
+        known_time = {
+            segment: (mtime, inode)
+            for segment, mtime, inode in connection.execute("SELECT segment, mtime, inode FROM piece").fetchall()
+        }
         following = max((segment for segment, _ in known.values()), default=0)
         total = sum(s.size - known.get((s.worker, s.number), (0, 0))[1] for s in now)
         done = 0
         progress(done, total)
+        batch: list[_Part] = []
         for found in now:
             segment, at = known.get((found.worker, found.number), (0, 0))
             if not segment:
@@ -291,27 +305,46 @@ class Index:
                     [segment, found.worker, found.number, found.inode],
                 )
             while at < found.size:
-                end = found.size if found.size - at <= STRETCH else last_line_end(found.path, at + STRETCH)[0]
-                if end <= at:
-                    end = found.size
-                lines = self._scratch / "lines.jsonl"
-                _copy(found.path, at, end, lines)
-                connection.execute("BEGIN")
-                got = load(connection, lines, found.worker, segment)
-                mac = found.mac if end == found.size else last_line_end(found.path, end)[1]
-                connection.execute(
-                    "UPDATE piece SET size = ?, mac = ?, records = records + ?, bad = bad + ? WHERE segment = ?",
-                    [end, mac, got.records, got.bad, segment],
-                )
-                connection.execute("COMMIT")
-                done, at = done + end - at, end
-                progress(done, total)
-            connection.execute(
-                "UPDATE piece SET mtime = ?, inode = ?, first = (SELECT min(time) FROM records_of(?)), "
-                "last = (SELECT max(time) FROM records_of(?)) WHERE segment = ?",
-                [found.mtime, found.inode, segment, segment, segment],
-            )
+                room = STRETCH - sum(part.end - part.start for part in batch)
+                end = found.size if found.size - at <= room else last_line_end(found.path, at + room)[0]
+                if end <= at:  # not one line of it has room
+                    end = found.size if not batch else at
+                if end > at:
+                    batch.append(_Part(found, segment, at, end))
+                if end < found.size or len(batch) >= _FILES:
+                    done += self._take(connection, batch)
+                    batch = []
+                    progress(done, total)
+                at = end
+            if (found.mtime, found.inode) != known_time.get(segment):
+                connection.execute("UPDATE piece SET mtime = ?, inode = ? WHERE segment = ?", [found.mtime, found.inode, segment])
+        done += self._take(connection, batch)
+        progress(done, total)
         return done
+
+    def _take(self, connection: duckdb.DuckDBPyConnection, batch: Sequence[_Part]) -> int:
+        """Take in parts of segments, at once; how many bytes."""
+        if not batch:
+            return 0
+        stretches = []
+        for part in batch:
+            lines = self._scratch / f"{part.segment}.jsonl"
+            _copy(part.of.path, part.start, part.end, lines)
+            stretches.append(Stretch(lines, part.of.worker, part.segment))
+        connection.execute("BEGIN")
+        loaded = load(connection, stretches)
+        for part in batch:
+            got = loaded.get(part.segment)
+            mac = part.of.mac if part.end == part.of.size else last_line_end(part.of.path, part.end)[1]
+            connection.execute(
+                "UPDATE piece SET size = ?, mac = ?, records = records + ?, bad = bad + ?, first = least(first, ?), "
+                "last = greatest(last, ?) WHERE segment = ?",
+                [part.end, mac, *((got.records, got.bad, got.first, got.last) if got else (0, 0, None, None)), part.segment],
+            )
+        connection.execute("COMMIT; CHECKPOINT")  # what waits in the write-ahead log would be read again at every start
+        for stretch in stretches:
+            stretch.lines.unlink()
+        return sum(part.end - part.start for part in batch)
 
 
 def _copy(path: Path, start: int, end: int, into: Path) -> None:

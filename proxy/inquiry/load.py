@@ -1,6 +1,7 @@
-"""Turns a stretch of a segment into rows of the index.
+"""Turns stretches of segments into rows of the index.
 
-Contract: one stretch is complete lines of one segment; everything of it goes in, or nothing does (the caller's transaction).
+Contract: a stretch is complete lines of one segment; everything goes in, or nothing does (the caller's transaction). What a row
+says comes from its own segment alone, so that each segment can go again without the others.
 What is no record is counted, never passed over in silence. No line is believed more than that: proof is `pgveil audit
 verify`'s job.
 """
@@ -8,6 +9,7 @@ verify`'s job.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +21,24 @@ from proxy.inquiry.tables import DECISION, OTHER, READ, STATEMENTS, quoted
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    lines: Path
+    """A file of complete lines."""
+    worker: str
+    segment: int
+    """Its number in the index."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
+    """Of one segment."""
+
     records: int
     bad: int
     """Lines that are no record."""
+    first: object
+    last: object
+    """Times."""
 
 
 def _literal(text: str) -> str:
@@ -40,8 +56,10 @@ _STATEMENT = ", ".join(_literal(kind.value) for kind in STATEMENTS)
 _OWN = ", ".join(_literal(kind.value) for kind in (*STATEMENTS, Kind.OUTCOME))
 
 _STAGE = f"""
-CREATE OR REPLACE TEMP TABLE stage AS SELECT * FROM read_json(?, format = 'newline_delimited', ignore_errors = true,
-  maximum_object_size = {MAX_LINE + 1024}, columns = {_struct(_LINE)})"""
+CREATE OR REPLACE TEMP TABLE stage AS SELECT r.* EXCLUDE (filename), o.worker, o.segment AS place
+FROM read_json(?, filename = true, format = 'newline_delimited', ignore_errors = true,
+  maximum_object_size = {MAX_LINE + 1024}, columns = {_struct(_LINE)}) r
+JOIN origin o USING (filename)"""
 _NEW_LISTS = """
 CREATE OR REPLACE TEMP TABLE fresh AS SELECT touches, sha256(touches) AS digest
 FROM (SELECT DISTINCT touches FROM stage WHERE touches IS NOT NULL AND touches <> '[]')"""
@@ -64,11 +82,11 @@ UPDATE touched_list SET columns = d.columns FROM (
     FROM touched) GROUP BY touched) d
 WHERE d.touched = touched_list.touched AND touched_list.columns IS NULL"""
 _RESULTS = """
-CREATE OR REPLACE TEMP TABLE result AS SELECT decision, count(*)::INTEGER AS outcomes, max(time) AS ended,
+CREATE OR REPLACE TEMP TABLE result AS SELECT worker, place, decision, count(*)::INTEGER AS outcomes, max(time) AS ended,
   arg_max(tag, seq) AS tag, sum(rows)::BIGINT AS rows, sum(bytes)::BIGINT AS bytes, sum(seconds) AS seconds,
   max(sqlstate) AS sqlstate
-FROM stage WHERE kind = 'outcome' GROUP BY decision"""
-_PLACE = "? AS worker, s.seq, s.kind, s.time, ?::INTEGER AS segment"
+FROM stage WHERE kind = 'outcome' GROUP BY ALL"""
+_PLACE = "s.worker, s.seq, s.kind, s.time, s.place AS segment"
 _RESULT = "r.ended, r.tag, r.rows, r.bytes, r.seconds, r.sqlstate"
 
 
@@ -84,35 +102,36 @@ INSERT INTO decision BY NAME SELECT {_PLACE}, {", ".join(map(_field, DECISION))}
   COALESCE(r.outcomes, 0) AS outcomes, {_RESULT}
 FROM stage s
 LEFT JOIN (SELECT f.touches, t.touched, t.highest FROM fresh f JOIN touched_list t USING (digest)) l ON l.touches = s.touches
-LEFT JOIN result r ON r.decision = s.seq
+LEFT JOIN result r ON r.place = s.place AND r.decision = s.seq
 WHERE s.kind IN ({_STATEMENT})"""
 _LATE = f"""
-INSERT INTO late BY NAME SELECT ? AS worker, r.decision, ?::INTEGER AS segment, r.outcomes, {_RESULT} FROM result r
-ANTI JOIN (SELECT seq FROM stage WHERE kind IN ({_STATEMENT})) d ON d.seq = r.decision"""
+INSERT INTO late BY NAME SELECT r.worker, r.decision, r.place AS segment, r.outcomes, {_RESULT} FROM result r
+ANTI JOIN (SELECT place, seq FROM stage WHERE kind IN ({_STATEMENT})) d ON d.place = r.place AND d.seq = r.decision"""
 _OUTCOMES = f"""
 INSERT INTO outcome BY NAME SELECT {_PLACE}, s.session, s.decision, s.tag, s.rows, s.bytes, s.seconds, s.sqlstate
 FROM stage s WHERE s.kind = 'outcome'"""
 _OTHERS = f"""
 INSERT INTO other BY NAME SELECT {_PLACE}, {", ".join(map(_field, OTHER))},
   CASE WHEN s.login IS NOT NULL THEN COALESCE(s.person, s.login) END AS person
-FROM stage s WHERE s.seq IS NOT NULL AND s.time IS NOT NULL AND s.kind NOT IN ({_OWN})"""
+FROM stage s WHERE s.kind NOT IN ({_OWN})"""
 
 
-def load(index: duckdb.DuckDBPyConnection, lines: Path, worker: str, segment: int) -> Loaded:
-    """Take in `lines`, a file of complete lines of the segment that the index numbers so."""
-    place = [worker, segment]
-    index.execute(_STAGE, [str(lines)])
-    rows, records = index.execute(
-        "SELECT count(*), count(*) FILTER (seq IS NOT NULL AND time IS NOT NULL AND kind IS NOT NULL) FROM stage"
-    ).fetchall()[0]
-    if records < rows:
-        index.execute("DELETE FROM stage WHERE seq IS NULL OR time IS NULL OR kind IS NULL")
+def load(index: duckdb.DuckDBPyConnection, stretches: Sequence[Stretch]) -> dict[int, Loaded]:
+    """Take in stretches, by the number of their segment."""
+    index.execute("CREATE OR REPLACE TEMP TABLE origin (filename VARCHAR, worker VARCHAR, segment INTEGER)")
+    index.executemany("INSERT INTO origin VALUES (?, ?, ?)", [[str(s.lines), s.worker, s.segment] for s in stretches])
+    index.execute(_STAGE, [[str(s.lines) for s in stretches]])
+    whole = "seq IS NOT NULL AND time IS NOT NULL AND kind IS NOT NULL"
+    counted = index.execute(
+        f"SELECT place, count(*) FILTER ({whole}), count(*) FILTER (NOT ({whole})), min(time), max(time) "
+        "FROM stage GROUP BY place"
+    ).fetchall()
+    index.execute(f"DELETE FROM stage WHERE NOT ({whole})")
     _take_lists(index)
-    index.execute(_RESULTS)
-    for text in (_DECISIONS, _LATE, _OUTCOMES, _OTHERS):
-        index.execute(text, place)
-    index.execute("DROP TABLE stage; DROP TABLE fresh; DROP TABLE result")
-    return Loaded(records, rows - records)
+    for text in (_RESULTS, _DECISIONS, _LATE, _OUTCOMES, _OTHERS):
+        index.execute(text)
+    index.execute("DROP TABLE stage; DROP TABLE fresh; DROP TABLE result; DROP TABLE origin")
+    return {place: Loaded(*rest) for place, *rest in counted}
 
 
 def _take_lists(index: duckdb.DuckDBPyConnection) -> None:

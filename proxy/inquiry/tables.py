@@ -10,10 +10,9 @@ The views are an interface: their columns are only added to. The base is not, an
 
 from __future__ import annotations
 
-from proxy.audit.record import FIELDS, Kind
+import hashlib
 
-FORMAT = 1
-"""Of an index; one of another format is made anew."""
+from proxy.audit.record import FIELDS, Kind
 
 STATEMENTS = (Kind.DECISION, Kind.REFUSED)
 
@@ -55,7 +54,7 @@ _PLACE = "worker VARCHAR, seq BIGINT, kind VARCHAR, time TIMESTAMPTZ, segment IN
 _RESULT = "outcomes INTEGER, ended TIMESTAMPTZ, tag VARCHAR, rows BIGINT, bytes BIGINT, seconds DOUBLE, sqlstate VARCHAR"
 
 BASE = f"""
-CREATE TABLE about (format INTEGER, directory VARCHAR);
+CREATE TABLE about (format VARCHAR, directory VARCHAR);
 CREATE TABLE piece (segment INTEGER, worker VARCHAR, number INTEGER, size BIGINT, mtime BIGINT, inode BIGINT, mac VARCHAR,
   records BIGINT, bad BIGINT, first TIMESTAMPTZ, last TIMESTAMPTZ);
 CREATE TABLE touched_list (touched INTEGER, digest VARCHAR, columns VARCHAR, highest VARCHAR);
@@ -160,7 +159,6 @@ UNION ALL BY NAME SELECT worker, seq, kind, time, session, {_WHO}, policy, sqlst
 
 CREATE VIEW segments AS SELECT worker, number, size AS bytes, records, bad, first, last, mac FROM piece;
 """
-VIEWS += """
-CREATE MACRO records_of(which) AS TABLE SELECT time FROM decision WHERE segment = which
-UNION ALL SELECT time FROM outcome WHERE segment = which UNION ALL SELECT time FROM other WHERE segment = which;
-"""
+
+FORMAT = hashlib.sha256(f"1 {BASE}{VIEWS}{READ}".encode()).hexdigest()[:16]
+"""Of an index; one of another format is made anew. The number is for what the tables do not show."""

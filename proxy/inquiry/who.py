@@ -132,7 +132,7 @@ def ask(connection: duckdb.DuckDBPyConnection, q: Question) -> Answer:
         values,
     )
     _authority(connection, answer, q)
-    _gaps(connection, answer, q)
+    answer.gaps = gaps_in(connection, where, values, bool(q.digests))
     return answer
 
 
@@ -191,32 +191,32 @@ def grants(connection: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> lis
     )
 
 
-def _gaps(connection: duckdb.DuckDBPyConnection, answer: Answer, q: Question) -> None:
-    where, values = _period(q)
-    for what, condition in (
-        ("statements that could not be read went on unmasked (on_failure: clear) and gave rows: what they showed is not known",
-         "on_failure = 'clear' AND COALESCE(rows, 1) > 0"),
-        ("statements of more than 64 MB were read by nobody, in sessions that see everything in clear",
-         "statement = 'UNREAD' AND COALESCE(rows, 1) > 0"),
-        ("statements touched more columns than a record lists; those cut off are in no list here", "touches_more > 0"),
-        ("statements have no record of their end (still under way, or pgveil was killed): their rows are not known",
-         "outcomes = 0 AND verdict <> 'refuse'"),
-    ):  # fmt: skip
-        count = _count(connection, f"SELECT count(*) FROM decisions WHERE {where} AND {condition}", values)
-        if count:
-            answer.gaps.append(Gap(what, count))
-    if q.digests:
-        for what, condition in (
-            ("statements have no digests of their literals (audit.values: none, an older pgveil, or nobody has read them): that "
-             "they named the customer cannot be known", '"values" IS NULL'),
-            ("statements have more literals than a record holds, or such whose end is in doubt: they may have named the "
-             "customer all the same", "NOT values_whole"),
-            ("statements have parameters of which no digests were kept (longer than 1 MB, or audit.values: none)",
-             "protocol = 'extended' AND binds IS NULL AND contains(text, '$1')"),
-        ):  # fmt: skip
-            count = _count(connection, f"SELECT count(*) FROM decisions WHERE {where} AND {condition}", values)
-            if count:
-                answer.gaps.append(Gap(what, count))
-    count = _count(connection, "SELECT COALESCE(sum(bad), 0) FROM piece", ())
-    if count:
-        answer.gaps.append(Gap("lines of the trail are no records: run pgveil audit verify", count))
+_ALWAYS = (
+    ("statements that could not be read went on unmasked (on_failure: clear) and gave rows: what they showed is not known",
+     "on_failure = 'clear' AND COALESCE(rows, 1) > 0"),
+    ("statements of more than 64 MB were read by nobody, in sessions that see everything in clear",
+     "statement = 'UNREAD' AND COALESCE(rows, 1) > 0"),
+    ("statements touched more columns than a record lists; those cut off are in no list here", "touches_more > 0"),
+    ("statements have no record of their end (still under way, or pgveil was killed): their rows are not known",
+     "outcomes = 0 AND verdict <> 'refuse'"),
+)  # fmt: skip
+_BY_VALUE = (
+    ("statements have no digests of their literals (audit.values: none, an older pgveil, or nobody has read them): that they "
+        "named "
+     "the customer cannot be known", '"values" IS NULL'),
+    ("statements have more literals than a record holds, or such whose end is in doubt: they may have named the customer all "
+        "the same",
+     "NOT values_whole"),
+    ("statements have parameters of which no digests were kept (longer than 1 MB, or audit.values: none)",
+     "protocol = 'extended' AND binds IS NULL AND contains(text, '$1')"),
+)  # fmt: skip
+
+
+def gaps_in(connection: duckdb.DuckDBPyConnection, where: str, values: Sequence[object], digests: bool) -> list[Gap]:
+    """What the decisions in `where` leave open. `digests`: for who asks by value."""
+    asked = (*_ALWAYS, *(_BY_VALUE if digests else ()))
+    counted = ", ".join(f"count(*) FILTER ({condition})" for _, condition in asked)
+    counts = connection.execute(f"SELECT {counted} FROM decisions WHERE {where}", list(values)).fetchall()[0]
+    out = [Gap(what, count) for (what, _), count in zip(asked, counts, strict=True) if count]
+    bad = _count(connection, "SELECT COALESCE(sum(bad), 0) FROM piece", ())
+    return [*out, Gap("lines of the trail are no records: run pgveil audit verify", bad)] if bad else out

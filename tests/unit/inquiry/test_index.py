@@ -149,7 +149,7 @@ def test_lines_that_are_no_records_are_counted(own: Index) -> None:
 def test_a_spoilt_index_is_made_anew(own: Index, damage: bytes | None) -> None:
     if damage is None:
         with duckdb.connect(str(own.path)) as connection:
-            connection.execute("UPDATE about SET format = 0")
+            connection.execute("UPDATE about SET format = 'older'")
     else:
         own.path.write_bytes(damage)
     assert own.update().bytes_read > 0
