@@ -11,8 +11,10 @@ once; stored afterwards, at least once.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
@@ -134,7 +136,7 @@ class Follower:
         self.directory = directory
         self._leave_out = frozenset(leave_out)
         self._block = block
-        self._workers = {n: _Worker(n, p.segment, p.offset, p.seq) for n, p in (positions or {}).items()}
+        self._workers = {n: _Worker(n, p.segment, p.offset, _known(p)) for n, p in (positions or {}).items()}
         self._listed = float("-inf")
 
     @property
@@ -194,7 +196,7 @@ class Follower:
     def _next_time(self, worker: _Worker) -> bytes:
         """Of the next record to be read; the last one's when it is in a segment to come."""
         try:
-            with open(segment_path(self.directory, worker.name, worker.segment), "rb") as file:
+            with open(_open(segment_path(self.directory, worker.name, worker.segment)), "rb") as file:
                 file.seek(worker.offset)
                 return time_of(file.read(128)) or worker.latest
         except OSError:
@@ -243,7 +245,7 @@ class Follower:
         seq = worker.seq
         expected = 0 if seq is None else seq + 1
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(_open(path), "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size < worker.offset:
                     raise _Break(path, worker.offset, expected, "the file has become shorter")
                 file.seek(worker.offset)
@@ -340,7 +342,7 @@ class Follower:
         """The next record that can be read: in the same file, or the first of a later one."""
         offset = found.offset
         try:
-            with open(found.path, "rb") as file:
+            with open(_open(found.path), "rb") as file:
                 file.seek(offset)
                 rest = file.read(2 * MAX_LINE)
         except OSError:
@@ -352,6 +354,20 @@ class Follower:
             return Position(worker.segment, offset + at + 1, 0)
         later = self._later(worker)
         return Position(later[0], 0, 0) if later else None
+
+
+def _known(position: Position) -> int | None:
+    """The last number read; None behind a break, where the next record decides."""
+    return position.seq if position.seq or (position.segment, position.offset) == (1, 0) else None
+
+
+def _open(path: Path) -> int:
+    """Never waits, whatever somebody has put there."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return fd
 
 
 def seconds_of(moment: bytes) -> float:
@@ -391,7 +407,7 @@ def _why(line: bytes, seq: int) -> str:
 def _header(path: Path) -> dict[str, Any] | None:
     """The first record of a segment; None when it is not complete."""
     try:
-        with open(path, "rb") as file:
+        with open(_open(path), "rb") as file:
             line = file.readline(MAX_LINE)
     except OSError:
         return None

@@ -36,8 +36,8 @@ class Alarm:
 
     @property
     def id(self) -> str:
-        """The same alert has the same one, however often it is delivered."""
-        said = "\0".join((self.name, self.key, self.first, self.last, self.raised_by))
+        """The same alert has the same one, however often it is raised or delivered."""
+        said = "\0".join((self.name, self.key, self.first, self.last, self.raised_by, str(self.amount), self.text))
         return hashlib.blake2b(said.encode("utf-8", "backslashreplace"), digest_size=12).hexdigest()
 
     @property

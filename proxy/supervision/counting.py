@@ -16,6 +16,8 @@ HISTORY = 60
 """Days that say what is usual."""
 MOST_VALUES = 20_000
 """Distinct values kept for a bucket; beyond it there are at least so many."""
+MOST_MEMBERS = 20_000
+"""People of a group with whom others are compared."""
 MOST_NAMES = 1000
 """Networks, applications, classes … kept of one person."""
 _BUCKETS = 48
@@ -88,7 +90,8 @@ class Distinct(msgspec.Struct):
     """All of the window."""
     of_day: set[int] = set()
 
-    def add(self, bucket: int, count: int, day: int, values: Iterable[int], place: str) -> int:
+    def add(self, bucket: int, count: int, day: int, values: Iterable[int], place: str, most: int = MOST_VALUES) -> int:
+        """`most`: distinct values that are kept of a bucket and of a day."""
         if bucket != self.current:
             self.current = bucket
             for old in [b for b in self.buckets if not bucket - count < b <= bucket]:
@@ -98,14 +101,14 @@ class Distinct(msgspec.Struct):
         if held is None:
             held = self.buckets[bucket] = set()
             self.firsts[bucket] = place
-        if len(held) < MOST_VALUES:
+        if len(held) < most:
             held.update(values)
             self.seen.update(values)
         self.last = place
         if day != self.current_day:
             self.current_day, self.of_day = day, set()
             _trim(self.days, day)
-        if len(self.of_day) < MOST_VALUES:
+        if len(self.of_day) < most:
             self.of_day.update(values)
         self.days[day] = max(len(self.of_day), self.days.get(day, 0))
         return len(self.seen)

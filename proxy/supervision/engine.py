@@ -9,6 +9,7 @@ are delivered; the next one says that there are more, and all are in the auditor
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -25,11 +26,17 @@ from proxy.supervision.state import Store
 
 AT_MOST: Final = 20
 """Alerts of one rule in an hour that are delivered."""
+AT_MOST_OF_ALL: Final = 500
+"""Alerts of all rules together."""
 OPEN: Final = 20_000
 """Decisions whose outcome is waited for."""
 BACK: Final = 60.0
 """Seconds by which a clock may go back without anybody being told."""
 _HOUR: Final = 3600
+_MOST_ROWS: Final = 2**48
+
+
+log = logging.getLogger("pgveil.auditor")
 
 
 class Flood(msgspec.Struct):
@@ -70,11 +77,21 @@ class Engine:
         self._zones = sorted({r.watch.zone for r in self._peers})
 
     def feed(self, worker: str, line: bytes) -> None:
-        """One record."""
+        """One record. Never raises for what is in it: a record that nobody understands is told, and the next one is looked at."""
         record = decode(line)
-        if record is None:
-            self.unread += 1
-            return
+        try:
+            if record is not None:
+                self._feed(worker, record)
+                return
+        except (ValueError, TypeError, KeyError, OverflowError, ArithmeticError):
+            log.debug("a record cannot be evaluated", exc_info=True)
+        self.unread += 1
+        number = line[13 : line.find(b",", 13)]
+        place = f"{worker}#{number.decode() if number.isdigit() and len(number) < 19 else '?'}"
+        text = f"A line in the trail of worker {worker!r} cannot be read as a record ({place}). Run pgveil audit verify."
+        self._raise(Alarm("trail", "trail", "critical", self._now, "worker", worker, 1, text, place, place))
+
+    def _feed(self, worker: str, record: Record) -> None:
         at = seconds(record.time)
         before = self._latest.get(worker, at)
         if at < before - BACK:
@@ -104,8 +121,8 @@ class Engine:
                 del self._waiting[place]  # the process that was to tell is gone
 
     def _tick(self, at: float) -> None:
-        if at < self._now:
-            return
+        if self._now - 2 * _HOUR < at < self._now:
+            return  # workers are not in step to the second; one whose clock was wrong must not stop the days
         hour, self._now = int(self._now // _HOUR), at
         if int(at // _HOUR) == hour:
             return
@@ -157,7 +174,7 @@ class Engine:
             return
         if record.tag != "SUSPENDED":
             del self._waiting[place]
-        moment.rows = record.rows
+        moment.rows = min(record.rows, _MOST_ROWS)
         if record.rows > 0:
             for rule in self._rows:
                 rule.see(moment)
@@ -193,13 +210,21 @@ class Engine:
         flood.count += 1
         self.store.put(rule, "", flood, alarm.at)
         if flood.count <= AT_MOST:
-            self.alarms.append(alarm)
-            return
+            together = self.store.get("flood\0", "", Flood) or Flood()
+            if together.hour != hour:
+                together = Flood(hour)
+            together.count += 1
+            self.store.put("flood\0", "", together, alarm.at)
+            if together.count <= AT_MOST_OF_ALL:
+                self.alarms.append(alarm)
+                return
+            flood = together
         self.alarms.append(replace(alarm, held=True))
         count = flood.count
-        if count == AT_MOST + 1 or count in (100, 1000, 10_000, 100_000):
+        if count in (AT_MOST + 1, AT_MOST_OF_ALL + 1, 100, 1000, 10_000, 100_000):
+            most = AT_MOST_OF_ALL if count > AT_MOST_OF_ALL else AT_MOST
             text = (
-                f"There are more than {count - 1} alerts {alarm.name!r} within this hour; {AT_MOST} were delivered, the others "
+                f"There are more than {count - 1} alerts within the hour, {alarm.name!r} the last; {most} were delivered, others "
                 "are in the trail only. Somebody may want one of them to be overlooked."
             )
             severity = "critical" if alarm.severity == "critical" else "warning"

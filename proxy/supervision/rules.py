@@ -18,7 +18,21 @@ from zoneinfo import ZoneInfo
 from policies.language import Alert, DataClass, Watch
 from policies.masks.basic import Null
 from proxy.supervision.alarm import Alarm
-from proxy.supervision.counting import DAY, Counted, Distinct, Group, Known, Last, Told, Usual, Window, usual, usual_days
+from proxy.supervision.counting import (
+    DAY,
+    MOST_MEMBERS,
+    MOST_VALUES,
+    Counted,
+    Distinct,
+    Group,
+    Known,
+    Last,
+    Told,
+    Usual,
+    Window,
+    usual,
+    usual_days,
+)
 from proxy.supervision.seen import Touch, Touched
 from proxy.supervision.state import Store
 
@@ -170,6 +184,9 @@ class Counting(Rule):
         super().__init__(number, alert, store, raise_)
         self._window = Window(alert.within)
         self._kind: type[Counted] | type[Distinct] = Distinct if alert.kind == "customers" else Counted
+        self._most = MOST_VALUES
+        if self.watch.times_usual is None and self.watch.times_peers is None:
+            self._most = min(MOST_VALUES, AGAIN * (alert.more_than + 100))
         self._usual: dict[str, tuple[int, Usual | None]] = {}
         self._compared = alert.kind == "masked_filters"
         self._columns = alert.kind in ("rows", "customers", "clear", "masked_filters")
@@ -193,7 +210,7 @@ class Counting(Rule):
             if not m.values:
                 return
             seen = self.store.get(self.name, key, Distinct) or Distinct()
-            total = seen.add(bucket, self._window.count, day, m.values, m.place)
+            total = seen.add(bucket, self._window.count, day, m.values, m.place, self._most)
             kept: Counted | Distinct = seen
         else:
             amount = m.rows if self.alert.kind == "rows" else 1
@@ -269,7 +286,7 @@ class Counting(Rule):
         self._groups.add(group)
         found.day = day
         found.today.add(key)
-        if key not in found.members:
+        if key not in found.members and len(found.members) < MOST_MEMBERS:
             found.members[key] = (day, 0, 0)
         self.store.put(self._peers, group, found, m.at)
 
@@ -287,6 +304,7 @@ class Counting(Rule):
     def _compare(self, group: Group, day: int, at: float) -> None:
         count = self._window.count
         held: dict[str, Counted | Distinct] = {}
+        now: dict[str, tuple[int, int]] = {}
         for person in group.today:
             kept = self.store.get(self.name, person, self._kind)
             amount = days = 0
@@ -294,13 +312,15 @@ class Counting(Rule):
                 held[person] = kept
                 amount = self._in_window(kept, self._window.bucket(at, day), count)
                 days = sum(1 for d, n in kept.days.items() if n and day - count < d <= day)
-            group.members[person] = (day, amount, days)
+            now[person] = amount, days
+            if person in group.members:
+                group.members[person] = (day, amount, days)
         for gone in [p for p, (last, _, _) in group.members.items() if not day - count < last <= day]:
             del group.members[gone]
         times, w = self.watch.times_peers, self.watch
         assert times is not None
         for person, kept in sorted(held.items()):
-            _, amount, days = group.members[person]
+            amount, days = now[person]
             if amount <= self.alert.more_than or days < w.days:
                 continue
             peers = usual(a for p, (_, a, _) in group.members.items() if p != person)

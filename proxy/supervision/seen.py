@@ -153,6 +153,8 @@ def seconds(time: str) -> float:
     """Unix time of `2026-01-31T08:15:30.123456Z`; 0 for what is none."""
     minute = _minutes.get(time[:16])
     try:
+        if not "1970" < time[:4] < "2100":  # beyond it calendars end
+            return 0.0
         if minute is None:
             from datetime import datetime
 

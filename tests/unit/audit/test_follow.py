@@ -197,3 +197,11 @@ def test_lag(tmp_path: Path, make: Make, say: Say) -> None:
 
 def test_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     assert Follower(tmp_path / "later").turn() == []
+
+
+def test_what_is_no_file_makes_nobody_wait(tmp_path: Path, make: Make) -> None:
+    make(tmp_path)
+    os.mkfifo(segment_path(tmp_path, "w2", 1))
+    follower = Follower(tmp_path)
+    assert [b.worker for b in follower.turn()] == ["w1"]
+    assert ["not a regular file" in b.reason for b in follower.broken] == [True]

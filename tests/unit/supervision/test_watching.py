@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.supervision.engine import AT_MOST, Engine
+from proxy.supervision.engine import AT_MOST, AT_MOST_OF_ALL, Engine
 from tests.unit.supervision.support import BEGIN, CARD, DAY, FILTER, HOUR, PHONE, Trail, alerts_of
 
 
@@ -259,6 +259,56 @@ def test_lines_that_are_no_records(tmp_path: Path) -> None:
     for line in (b"", b"{", b"[]", b'{"seq":"x"}', b"\xff\xfe", b"[" * 10_000):
         trail.engine.feed("main", line)
     assert trail.engine.unread == 6
+    assert {(a.name, a.severity) for a in trail.told()} == {("trail", "critical")}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"time": "9999-12-31T23:59:59.999999Z"}, {"time": "yesterday"}, {"roles": 7}, {"touches": [{"relation": 5}]},
+        {"values": ["no hex"]},
+        {"asserted": {"a": {"b": []}}}, {"decision": 2**70}, {"rows": 2**62}, {"rows": -5}, {"person": ""}, {"values": [None]},
+    ],
+)  # fmt: skip
+def test_a_record_with_odd_contents_stops_nothing(tmp_path: Path, fields: dict[str, object]) -> None:
+    trail = Trail(
+        tmp_path, "{ on: rows, more_than: 5, within: 1d, timezone: Asia/Shanghai }", "{ on: dormant }",
+        "{ on: customers, times_peers: 2, timezone: Asia/Shanghai }", "{ name: o, on: clear, outside: { time: '08:00-09:00' } }",
+    )  # fmt: skip
+    for kind in ("decision", "outcome", "login", "refused"):
+        odd = {"login": "u", "touches": [PHONE], "decision": 1, **fields}
+        trail.engine.feed("main", trail.line(BEGIN, kind, **odd))
+        trail.store.commit({}, [], trail.engine.keep())
+    trail.told()
+    trail.did(BEGIN + HOUR, user="other", rows=6)
+    assert ("rows", "other", 6) in trail.names()
+    trail.store.commit({}, [], trail.engine.keep())
+
+
+def test_days_end_though_a_clock_was_wrong(tmp_path: Path) -> None:
+    trail = Trail(tmp_path, "{ on: customers, within: 30d, times_peers: 3, more_than: 20, days: 10 }")
+    trail.login(BEGIN + 3000 * DAY)
+    peers(trail, others=6, insider=3)
+    assert ("customers", "insider") in {(a.name, a.key) for a in trail.told()}
+
+
+def test_a_flood_of_many_rules(tmp_path: Path) -> None:
+    trail = Trail(tmp_path)
+    for n in range(AT_MOST_OF_ALL + 50):
+        trail.feed(BEGIN, "event", event="alert", detail={"alert": f"a{n}", "user": "u"})
+    told = trail.told()
+    assert len([a for a in told if not a.held and a.name != "flood"]) == AT_MOST_OF_ALL
+    assert [a.name for a in told].count("flood") == 1
+
+
+def test_many_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.supervision.rules.MOST_MEMBERS", 10)
+    monkeypatch.setattr("proxy.supervision.state.KEPT", 20)
+    trail = Trail(tmp_path, "{ on: customers, within: 30d, times_peers: 3, more_than: 20, days: 10 }", "{ on: new_network }")
+    peers(trail, others=30, insider=3)
+    trail.store.commit({}, [], trail.engine.keep())
+    assert ("customers", "insider") in {(a.name, a.key) for a in trail.told()}
+    assert trail.store.size <= 20
 
 
 def test_waiting_outcomes_are_bounded_and_end_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
