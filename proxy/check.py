@@ -72,8 +72,18 @@ async def _check(config: Config, policy: Policy, trials: Sequence[Trial]) -> Rep
             lines += [str(p) for p in found.found]
             counts = f"{len(found.world.catalog.relations)} relations, {len(found.world.classification)} sensitive columns"
             lines.append(f"database {name}: {counts}, {len(found.found)} findings")
+        lines += _unheard(config, policy)
         results = [Result(trial, await _run(config, databases, trial)) for trial in trials]
     return Report((*lines, *_told(results)), ok and _all_well(results))
+
+
+def _unheard(config: Config, policy: Policy) -> list[str]:
+    """Alerts that nobody would raise."""
+    names = [alert.name for alert in policy.alerts if alert.watch is not None]
+    if config.supervision is not None or not names:
+        return []
+    told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [f"alerts {told}: only the auditor can raise them; it runs with a section 'supervision' in the configuration"]
 
 
 async def _read(config: Config, policy: Policy, name: str, connection: asyncpg.Connection) -> _Database:

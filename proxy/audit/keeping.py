@@ -38,10 +38,13 @@ def seal(path: Path, others: tuple[str, ...], workers: int | None, key: Path | N
         initial = load_key(key_file)
         number = workers or config.workers
         names = ["main"] if number == 1 else [worker_name(n + 1) for n in range(number)]
+        if config.supervision is not None:
+            names.append("auditor")
         for name in dict.fromkeys([*names, *others]):
             if not WORKER.fullmatch(name):
                 raise click.UsageError(f"not a worker name: {name!r}")
-            done = seal_worker(config.audit.directory, name, initial)
+            apart = config.supervision.directory if config.supervision is not None and name == "auditor" else None
+            done = seal_worker(apart or config.audit.directory, name, initial)
             click.echo(f"{name}: {_DONE[done]}")
     except ConfigError as error:
         raise click.UsageError(error.message) from None

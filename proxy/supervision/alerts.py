@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from proxy.audit.key import load_or_create_key
+from proxy.audit.custody import take_custody
 from proxy.audit.record import Kind
+from proxy.audit.upkeep import Upkeep
 from proxy.audit.writer import AuditWriter
 from proxy.config import Config
 from proxy.supervision.consumer import Drive
@@ -46,12 +47,13 @@ def make_alerts(config: Config, registry: CollectorRegistry) -> list[Drive]:
     """Raises PgveilError when the auditor's trail or state cannot be opened."""
     settings = config.supervision or Supervision()
     directory = settings.directory or config.audit.directory
-    writer = AuditWriter(directory, NAME, load_or_create_key(config.audit.key_file))
+    audit = config.audit
+    writer = AuditWriter(directory, NAME, take_custody(directory, audit.key_file, NAME), segment_seconds=audit.segment_time)
     path = directory / FILE
     Store(path).close()  # an unusable one is told at once
     writer.append(Kind.START, start_of(config))
     writer.flush()
-    watcher = Watcher(lambda: Store(path), writer, config.policy, settings.targets)
+    watcher = Watcher(lambda: Store(path), writer, config.policy, settings.targets, Upkeep(writer, audit.witness, audit.keep))
     registry.register(_Numbers(watcher, path))
     return [AlertDrive(watcher, config.audit.directory, Deliverer(list(settings.targets), lambda: open_database(path)))]
 

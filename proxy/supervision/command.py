@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from proxy.people import for_people
 from proxy.supervision.auditor import NAME, run_auditor
 from proxy.supervision.replay import Replay
 
+NICE = 10
+"""Beside a proxy: who serves goes first, and the auditor catches up when there is time."""
 _CONFIG = click.option(
     "-c", "--config", "path", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Configuration file."
 )
@@ -41,6 +44,7 @@ def watch(debug: bool, path: Path) -> None:
 def beside(debug: bool, path: Path, parent: int) -> None:
     """The auditor of `serve`, which starts it."""
     name_process(NAME)
+    os.nice(NICE)
     for_people(bool(debug), lambda: run_auditor(load_config(path), socket.socket(fileno=parent)))
 
 

@@ -21,6 +21,7 @@ from proxy.audit.follow import Batch, Broken, Position, time_of
 from proxy.audit.record import AuditError, Kind
 from proxy.audit.recover import segments_of
 from proxy.audit.tail import last_lines
+from proxy.audit.upkeep import Upkeep
 from proxy.audit.writer import AuditWriter
 from proxy.control.policy import PolicyFiles
 from proxy.logs import event
@@ -67,15 +68,17 @@ class Watcher:
         writer: AuditWriter,
         policy: Sequence[Path],
         targets: Sequence[Target],
+        upkeep: Upkeep | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`store` opens the state."""
+        """`store` opens the state. `upkeep` is that of our own trail, which also witnesses the others."""
         self._open = store
         self.store: Store | None = None
         self.raised: Counter[tuple[str, str]] = Counter()
         """By name and severity, since the start."""
         self.unread = 0
         self._writer = writer
+        self._upkeep = upkeep
         self._files: PolicyFiles[Policy] = PolicyFiles(policy, load_policy)
         self._policy: Policy | None = None
         self._proposed: Policy | None = None
@@ -118,11 +121,13 @@ class Watcher:
 
     async def rest(self) -> None:
         self._look()
+        self._keep_up()
         if self._changed:
             self._commit()
         now = self._clock()
         if now - self._tidied >= TIDY and self.store is not None:
             self._tidied = now
+            self._write_down()
             self.store.forget(now - _KEPT, now - _ALERTS_KEPT)
 
     async def tell(self, broken: Broken) -> bool:
@@ -147,6 +152,19 @@ class Watcher:
             self._writer.close("shutdown")
         except AuditError as error:
             event(log, "audit_failed", logging.ERROR, reason=error.message)
+
+    def _keep_up(self) -> None:
+        """Our own trail, as a worker does with his."""
+        if self._upkeep is None:
+            return
+        try:
+            self._writer.flush()
+            self._writer.settle()
+            self._upkeep.tick()
+        except OSError as error:
+            event(log, "audit_upkeep_failed", logging.WARNING, reason=error.strerror or str(error))
+        except AuditError as error:
+            log.debug("the auditor's trail cannot be written: %s", error.message)
 
     # Alerts.
 

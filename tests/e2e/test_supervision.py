@@ -92,7 +92,7 @@ def test_from_a_statement_to_a_command(server: TestServer, tmp_path: Path, worke
     records = {f"{r['worker']}#{r['seq']}": r for r in map(json.loads, proxy.trail().splitlines())}
     for alert in delivered(out):
         assert records[alert["last"]]["kind"] in ("decision", "event")
-    own = [r["detail"]["user"] for r in records.values() if r["worker"] == "auditor" and r["kind"] == "event"]
+    own = [r["detail"]["user"] for r in records.values() if r["worker"] == "auditor" and r.get("event") == "alert"]
     assert own == ["sup_ben", "sup_cyd"]
     log = proxy.text()
     assert len(re.findall(r"event=alert alert=shown|event=alert .*alert=shown", log)) == 3
