@@ -8,6 +8,7 @@ Pure but for its cache. Never raises: what goes wrong inside becomes a refusal.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -278,13 +279,17 @@ def _syntax_error(text: str, error: ParseError, server_version: int) -> Plan:
     if error.position is not None and placed:
         position = len(text.encode()[: error.position].decode(errors="replace")) + 1
     state = next((state for start, state in _GRAMMAR_STATES.items() if error.message.startswith(start)), "42601")
+    if state == "22025" and _ESCAPE_STRING.search(text) is None:  # in U&'...', where it is an error of the grammar
+        state = "42601"
     return Plan(Verdict.REFUSE, "", refusal=Refusal(state, error.message, None, position, verbatim=True, failure=True))
 
 
 _PLACED_SINCE_18 = ("WITH TIES cannot be specified", "SKIP LOCKED and WITH TIES options", "unrecognized partitioning strategy")
 """Messages of the grammar to which older servers give no position."""
+_ESCAPE_STRING = re.compile("(?<![A-Za-z0-9_$\x80-\U0010ffff])[eE]'")
 _GRAMMAR_STATES = {
     "invalid Unicode escape value": "42601",
+    "invalid Unicode escape character": "42601",
     "invalid Unicode escape": "22025",
     "unsafe use of \\' in a string literal": "22P06",
     "invalid byte sequence": "22021",

@@ -51,6 +51,8 @@ def test_a_relation_that_is_not_there_is_named_with_its_place() -> None:
 
 def test_errors_of_the_grammar_keep_their_state() -> None:
     assert refusal(plan(r"SELECT E'\u061'"))[0] == "22025"
+    assert refusal(plan(r"SELECT U&'\061'"))[0] == "42601"
+    assert refusal(plan(r"SELECT U&'a' UESCAPE '+'"))[0] == "42601"
     assert refusal(plan("SELECT FROM FROM"))[0] == "42601"
 
 
