@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -24,10 +25,11 @@ class ProxyProcess:
     It runs in a session of its own: Ctrl-C at the terminal reaches the parent only, which then stops things in order.
     """
 
-    def __init__(self, config: Path, http_port: int, log: Path) -> None:
+    def __init__(self, config: Path, http_port: int, log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.config = config
         self.log = log
         self._http_port = http_port
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ProxyProcess:
@@ -55,7 +57,7 @@ class ProxyProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
             )
         try:
             self._wait_ready(self._process)

@@ -42,6 +42,7 @@ def point_reads(servers: Servers, rounds: int, seconds: float, say: Callable[[st
         Way("direct", servers.direct, CLEAR),
         *([Way("pgbouncer", servers.pgbouncer, CLEAR)] if servers.pgbouncer else []),
         Way("pgveil, nothing masked", servers.pgveil, CLEAR),
+        Way("the same without a trail", servers.unaudited, CLEAR),
         Way("pgveil, other tables masked", servers.pgveil, OTHER),
         Way("pgveil, pgbench_accounts masked", servers.pgveil, MASKED),
     ]

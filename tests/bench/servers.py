@@ -27,6 +27,7 @@ MASKS = {
 }
 """The masks of bench.people, as the policy has them and as they are run directly for comparison."""
 
+UNAUDITED = Path(__file__).parent / "unaudited"
 HBA = "host all all 127.0.0.1/32 trust\n"
 SETTINGS = {"shared_buffers": "256MB", "max_connections": "100", "jit": "off", "autovacuum": "off"}
 
@@ -38,6 +39,8 @@ class Servers:
     pgbouncer: int | None
     """None: PgBouncer is not installed."""
     pgveil: int
+    unaudited: int
+    """Port of a pgveil that leaves no records."""
 
     def program(self, name: str) -> str:
         """Path of pgbench or psql: beside the server, else on PATH."""
@@ -48,15 +51,19 @@ class Servers:
 def running(home: Path, rows: int, scale: int) -> Iterator[Servers]:
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer(home / "data", find_binaries(), settings=SETTINGS, hba=HBA))
-        servers = Servers(postgres.bin_dir, postgres.port, None, free_port())
+        servers = Servers(postgres.bin_dir, postgres.port, None, free_port(), free_port())
         _load(servers, rows, scale)
         bouncer = stack.enter_context(pgbouncer(home, postgres.port, (CLEAR, OTHER, MASKED)))
-        http_port = _free_run(available_cpus())
-        config = _write_pgveil(home, postgres.port, servers.pgveil, http_port)
-        stack.enter_context(ProxyProcess(config, http_port, home / "proxy.log"))
-        for number in range(available_cpus()):
-            _wait_for(http_port + number)
-        yield Servers(postgres.bin_dir, postgres.port, bouncer, servers.pgveil)
+        for name, port, environment in (
+            ("pgveil", servers.pgveil, {}), ("unaudited", servers.unaudited, {"PYTHONPATH": str(UNAUDITED)}),
+        ):  # fmt: skip
+            http_port = _free_run(available_cpus())
+            (home / name).mkdir()
+            config = _write_pgveil(home / name, postgres.port, port, http_port)
+            stack.enter_context(ProxyProcess(config, http_port, home / name / "proxy.log", environment))
+            for number in range(available_cpus()):
+                _wait_for(http_port + number)
+        yield Servers(postgres.bin_dir, postgres.port, bouncer, servers.pgveil, servers.unaudited)
 
 
 def _load(servers: Servers, rows: int, scale: int) -> None:
