@@ -123,22 +123,28 @@ class DecisionEncoder:
     def _said(self, plan: Plan, index: int, text: str) -> tuple[Mapping[str, None], bool]:
         """Digests of what the statement's constants say, and whether these are all. The first statement of a text has everybody's
         where nobody can tell to which of them they belong."""
+        digest = self._value
         constants = plan.constants
         if constants is not None and len(plan.statements) == 1:
-            said: Iterable[str] = [c[1:-1].replace("''", "'") if c[0] == "'" else c for c in constants]
-            whole = True
+            out: dict[str, None] = {}
+            for c in constants:
+                if c[0] != "'":
+                    out[digest(c)] = None
+                elif c[1:2] != "{":
+                    out[digest(c[1:-1].replace("''", "'"))] = None
+                else:
+                    out.update(dict.fromkeys(map(digest, members(c[1:-1].replace("''", "'")))))
+            return out, True
+        found = redact(text)
+        pieces = found.values
+        said: Iterable[str]
+        if len(pieces) == len(plan.statements) and found.whole:
+            said = pieces[index] if index < len(pieces) else ()
+        elif index:
+            return {}, False
         else:
-            found = redact(text)
-            whole = found.whole
-            pieces = found.values
-            if len(pieces) == len(plan.statements) and whole:
-                said = pieces[index] if index < len(pieces) else ()
-            elif index:
-                return {}, False
-            else:
-                said = (value for piece in pieces for value in piece)
-        digest = self._value
-        return {digest(member): None for value in said for member in members(value)}, whole
+            said = (value for piece in pieces for value in piece)
+        return {digest(member): None for value in said for member in members(value)}, found.whole
 
     def _fields_shared(self, plan: Plan, index: int, text: str, protocol: str) -> str:
         """Texts that differ in constants only have the same fields but for the digest: constants are redacted."""

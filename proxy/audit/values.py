@@ -49,7 +49,10 @@ def value_digest(key: bytes) -> Callable[[str], str]:
 
     def digest(value: str) -> str:
         state = new()
-        state.update(normal(value).encode("utf-8", "backslashreplace"))
+        if value.isascii() and value.isalnum():  # most are, and then there is nothing to leave out
+            state.update(value.lower().encode())
+        else:
+            state.update(normal(value).encode("utf-8", "backslashreplace"))
         return state.hexdigest()
 
     return digest

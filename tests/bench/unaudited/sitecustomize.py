@@ -1,4 +1,4 @@
-"""On PYTHONPATH this makes a pgveil that leaves no records of statements, for the benchmark: the difference is what the trail costs.
+"""On PYTHONPATH this makes a pgveil that leaves no records of statements. For the benchmark: the difference is what a trail costs.
 
 There is no such setting, and there shall be none.
 """
