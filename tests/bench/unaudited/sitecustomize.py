@@ -1,4 +1,4 @@
-"""On PYTHONPATH this makes a pgveil that leaves no records of statements. For the benchmark: the difference is what a trail costs.
+"""On PYTHONPATH this makes a pgveil that leaves no records of statements: the difference to one that does is what a trail costs.
 
 There is no such setting, and there shall be none.
 """
