@@ -94,7 +94,10 @@ class Evidence:
 
     def begin(self) -> Callable[[], None] | None:
         """`AuditWriter.begin_commit`."""
-        return self.writer.begin_commit()
+        work = self.writer.begin_commit()
+        if work is None:
+            self._in_order()
+        return work
 
     def end(self, error: OSError | None) -> None:
         """`AuditWriter.end_commit`."""
@@ -144,6 +147,8 @@ class Evidence:
             head_lag=writer.head_lag,
             errors=self.errors,
             failing=writer.failure is not None,
+            lost=writer.lost,
+            segment=writer.head.segment,
             room=room(writer.directory, writer.worker),
         )
 

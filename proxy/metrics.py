@@ -58,6 +58,10 @@ class Trail:
     """Records that the head does not know yet."""
     errors: int = 0
     failing: bool = False
+    lost: int = 0
+    """Records that could not be kept until there was room."""
+    segment: int = 0
+    """The one that is being written."""
     room: Room | None = None
 
 
@@ -85,6 +89,8 @@ class Readings:
     control_up: Mapping[str, bool] = field(default_factory=dict)
     approvals: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Requests by kind and state."""
+    anchors: Mapping[str, tuple[bool, int, int]] = field(default_factory=dict)
+    """By target: whether it fails, anchors that wait for it, anchors that it has taken."""
     certificates: Mapping[str, float] = field(default_factory=dict)
     """Unix time at which each side's certificate ends."""
 
@@ -122,6 +128,7 @@ class _Reader(Collector):
         yield from _statements(now.tally)
         yield from _planning(now)
         yield from _trail(now.trail, now.measured)
+        yield from _anchors(now.anchors)
         yield from _governance(now)
 
     def describe(self) -> Iterable[Metric]:
@@ -169,6 +176,8 @@ def _trail(trail: Trail, measured: Measured) -> Iterable[Metric]:
     yield GaugeMetricFamily("pgveil_audit_head_lag_records", "Records written that the head does not know", value=trail.head_lag)
     yield GaugeMetricFamily("pgveil_audit_failing", "1 while the audit trail cannot be written", value=trail.failing)
     yield CounterMetricFamily("pgveil_audit_errors", "Failures to write audit records", value=trail.errors)
+    yield CounterMetricFamily("pgveil_audit_lost_records", "Records lost with on_failure: flow", value=trail.lost)
+    yield GaugeMetricFamily("pgveil_audit_segment", "Number of the segment that is being written", value=trail.segment)
     yield GaugeMetricFamily("pgveil_audit_seq", "Number of the last audit record", value=trail.records)
     yield CounterMetricFamily("pgveil_audit_written_bytes", "Bytes written to the trail", value=measured.bytes)
     yield _histogram("pgveil_audit_write_seconds", "Time to hand a batch of records to the system", measured.writes)
@@ -176,6 +185,14 @@ def _trail(trail: Trail, measured: Measured) -> Iterable[Metric]:
     if trail.room is not None:
         yield GaugeMetricFamily("pgveil_audit_trail_bytes", "Size of this worker's segments", value=trail.room.used)
         yield GaugeMetricFamily("pgveil_audit_free_bytes", "Room left where the trail is", value=trail.room.free)
+
+
+def _anchors(anchors: Mapping[str, tuple[bool, int, int]]) -> Iterable[Metric]:
+    failing = {(target,): float(a[0]) for target, a in anchors.items()}
+    yield _gauge("pgveil_anchor_failing", "1 while a target takes no anchors", ("target",), failing)
+    waiting = {(target,): float(a[1]) for target, a in anchors.items()}
+    yield _gauge("pgveil_anchor_waiting", "Anchors that wait for a target", ("target",), waiting)
+    yield _counter("pgveil_anchor_sent", "Anchors that a target has taken", ("target",), {(t,): a[2] for t, a in anchors.items()})
 
 
 def _governance(now: Readings) -> Iterable[Metric]:

@@ -352,6 +352,7 @@ class Supervisor:
             catalog_age={s.database: s.age for s in status if s.usable},
             control_up={s.database: not s.reason for s in status if s.relations or s.database in watched},
             approvals=Counter((r.kind, r.status.replace(" ", "_")) for r in self.control.grants.picture.requests.values()),
+            anchors={s.name: (s.failing, s.waiting, s.sent) for s in self.anchoring.senders},
             certificates=_expiries(self.config),
         )
 

@@ -36,7 +36,7 @@ def test_labels_are_documented() -> None:
     tally.events["guard"] += 1
     readings = Readings(
         tally=tally, catalog_age={"d": 1.0}, control_up={"d": True}, approvals={("columns", "pending"): 1},
-        certificates={"clients": 1.0}, trail=Trail(room=Room(1, 1)),
+        certificates={"clients": 1.0}, anchors={"file a": (True, 2, 3)}, trail=Trail(room=Room(1, 1)),
     )  # fmt: skip
     metrics = Metrics(lambda: readings)
     metrics.logins.labels("accepted")
