@@ -33,11 +33,16 @@ HEAD_LAG = 0.05
 """Seconds the trail's head may stay behind its records while the proxy is busy (docs/audit.md, what it does not prove)."""
 
 
+TOLD_AGAIN = 60.0
+"""Seconds between two events in the log about the same trouble."""
+
+
 class Evidence:
     """Raises AuditError when the trail cannot be opened."""
 
     def __init__(self, settings: AuditSettings, worker: str = "main") -> None:
         custody = take_custody(Path(settings.directory), settings.key_file, worker)
+        heir = custody.heir
         self.errors = 0
         self.flows = settings.on_failure == "flow"
         """Data goes on when evidence cannot be written."""
@@ -45,7 +50,7 @@ class Evidence:
         """Securing takes a sync, which `proxy.committing` has done apart."""
         self.troubled: list[Callable[[str, Mapping[str, object]], None]] = []
         """Told when evidence cannot be written any more (`audit_failed`), and when it can (`audit_restored`)."""
-        self._told = 0.0
+        self._told = -TOLD_AGAIN
         self._failing = False
         self.tally = Tally()
         mode = Mode(settings.mode)
@@ -70,6 +75,8 @@ class Evidence:
         self.alerts = Alerts(self.counts)
         self.alerts.deliver.append(self._on_alert)
         self._must = settings.mode != Mode.ASYNC.value
+        if heir is not None:
+            event(log, "audit_key_rotated", key_id=heir.key_id)
         damage = self.writer.resumed.damage
         if damage:
             event(log, "audit_damage", logging.ERROR, reason=damage)
@@ -176,12 +183,13 @@ class Evidence:
     def _on_failure(self, reason: str) -> None:
         """Called at every attempt; told when it begins, and every minute that it lasts."""
         self.errors += 1
-        now = time.monotonic()
-        if not self._failing or now - self._told >= 60.0:
+        writer, now = getattr(self, "writer", None), time.monotonic()  # it may fail while it is being made
+        begins = not self._failing and writer is not None and writer.failure is not None
+        if begins or writer is None or now - self._told >= TOLD_AGAIN:
             self._told = now
-            event(log, "audit_failed", logging.ERROR, reason=reason, lost=self.writer.lost)
-        if not self._failing:
-            self._failing = self.writer.failure is not None
+            event(log, "audit_failed", logging.ERROR, reason=reason, lost=0 if writer is None else writer.lost)
+        if begins:
+            self._failing = True
             for tell in self.troubled:
                 tell("audit_failed", {"reason": reason})
 
