@@ -16,7 +16,7 @@ from policies.language import level_key
 from policies.model import Profile
 from proxy.audit.chain import Hmac, RunningHmac
 from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
-from proxy.audit.redact import MAX_VALUES, redact, redact_message
+from proxy.audit.redact import MAX_VALUES, Redacted, redact, redact_message
 from proxy.audit.values import DigestKeys, members, value_digest
 from proxy.audit.writer import AuditWriter
 from proxy.session.effects import Binds, Identity
@@ -51,6 +51,7 @@ class DecisionEncoder:
         self._digests: dict[str, str] = {}
         self._last_digest: tuple[str | None, str] = (None, "")
         self._last_shown: tuple[str | None, str] = (None, "")
+        self._last_redacted: tuple[str | None, Redacted] = (None, Redacted("", (), True))
         """Of the last long text: a script of many statements is one text with many records."""
         self._kept: dict[tuple[int, int, str, str, str], tuple[Plan, str, str]] = {}
         self._shared: dict[tuple[int, int, str], tuple[Plan, str]] = {}
@@ -135,7 +136,7 @@ class DecisionEncoder:
                 else:
                     out.update(dict.fromkeys(map(digest, members(c[1:-1].replace("''", "'")))))
             return out, True
-        found = redact(text)
+        found = self._redacted(text)
         pieces = found.values
         said: Iterable[str]
         if len(pieces) == len(plan.statements) and found.whole:
@@ -145,6 +146,12 @@ class DecisionEncoder:
         else:
             said = (value for piece in pieces for value in piece)
         return {digest(member): None for value in said for member in members(value)}, found.whole
+
+    def _redacted(self, text: str) -> Redacted:
+        """Once for a text, however many statements are in it."""
+        if text is not self._last_redacted[0]:
+            self._last_redacted = text, redact(text)
+        return self._last_redacted[1]
 
     def _fields_shared(self, plan: Plan, index: int, text: str, protocol: str) -> str:
         """Texts that differ in constants only have the same fields but for the digest: constants are redacted."""
@@ -171,7 +178,7 @@ class DecisionEncoder:
         shown = "null"
         if self._with_text:
             if text is not self._last_shown[0]:
-                self._last_shown = text, quote(text if plan.digest or self._is_full(plan, text) else redact(text).text)
+                self._last_shown = text, quote(text if plan.digest or self._is_full(plan, text) else self._redacted(text).text)
             shown = self._last_shown[1]
         listed = ",".join(map(_touch, touches[:MAX_TOUCHES]))
         clear = max((t.level for t in touches if t.is_out), key=level_key, default=None)

@@ -11,7 +11,9 @@ import pytest
 from jsonschema import Draft7Validator
 
 from policies.model import Profile
+from proxy.audit import sink
 from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, Kind
+from proxy.audit.redact import Redacted
 from proxy.audit.shape import audit_schema
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.values import DigestKeys
@@ -162,3 +164,20 @@ def test_very_many_touches_are_counted(session: SessionAudit, key: bytes) -> Non
     (record,) = written(session)
     assert (len(record["touches"]), record["touches_more"]) == (MAX_TOUCHES, 3)
     assert verify_directory(session._writer.directory, key).ok
+
+
+def test_a_script_of_many_statements_is_read_once(key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def redact(text: str) -> Redacted:
+        looked.append(text)
+        return plain(text)
+
+    plain = sink.redact
+    monkeypatch.setattr(sink, "redact", redact)
+    text = "select 1 from s.t; " * 2000
+    plan = Plan(Verdict.PASS, text, tuple(StatementPlan("SELECT", ()) for _ in range(2000)))
+    encoder = DecisionEncoder(DigestKeys.of(key))
+    for index in range(2000):
+        encoder.encoded("statement", plan, index, text, "simple")
+    assert len(looked) == 1
