@@ -15,7 +15,8 @@ def short(moment: object) -> str:
 
 
 def how(row: Record) -> str:
-    return {"conditional": "clear for some rows", "mask": "masked"}.get(str(row["show"]), told(row["show"]))
+    out = {"conditional": "clear for some rows", "mask": "masked"}.get(str(row["show"]), told(row["show"]))
+    return out + " (named before)" if row.get("by_name") else out
 
 
 def period(since: datetime | None, until: datetime | None, zone: str) -> str:

@@ -76,6 +76,17 @@ def rows_of(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[ob
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
+_NAMED_BEFORE = """
+INSERT INTO naming SELECT f.worker, f.seq, f.session, f.statement, true FROM decisions f
+JOIN (SELECT worker, session, min(seq) AS seq FROM naming WHERE statement = 'PREPARE' OR starts_with(statement,
+  'DECLARE') GROUP BY ALL) d
+  ON d.worker = f.worker AND d.session = f.session AND d.seq < f.seq
+ANTI JOIN naming n ON n.worker = f.worker AND n.seq = f.seq
+WHERE f.statement IN ('FETCH', 'EXECUTE') AND {where}"""
+"""DECLARE and PREPARE name the customer, FETCH and EXECUTE show: of which of them is not in the record, so all in the session "
+"count."""
+
+
 def ask(connection: duckdb.DuckDBPyConnection, q: Question) -> Answer:
     answer = Answer()
     where, values = _period(q)
@@ -91,15 +102,16 @@ def ask(connection: duckdb.DuckDBPyConnection, q: Question) -> Answer:
         wanted,
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE naming AS SELECT worker, seq, session FROM decisions "
+        "CREATE OR REPLACE TEMP TABLE naming AS SELECT worker, seq, session, statement, false AS by_name FROM decisions "
         f'WHERE {where} AND (list_has_any("values", wanted()) OR list_has_any(binds, wanted()))',
         values,
     )
+    connection.execute(_NAMED_BEFORE.format(where=where), values)
     answer.named = rows_of(
         connection,
         f"""SELECT d.time, d.worker, d.seq, d.session, d.person, d.login, d.client, d.application, d.database, d.asserted,
-          s.target, s."show", s.rule, s."grant", s.others, d.policy, d.rows, d.statement, d.text
-        FROM decisions d JOIN showing s USING (touched) SEMI JOIN naming n ON n.worker = d.worker AND n.seq = d.seq
+          s.target, s."show", s.rule, s."grant", s.others, n.by_name, d.policy, d.rows, d.statement, d.text
+        FROM decisions d JOIN showing s USING (touched) JOIN naming n ON n.worker = d.worker AND n.seq = d.seq
         WHERE {where} AND d.verdict <> 'refuse' AND COALESCE(d.rows, 1) > 0 ORDER BY d.time, d.worker, d.seq, s.target""",
         values,
     )
@@ -132,7 +144,7 @@ def ask(connection: duckdb.DuckDBPyConnection, q: Question) -> Answer:
         values,
     )
     _authority(connection, answer, q)
-    answer.gaps = gaps_in(connection, where, values, bool(q.digests))
+    answer.gaps = gaps_in(connection, where, values, bool(q.digests), _of_time(q))
     return answer
 
 
@@ -140,6 +152,11 @@ def _period(q: Question) -> Condition:
     conditions = of_period(q.since, q.until)
     if q.databases:
         conditions.append(matches("database", q.databases))
+    return " AND ".join(text for text, _ in conditions) or "true", [value for _, given in conditions for value in given]
+
+
+def _of_time(q: Question) -> Condition:
+    conditions = of_period(q.since, q.until)
     return " AND ".join(text for text, _ in conditions) or "true", [value for _, given in conditions for value in given]
 
 
@@ -211,12 +228,21 @@ _BY_VALUE = (
      "protocol = 'extended' AND binds IS NULL AND contains(text, '$1')"),
 )  # fmt: skip
 
+_LOST = "TRY_CAST(json_extract_string(detail, '$.lost') AS BIGINT)"
+_GONE = "records could not be written and are lost (audit.on_failure: flow)"
+_NO_RECORDS = "lines of the trail are no records: run pgveil audit verify"
 
-def gaps_in(connection: duckdb.DuckDBPyConnection, where: str, values: Sequence[object], digests: bool) -> list[Gap]:
-    """What the decisions in `where` leave open. `digests`: for who asks by value."""
+
+def gaps_in(
+    connection: duckdb.DuckDBPyConnection, where: str, values: Sequence[object], digests: bool, period: Condition
+) -> list[Gap]:
+    """What the decisions in `where` leave open. `digests`: for who asks by value. `period`: the times in it."""
     asked = (*_ALWAYS, *(_BY_VALUE if digests else ()))
     counted = ", ".join(f"count(*) FILTER ({condition})" for _, condition in asked)
     counts = connection.execute(f"SELECT {counted} FROM decisions WHERE {where}", list(values)).fetchall()[0]
-    out = [Gap(what, count) for (what, _), count in zip(asked, counts, strict=True) if count]
-    bad = _count(connection, "SELECT COALESCE(sum(bad), 0) FROM piece", ())
-    return [*out, Gap("lines of the trail are no records: run pgveil audit verify", bad)] if bad else out
+    lost = _count(
+        connection, f"SELECT COALESCE(sum({_LOST}), 0)::BIGINT FROM other WHERE event = 'gap' AND {period[0]}", period[1]
+    )
+    bad = _count(connection, "SELECT COALESCE(sum(bad), 0)::BIGINT FROM piece", ())
+    found = [*((what, count) for (what, _), count in zip(asked, counts, strict=True)), (_GONE, lost), (_NO_RECORDS, bad)]
+    return [Gap(what, count) for what, count in found if count]

@@ -161,7 +161,7 @@ def collect(connection: duckdb.DuckDBPyConnection, period: Period) -> Figures:
     )  # fmt: skip
     _totals(connection, out, within)
     out.levels = sorted({str(row["level"]) for row in out.series["days"]}, key=level_key)
-    out.gaps = gaps_in(connection, within, [], digests=False)
+    out.gaps = gaps_in(connection, within, [], digests=False, period=(within, []))
     return out
 
 

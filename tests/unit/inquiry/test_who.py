@@ -143,7 +143,7 @@ def test_what_is_not_covered_is_said(tmp_path: Path) -> None:
         decision(values=None, values_whole=None),
         decision(values_whole=False),
         decision(protocol="extended", text="SELECT $1"),
-        decision(statement="FETCH", touches=[touch()]),
+        decision(statement="SELECT", touches=[touch()]),
         decision(statement="FETCH", touches=[touch()], session="s2"),
     ]
     for fields in plain:
@@ -153,6 +153,7 @@ def test_what_is_not_covered_is_said(tmp_path: Path) -> None:
     writer.append(Kind.DECISION, decision(touches=[touch()], values=[x]))
     refusal = {"sqlstate": "42501", "message": "no"}
     writer.append(Kind.REFUSED, decision(verdict="refuse", refusal=refusal, values=[x]))
+    writer.append(Kind.EVENT, {"event": "gap", "detail": {"lost": 1}})
     writer.close()
     key_file = tmp_path / "audit.key"
     key_file.write_text(KEY.hex())
@@ -169,5 +170,28 @@ def test_what_is_not_covered_is_said(tmp_path: Path) -> None:
     assert {r["rule"] for r in answer["rules"]} == {"r", "r2"}
     assert [(r["statements"], r["rows"], r["in_naming_sessions"]) for r in answer["not_named"]] == [(2, 4, 1)]
     assert [(r["person"], r["statements"], r["reasons"]) for r in answer["refused"]] == [("core/李芳", 1, ["no"])]
-    assert len(answer["not_covered"]) == 6
+    assert len(answer["not_covered"]) == 7
     assert all(gap["count"] == 1 for gap in answer["not_covered"])
+
+
+@pytest.mark.parametrize(("first", "then"), [("DECLARE CURSOR", "FETCH"), ("PREPARE", "EXECUTE")])
+def test_what_was_named_before_is_named(tmp_path: Path, first: str, then: str) -> None:
+    writer = AuditWriter(tmp_path / "trail", "w1", KEY, Mode.ASYNC)
+    for fields, rows in (
+        (decision(statement=then, touches=[touch()]), 1),  # before it was named: of something else
+        (decision(statement=first, touches=[touch()], values=[digest("42")]), 0),
+        (decision(statement=then, touches=[touch()]), 7),
+        (decision(statement=then, touches=[touch()], session="s2"), 2),
+        (decision(statement=then), 3),
+    ):
+        seq = writer.append(Kind.DECISION, fields)
+        writer.append(Kind.OUTCOME, {"session": fields["session"], "decision": seq, "rows": rows, "bytes": 0, "seconds": 0.1})
+    writer.close()
+    key_file = tmp_path / "audit.key"
+    key_file.write_text(KEY.hex())
+    key_file.chmod(0o600)
+    given = ["audit", "who", str(tmp_path / "trail"), "--index", str(tmp_path / "index"), "--key", str(key_file),
+             "--column", PHONE, "--value", "42", "--format", "json"]  # fmt: skip
+    answer = json.loads(CliRunner().invoke(cli, given).stdout)
+    assert [(r["rows"], r["by_name"]) for r in answer["named"]] == [(7, True)]
+    assert [(r["statements"], r["rows"]) for r in answer["not_named"]] == [(2, 3)]
