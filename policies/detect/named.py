@@ -114,7 +114,7 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
     if own and own[0] in _LIMITS:
         _cap(best, ("balance", "amount"), 0.4)
     if frozenset((*own, *apart)) & _OF_THE_BOOKS or (near.words & _OF_THE_BOOKS and "money" not in near.groups):
-        _cap(best, ("account", "balance", "amount"), 0.4)
+        _cap(best, ("account", "balance", "amount", "name"), 0.4)
     if near.catalogue:
         _cap(best, ("amount", "balance", "salary", "biometric"), 0.4)
     if against_it.hotline:
