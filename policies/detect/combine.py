@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from policies.detect.kinds import DATES, KINDS, NUMBERS, TEXTS
-from policies.detect.named import Named, read_names
+from policies.detect.named import IN_THIS_TABLE, Named, read_names
 from policies.detect.seen import FEW, Seen, by_values, fit, loose_fit
 from policies.detect.summary import Summary
 
@@ -126,7 +126,7 @@ def _open_to(named: Named, kind: str) -> bool:
 
 def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Summary, base_type: str) -> Finding | None:
     """A kind that the names speak for, confirmed, left alone or contradicted by the values."""
-    if base_type not in KINDS[kind].types or kind in ("free_text", "profile"):
+    if base_type not in KINDS[kind].types or kind == "profile" or (kind == "free_text" and strength < 0.7):
         return None
     if kind == "birthday" and base_type in NUMBERS and s.distinct == 0:
         strength *= 0.7
@@ -144,6 +144,8 @@ def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Sum
             True,
         )
     share = fit(kind, s, base_type)
+    if kind == "address" and says.endswith(IN_THIS_TABLE) and s.lengths[2] <= 12 and s.share("date") < 0.5:
+        share = 1.0  # a postcode, a house number, a floor
     many = s.distinct >= FEW
     title = KINDS[kind].title
     if kind == "name" and strength < 0.75 and s.share("name_latin") > 0.9 and not s.share("latin_words", "known_latin"):

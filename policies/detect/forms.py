@@ -44,6 +44,8 @@ _LANDLINE = re.compile(
     r"(?:(?:\+|00)?86[- ]?)?(?:\(0\d{2,3}\)\s?|0\d{2,3}[- ])[2-8]\d{2,3}[ -]?\d{4}(?:\s?(?:-|转|ext\.?|x|#)\s?\d{1,6})?",
     re.IGNORECASE,
 )
+_WITHIN_COUNTRY = re.compile(r"\(?0\d{1,4}\)?[ /-]{1,3}\d{2,4}(?:[ -]?\d{2,4}){1,3}|0\d(?:[ .]\d\d){4}")
+"""With the trunk prefix 0 and a sign after the area code: Germany, Switzerland, Austria, France, Britain."""
 _SERVICE = re.compile(r"(?:400|800)[- ]?\d{3}[- ]?\d{4}|95\d{3}|100\d{2}|12\d{3}|1(?:10|19|20|22)")
 _NORTH_AMERICA = re.compile(
     r"(?:\+?0{0,2}1[-. ]?)?(?:\([2-9]\d{2}\)\s?\d{3}[-. ]\d{4}|[2-9]\d{2}([-. ])\d{3}\1\d{4})(?:\s?(?:x|ext\.?)\s?\d{1,6})?",
@@ -56,6 +58,7 @@ _BIN = re.compile(
     r"|6(?:011|5\d\d|4[4-9]\d)\d{12,15}|3(?:0[0-5]|[68]\d|9\d)\d{11,13}|9[45]\d{14,17}|(?:5018|5020|5038|6304|67\d\d)\d{8,15}|60\d{14}|220[0-4]\d{12,15})"
 )
 _USCC = re.compile(r"[1-9A-HJ-NPQRTUWXY][1-9A-F]\d{6}[0-9A-HJ-NPQRTUWXY]{10}")
+_MRZ = re.compile(r"[PIACV][A-Z<][A-Z<]{3}[A-Z0-9<]{20,}(?:\s*[A-Z0-9<]{20,})*")
 _PASSPORT_CN = re.compile(r"[EGDSPHK]\d{8}|E[A-HJ-NP-Z]\d{7}", re.IGNORECASE)
 _PERMIT = re.compile(r"[HM]\d{8}(?:\d{2})?|[CTWLR][A-Z0-9]\d{7}", re.IGNORECASE)
 _HKID = re.compile(r"[A-Z]{1,2}\d{6}\(?[0-9A]\)?")
@@ -82,6 +85,9 @@ _KEY = re.compile(
     r"|sk_(?:live|test)_\w{16,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20,}|npm_\w{30,}|ya29\.[\w-]{20,}",
     re.DOTALL,
 )
+_WALLET = re.compile(
+    r"0x[0-9a-fA-F]{40}|bc1[02-9ac-hj-np-z]{25,62}|[13][1-9A-HJ-NP-Za-km-z]{25,34}|T[1-9A-HJ-NP-Za-km-z]{33}|[xyz]pub[1-9A-Za-z]{90,120}"
+)
 _HEX = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _GEO_PAIR = re.compile(
@@ -98,7 +104,7 @@ _FIGURE = re.compile(
 )
 """An amount as people write it: 60k EUR, 3k-5k, 5000元以上."""
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[¥￥$€£]\s?[\d,.]+")
-_ID_LIKE = re.compile(r"[A-Z0-9][A-Z0-9 /()-]{3,29}")
+_ID_LIKE = re.compile(r"[A-Z0-9][A-Z0-9 ./()-]{3,29}")
 _HAN = re.compile(r"[\u4e00-\u9fff]+")
 _COMPANY = re.compile(
     r"\b(?:ltd|limited|inc|corp|corporation|gmbh|ag|sarl|s\.?a\.?|bv|llc|plc|co|company|group|holdings?)\b\.?|公司|集团|厂$",
@@ -180,7 +186,7 @@ def _numbers(text: str, found: set[str]) -> None:
             found.add("imei")
     if _NUMBER.fullmatch(text):
         found.add("number")
-    if _ID_LIKE.fullmatch(text.upper()) and sum(c.isdigit() for c in text) >= 4:
+    if _ID_LIKE.fullmatch(text.upper()) and sum(c.isdigit() for c in text) >= (8 if "." in text else 4):
         found.add("id_like")
     _phones(text, found)
     if _EXPIRY.fullmatch(text):
@@ -195,6 +201,8 @@ def _numbers(text: str, found: set[str]) -> None:
         found.add("money_text")
     if _PASSPORT_CN.fullmatch(compact):
         found.add("passport")
+    if _MRZ.fullmatch(text):
+        found.add("mrz")
     if _PERMIT.fullmatch(compact):
         found.add("permit")
     if _HKID.fullmatch(compact) and checks.hong_kong_id(compact.replace("(", "").replace(")", "")):
@@ -229,6 +237,8 @@ def _phones(text: str, found: set[str]) -> None:
         found.add("no_mobile")
     elif _LANDLINE.fullmatch(text):
         found.add("landline")
+    elif _WITHIN_COUNTRY.fullmatch(text):
+        found.add("phone_within")
     elif _SERVICE.fullmatch(text):
         found.add("service_number")
     elif _NORTH_AMERICA.fullmatch(text):
@@ -268,6 +278,8 @@ def _secrets(text: str, found: set[str]) -> None:
         found.add("stored_password")
     if _KEY.fullmatch(text):
         found.add("key")
+    if _WALLET.fullmatch(text):
+        found.add("wallet")
     if _HEX.fullmatch(text):
         found.add("hex")
     if _UUID.fullmatch(text):

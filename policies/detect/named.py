@@ -22,6 +22,7 @@ _PERSON_FIRST = re.compile(r"fzr|lxr|khjl|jl_|hz_|zg_|jbr")
 _BARE_NAME = frozenset(("name", "names", "nm", "mc", "jc", "mingcheng", "naam", "nom", "nombre", "nome"))
 _BARE_NAME_HAN = re.compile(r"名称$|^名$")
 _JUST_BELOW = 0.55
+IN_THIS_TABLE = ", in this table"
 _OF_THE_BOOKS = frozenset("gl ledger nostro vostro internal inner suspense nbzh km kmh coa subject".split())
 """Accounts in the house's own books."""
 _LIMITS = frozenset(("min", "max", "default", "required", "minimum", "maximum"))
@@ -144,7 +145,7 @@ def _by_context(own: tuple[str, ...], apart: tuple[str, ...], near: Around, colu
     line, other = "_".join(own), "_".join(apart)
     for group, (kind, strength, pattern) in context_lines():
         if group in near.groups and (pattern.fullmatch(line) or pattern.fullmatch(other)):
-            yield NameEvidence(kind, strength, f"name {column}, in this table")
+            yield NameEvidence(kind, strength, f"name {column}{IN_THIS_TABLE}")
 
 
 def _whose_name(own: tuple[str, ...], column: str, title: str, around: Around) -> tuple[bool, bool, bool]:
@@ -239,6 +240,8 @@ def _by_han(text: str, says: str) -> Iterator[NameEvidence]:
         for found in pattern.finditer(text):
             rest = text[found.end() :]
             if _OTHER_HAN.search(rest) or "是否" in text:
+                continue
+            if kind == "health" and rest.startswith(("号", "编号", "单号", "医生", "科室")):
                 continue
             if kind == "address" and re.search(r"(?:IP|ip|MAC|mac|网|邮箱|邮件|URL|物理|内存)$", text[: found.start()]):
                 continue

@@ -23,7 +23,7 @@ class Seen:
     """What was counted, for a person: `mobile numbers`."""
 
 
-_PHONES = ("mobile", "landline", "phone_na", "phone_intl")
+_PHONES = ("mobile", "landline", "phone_na", "phone_intl", "phone_within")
 _FORMS: dict[str, tuple[str, ...]] = {
     "id_card": ("id18", "id15"),
     "phone": _PHONES,
@@ -33,9 +33,10 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "uscc": ("uscc",),
     "ip": ("ip",),
     "mac": ("mac",),
+    "account": ("wallet",),
     "plate": ("plate",),
     "vin": ("vin",),
-    "passport": ("passport",),
+    "passport": ("passport", "mrz"),
     "permit": ("permit",),
     "national_id": ("ssn", "national", "hkid", "twid"),
     "name": ("name_zh", "known_latin"),
@@ -106,6 +107,7 @@ def by_values(s: Summary, base_type: str) -> Iterator[Seen]:
         ("iban", 0.97, 0.5, "IBANs with the right check digits"),
         ("uscc", 0.95, 0.5, "credit codes with the right check character"),
         ("mac", 0.9, 0.6, "hardware addresses"),
+        ("account", 0.85, 0.5, "addresses of crypto wallets"),
         ("plate", 0.92, 0.6, "vehicle plates"),
         ("secret", 0.95, 0.5, "stored passwords or keys"),
         ("national_id", 0.8, 0.6, "national ID numbers"),
@@ -144,6 +146,8 @@ def _numbers(s: Summary, few: float) -> Iterator[Seen]:
         yield Seen("id_card", 0.93 * few, papers, "ID, passport and permit numbers")
     if s.share("passport") >= 0.8 and s.distinct >= 10:
         yield Seen("passport", 0.62, s.share("passport"), "numbers built like passport numbers")
+    if s.share("mrz") >= 0.5:
+        yield Seen("passport", 0.95, s.share("mrz"), "machine-readable lines of passports")
     if s.share("vin") >= 0.8 and s.distinct >= 5:
         yield Seen("vin", 0.72, s.share("vin"), "vehicle identification numbers")
     if s.share("ip") >= 0.95:
@@ -259,7 +263,9 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
         return max(s.share("name_zh", "known_latin"), 0.6 * s.share("name_latin"))
     if kind in ("health", "ethnicity", "religion", "political"):
         coded = s.lengths[2] <= 4 and s.distinct <= 60 and not s.serial
-        return max(s.share(*_FORMS[kind]), 0.3 if s.share("number", "date") > 0.9 and not coded else 0.8)
+        return max(
+            s.share(*_FORMS[kind]), (0.6 if kind == "health" else 0.3) if s.share("number", "date") > 0.9 and not coded else 0.8
+        )
     return s.share(*_FORMS[kind]) if kind in _FORMS else 1.0
 
 
@@ -268,7 +274,8 @@ def loose_fit(kind: str, s: Summary) -> float:
     if kind == "name" and s.distinct >= FEW and s.lengths[1] <= 4 and s.share("han") > 0.8:
         return 0.0  # short Chinese words that are no names
     if kind == "birthday" and s.share("date") < 0.1:
-        return s.share("digits") if s.lengths[0] >= 4 and s.lengths[2] <= 8 and not s.serial else 0.0
+        years = s.lengths[0] == s.lengths[2] == 4
+        return s.share("digits") if s.lengths[0] >= 4 and s.lengths[2] <= 8 and (years or not s.serial) else 0.0
     return s.share(*_LOOSE[kind]) if kind in _LOOSE else 0.0
 
 

@@ -29,7 +29,7 @@ _HOTLINE = word_set("lexicon", "hotline")
 _HOTLINE_HAN = any_of("hotline_han")
 _NUMBERING = word_set("lexicon", "numbering")
 _NUMBERING_HAN = any_of("numbering_han")
-_OF_SCHEMAS = ("payroll", "medical")
+_OF_SCHEMAS = ("payroll", "medical", "identity")
 """Groups that a schema may name for all of its tables."""
 _COMPANIES = frozenset(("entity", "company", "firm", "corporation", "organisation", "organization"))
 _OWN = frozenset(("legal", "own", "group", "our", "internal"))
