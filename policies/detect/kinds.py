@@ -70,7 +70,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("genetic", "genetic data", TEXTS | BYTES),
         _kind("ethnicity", "ethnic origin", TEXTS | NUMBERS | FLAGS),
         _kind("religion", "religion or belief", TEXTS | NUMBERS | FLAGS),
-        _kind("political", "political opinions and membership", TEXTS | NUMBERS | FLAGS),
+        _kind("political", "political opinions and membership", TEXTS | NUMBERS | FLAGS | DATES),
         _kind("union_membership", "trade union membership", TEXTS | NUMBERS | FLAGS),
         _kind("sex_life", "sex life and orientation", TEXTS),
         _kind("criminal", "criminal records", TEXTS),

@@ -91,7 +91,10 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
     said = list(_by_comment(comment))
     if _HAN.search(title) and _INITIALS.fullmatch(column.lower()):
         kinds = {e.kind for e in said}
-        found = [e if e.kind in kinds else replace(e, strength=e.strength * _OTHERWISE_SAID) for e in found]
+        found = [
+            e if e.kind in kinds or e.says.endswith(IN_THIS_TABLE) else replace(e, strength=e.strength * _OTHERWISE_SAID)
+            for e in found
+        ]
     for each in (*found, *said):
         known = best.get(each.kind)
         if known is None or each.strength > known.strength:
@@ -112,12 +115,12 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
     institution = near.institution and not head & PERSON and not _PERSON_FIRST.match(column.lower())
     if institution:
         _cap(best, _PUBLIC_OF_INSTITUTIONS, 0.45)
-    if own and own[0] in _LIMITS:
-        _cap(best, ("balance", "amount"), 0.4)
+    if own and (own[0] in _LIMITS or "budget" in own):
+        _cap(best, ("balance", "amount", "salary"), 0.4)
     if frozenset((*own, *apart)) & _OF_THE_BOOKS or (near.words & _OF_THE_BOOKS and "money" not in near.groups):
         _cap(best, ("account", "balance", "amount", "name"), 0.4)
     if near.catalogue:
-        _cap(best, ("amount", "balance", "salary", "biometric"), 0.4)
+        _cap(best, ("amount", "balance", "salary", "biometric", "uscc"), 0.4)
     if against_it.hotline:
         _cap(best, ("phone",), 0.4)
     if against_it.machine and not against_it.user:

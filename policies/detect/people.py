@@ -28,6 +28,7 @@ _PAIR = re.compile(
     r"(?<![A-Za-z])(?=([A-Z][a-z]{2,}) (?:[A-Z]\. )?([A-Z](?:['’][A-Z])?[a-z]{2,})(?![A-Za-z])"
     r"|([A-Z]{3,}) (?:[A-Z] )?([A-Z]{3,})(?![A-Za-z]))"
 )
+_FILE = re.compile(r"\.(?:pdf|jpe?g|png|docx?|tiff?|zip|ofd)$", re.IGNORECASE)
 _ZH_ADDRESSED = re.compile(
     r"(?:客户|联系人|姓名|收款人|付款人|被保险人|投保人|患者|病人|借款人|员工|同事|其父|其母|配偶|丈夫|妻子|儿子|女儿|亲属)"
     r"[:： ]?([\u4e00-\u9fff]{2,3})"
@@ -100,6 +101,10 @@ def names_in(text: str) -> bool:
         first, last = found[:2] if found[0] else found[2:]
         if _plain(first) in _FIRST_NAMES and _plain(last) in _LAST_NAMES and _plain(last) not in _NOT_NAMES:
             return True
+    if _FILE.search(text) and any(
+        chinese_name(p) and chinese_given(p) and chinese_common(p) for p in re.split(r"[/\\_. -]", text) if len(p) in (2, 3)
+    ):
+        return True
     return any(
         chinese_name(name) and (chinese_given(name) or chinese_common(name))
         for groups in _ZH_ADDRESSED.findall(text)

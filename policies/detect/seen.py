@@ -262,6 +262,8 @@ def fit(kind: str, s: Summary, base_type: str) -> float:
     if kind == "name":
         return max(s.share("name_zh", "known_latin"), 0.6 * s.share("name_latin"))
     if kind in ("health", "ethnicity", "religion", "political"):
+        if base_type in DATES:
+            return 1.0
         coded = s.lengths[2] <= 4 and s.distinct <= 60 and not s.serial
         return max(
             s.share(*_FORMS[kind]), (0.6 if kind == "health" else 0.3) if s.share("number", "date") > 0.9 and not coded else 0.8

@@ -85,6 +85,8 @@ def around(schema: str, table: str, comment: str | None) -> Around:
     person = bool(every & PERSON)
     own_company = bool(head & _COMPANIES and every & _OWN)
     groups = {name for name, (listed, han) in _groups().items() if said & listed or han.search(text)}
+    if "party" in said and "member" in said:
+        groups.add("party")
     groups |= {name for name in _OF_SCHEMAS if _groups()[name][0] & frozenset(words(schema))}
     if person or person_han:
         groups.add("person")
