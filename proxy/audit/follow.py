@@ -344,7 +344,9 @@ class Follower:
         try:
             with open(_open(found.path), "rb") as file:
                 file.seek(offset)
-                rest = file.read(2 * MAX_LINE)
+                rest = file.read(1 << 16)  # where there is one break there may be many
+                if rest.find(b"\n" + _BEGIN) < 0:
+                    rest += file.read(2 * MAX_LINE)
         except OSError:
             rest = b""
         if rest.startswith(_BEGIN) and not rest.startswith(prefix(found.seq)):

@@ -63,7 +63,7 @@ class Engine:
     def aim(self, alerts: Iterable[Alert]) -> None:
         """The alerts that hold from here on."""
         seen.forget_selections()
-        self.rules = [make_rule(n, a, self.store, self._raise) for n, a in enumerate(a for a in alerts if a.watch is not None)]
+        self.rules = [make_rule(n, a, self.store, self.add) for n, a in enumerate(a for a in alerts if a.watch is not None)]
         kinds = {rule: rule.alert.kind for rule in self.rules}
         self._any = [r for r, k in kinds.items() if k.startswith("new_") or k == "dormant"]
         """Of those who are there, whatever they do."""
@@ -89,7 +89,7 @@ class Engine:
         number = line[13 : line.find(b",", 13)]
         place = f"{worker}#{number.decode() if number.isdigit() and len(number) < 19 else '?'}"
         text = f"A line in the trail of worker {worker!r} cannot be read as a record ({place}). Run pgveil audit verify."
-        self._raise(Alarm("trail", "trail", "critical", self._now, "worker", worker, 1, text, place, place))
+        self.add(Alarm("trail", "trail", "critical", self._now, "worker", worker, 1, text, place, place))
 
     def _feed(self, worker: str, record: Record) -> None:
         at = seconds(record.time)
@@ -194,14 +194,15 @@ class Engine:
         facts = {k: short(str(detail[k])) for k in ("user", "address", "database", "application") if k != per and detail.get(k)}
         text = f"{per.capitalize()} {key!r}: {kind or name} happened {often}."
         severity = severity if severity in SEVERITIES else "warning"
-        self._raise(Alarm(name or "alert", kind, severity, at, per, key, count, text, place, place, facts, raised_by="proxy"))
+        self.add(Alarm(name or "alert", kind, severity, at, per, key, count, text, place, place, facts, raised_by="proxy"))
 
     def _on_clock(self, worker: str, record: Record, back: float, at: float) -> None:
         place = f"{worker}#{record.seq}"
         text = f"The clock of worker {worker!r} went back by {back:.0f} seconds: windows and hours of alerts are in doubt."
-        self._raise(Alarm("clock", "clock", "critical", at, "worker", worker, int(back), text, place, place))
+        self.add(Alarm("clock", "clock", "critical", at, "worker", worker, int(back), text, place, place))
 
-    def _raise(self, alarm: Alarm) -> None:
+    def add(self, alarm: Alarm) -> None:
+        """Raise it; whether it is delivered depends on how many there are."""
         rule = f"flood\0{alarm.raised_by}\0{alarm.name}"
         flood = self.store.get(rule, "", Flood) or Flood()
         hour = int(alarm.at // _HOUR)
@@ -229,7 +230,7 @@ class Engine:
             )
             severity = "critical" if alarm.severity == "critical" else "warning"
             self.alarms.append(
-                Alarm("flood", "flood", severity, alarm.at, "alert", alarm.name, count, text, alarm.first, alarm.last)
+                Alarm("flood", "flood", severity, alarm.at, "rule", alarm.name, count, text, alarm.first, alarm.last)
             )
 
     # What has to outlive the process beside the store's own objects.

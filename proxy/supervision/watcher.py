@@ -136,7 +136,7 @@ class Watcher:
         place = f"{broken.worker}#{broken.seq}"
         text = f"The trail of worker {broken.worker!r} cannot be read on at {broken}. Run pgveil audit verify."
         at = self._clock()
-        self._engine.alarms.append(Alarm("trail", "trail", "critical", at, "worker", broken.worker, 1, text, place, place))
+        self._engine.add(Alarm("trail", "trail", "critical", at, "worker", broken.worker, 1, text, place, place))
         if broken.resume is not None:
             self._positions[broken.worker] = broken.resume
         self._commit()
@@ -173,7 +173,7 @@ class Watcher:
         place = f"{batch.worker}#{batch.first}"
         text = f"There is a trail of a worker {batch.worker!r}, which no proxy writes. Run pgveil audit verify."
         alarm = Alarm("trail", "trail", "critical", self._clock(), "worker", batch.worker, 1, text, place, place)
-        self._engine.alarms.append(alarm)
+        self._engine.add(alarm)
 
     def _commit(self) -> None:
         store, engine = self.store, self._engine

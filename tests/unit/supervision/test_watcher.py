@@ -153,6 +153,19 @@ def test_a_broken_trail_is_an_alert_and_reading_goes_on_behind(place: Place) -> 
     assert len([d for d in place.told() if d["alert"] == "trail"]) == 1
 
 
+def test_many_breaks_are_no_flood(place: Place) -> None:
+    place.work(60)
+    path = next(place.trail.glob("audit-main-*.jsonl"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line if n % 4 else b"{}\n" for n, line in enumerate(lines)))
+    asyncio.run(place.run(place.watcher()))
+    asyncio.run(place.run(place.watcher()))
+    broken = [d for d in place.told() if d["alert"] == "trail"]
+    assert len([d for d in broken if d["delivered"]]) == 20
+    assert len(broken) == len(lines[::4])
+    assert [d["rule"] for d in place.told() if d["alert"] == "flood" and d["rule"] == "trail"] == ["trail"]
+
+
 def test_a_trail_of_nobody(place: Place) -> None:
     stranger = AuditWriter(place.trail, "evil", KEY, io=NO_SYNC)
     stranger.append(Kind.EVENT, {"event": "alert", "detail": {"alert": "bulk", "severity": "critical"}})

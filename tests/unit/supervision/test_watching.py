@@ -207,6 +207,7 @@ def test_a_flood_is_told_and_held_back(tmp_path: Path) -> None:
     floods = [a for a in told if a.name == "flood"]
     assert [f.amount for f in floods] == [21, 100]
     assert floods[0].severity == "critical"
+    assert (floods[0].detail()["alert"], floods[0].detail()["rule"]) == ("flood", "new")
     trail.login(BEGIN + 3 * DAY, application="another")
     assert [a.held for a in trail.told()] == [False]
 
