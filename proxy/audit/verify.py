@@ -104,6 +104,32 @@ def verify_directory(
     `anchors`: heads that were anchored, None for what is no genuine anchor (`anchor.read_anchors`). `keep`: seconds for which
     segments should have been kept; what was stated later than that may not have expired."""
     keys = [keys] if isinstance(keys, bytes) else list(keys)
+    anchors = list(anchors)
+    while True:
+        before = _beginnings(directory)
+        report = _verify(directory, keys, expected, anchors, keep, processes)
+        if report.ok or _beginnings(directory) == before:
+            return report  # else segments have expired while they were read
+
+
+def _beginnings(directory: Path) -> dict[str, int]:
+    """The first segment of each worker."""
+    found: dict[str, int] = {}
+    for name in os.listdir(directory):
+        segment = parse_segment_name(name)
+        if segment is not None:
+            found[segment[0]] = min(segment[1], found.get(segment[0], segment[1]))
+    return found
+
+
+def _verify(
+    directory: Path,
+    keys: Sequence[bytes],
+    expected: Collection[str],
+    anchors: Sequence[tuple[Source, object | None]],
+    keep: float | None,
+    processes: int | None,
+) -> Report:
     strays = []
     found: set[str] = set()
     for name in sorted(os.listdir(directory)):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.audit import upkeep
+from proxy.audit import upkeep, verify
 from proxy.audit.anchor import decode_anchor, read_anchors
 from proxy.audit.custody import Custody, state_path
 from proxy.audit.record import Kind
@@ -263,6 +263,26 @@ def test_a_crash_between_record_and_removal_is_harmless(
     assert numbers(directory)[0] == 5
     writer.close()
     assert verified(directory, key).ok
+
+
+def test_what_expires_while_it_is_verified_is_no_failure(
+    old: tuple[Path, AuditWriter], key: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, writer = old
+    plain, now = verify.segments_of, now_of(directory, "w1", 3) + 100.01
+    turns: list[int] = []
+
+    def listed(where: Path, worker: str) -> list[int]:
+        found = plain(where, worker)
+        turns.append(1)
+        if len(turns) == 1:
+            keeper(writer, keep=100.0, now=now).expire()
+        return found
+
+    monkeypatch.setattr(verify, "segments_of", listed)
+    report = verified(directory, key)
+    assert report.ok, report.problems
+    assert len(turns) == 2
 
 
 def test_nothing_else_may_be_missing_at_the_beginning(old: tuple[Path, AuditWriter], key: bytes) -> None:
