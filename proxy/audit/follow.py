@@ -335,6 +335,8 @@ class Follower:
             raise _Break(path, worker.offset, expected, f"pgveil found the trail damaged: {header.get('damage')}")
         if torn and found != "crashed":
             raise _Break(path, worker.offset, expected, "bytes that are no record")
+        if worker.seq is not None and header.get("seq") != expected:  # a copy may not have brought all of this one yet
+            raise _Break(path, worker.offset, expected, f"the next segment begins with record {header.get('seq')}")
         worker.segment, worker.offset = number, 0
         self._read(worker)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,8 @@ POLL = 0.2
 """Seconds between two looks when nothing is new."""
 GRACE = 3.0
 """Seconds for which reading goes on after the end was asked for, as long as there is anything to read."""
+PATIENCE = 3.0
+"""Seconds for which a break may mend itself: a trail that is copied may come in pieces."""
 MIN_PAUSE = 0.5
 MAX_PAUSE = 30.0
 """Seconds after a failure."""
@@ -63,6 +66,8 @@ class Drive:
         self._leave_out = leave_out
         self._block = block
         self._follower: Follower | None = None
+        self._since: dict[str, tuple[tuple[str, str], float]] = {}
+        """By worker: a break, and since when it has been there."""
         self._told: set[tuple[str, str]] = set()
 
     def lag(self) -> Lag:
@@ -111,9 +116,14 @@ class Drive:
         return False
 
     async def _tell(self, follower: Follower, broken: Broken) -> None:
-        """Each break once."""
+        """Each break once, when it stays."""
         place = broken.worker, str(broken)
         if place in self._told:
+            return
+        now = time.monotonic()
+        if self._since.setdefault(broken.worker, (place, now))[0] != place:
+            self._since[broken.worker] = place, now
+        if now - self._since[broken.worker][1] < PATIENCE:
             return
         event(log, "trail_broken", logging.ERROR, consumer=self.consumer.name, worker=broken.worker, place=str(broken))
         if await self.consumer.tell(broken) and broken.resume is not None:

@@ -171,6 +171,21 @@ def test_a_segment_that_has_expired_after_it_was_read(trail: Path) -> None:
     assert [b.reason for b in one_less.broken] == ["the segment is missing"]
 
 
+def test_a_copy_that_comes_in_pieces(trail: Path, tmp_path: Path) -> None:
+    """The next segment is there before the end of the one before: a break, which mends itself."""
+    want = drain(Follower(trail))
+    path = segment_path(trail, "w1", 3)
+    whole = path.read_bytes()
+    lines = lines_of(path)
+    path.write_bytes(b"".join(lines[:2]))
+    follower = Follower(trail)
+    found = drain(follower)
+    assert [b.file for b in follower.broken] == [path]
+    path.write_bytes(whole)
+    assert found + drain(follower) == want
+    assert follower.broken == []
+
+
 def test_bytes_between_segments_that_no_crash_explains(trail: Path) -> None:
     path = segment_path(trail, "w1", 1)
     with open(path, "ab") as file:

@@ -75,6 +75,7 @@ async def run(directory: Path, want: int, fail_at: Sequence[int] = (), skip: boo
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_PAUSE", 0.001)
     monkeypatch.setattr(module, "POLL", 0.001)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
 
 
 def test_everything_once_though_it_fails(tmp_path: Path, written: AuditWriter) -> None:
