@@ -23,7 +23,7 @@ import duckdb
 
 from proxy.audit.chain import parse_segment_name
 from proxy.errors import PgveilError
-from proxy.inquiry.load import Stretch, load
+from proxy.inquiry.load import Loaded, Stretch, load
 from proxy.inquiry.tables import BASE, FORMAT, HOLDING, VIEWS
 
 STRETCH = 256 << 20
@@ -282,28 +282,23 @@ class Index:
         return is_last and segment.path.stat().st_size > segment.size
 
     def _read(self, connection: duckdb.DuckDBPyConnection, now: list[Segment], progress: Progress) -> int:
-        known = {
-            (worker, number): (segment, size)
-            for segment, worker, number, size in connection.execute("SELECT segment, worker, number, size FROM piece").fetchall()
-        }
-        known_time = {
-            segment: (mtime, inode)
-            for segment, mtime, inode in connection.execute("SELECT segment, mtime, inode FROM piece").fetchall()
-        }
-        following = max((segment for segment, _ in known.values()), default=0)
-        total = sum(s.size - known.get((s.worker, s.number), (0, 0))[1] for s in now)
+        rows = connection.execute("SELECT worker, number, segment, size, mtime, inode FROM piece").fetchall()
+        known = {(worker, number): tuple(rest) for worker, number, *rest in rows}
+        nothing = (0, 0, 0, 0)
+        following = max((segment for segment, *_ in known.values()), default=0)
+        total = sum(s.size - known.get((s.worker, s.number), nothing)[1] for s in now)
         done = 0
         progress(done, total)
         batch: list[_Part] = []
         for found in now:
-            segment, at = known.get((found.worker, found.number), (0, 0))
+            segment, at, *times = known.get((found.worker, found.number), nothing)
+            if segment and at == 0:
+                connection.execute("DELETE FROM piece WHERE segment = ?", [segment])
             if not segment:
                 following += 1
                 segment = following
-                connection.execute(
-                    "INSERT INTO piece VALUES (?, ?, ?, 0, 0, ?, '', 0, 0, NULL, NULL)",
-                    [segment, found.worker, found.number, found.inode],
-                )
+            if at == found.size and (at == 0 or times != [found.mtime, found.inode]):  # no new line in it
+                self._note(connection, _Part(found, segment, at, at), None)
             while at < found.size:
                 room = STRETCH - sum(part.end - part.start for part in batch)
                 end = found.size if found.size - at <= room else last_line_end(found.path, at + room)[0]
@@ -316,8 +311,6 @@ class Index:
                     batch = []
                     progress(done, total)
                 at = end
-            if (found.mtime, found.inode) != known_time.get(segment):
-                connection.execute("UPDATE piece SET mtime = ?, inode = ? WHERE segment = ?", [found.mtime, found.inode, segment])
         done += self._take(connection, batch)
         progress(done, total)
         return done
@@ -334,17 +327,30 @@ class Index:
         connection.execute("BEGIN")
         loaded = load(connection, stretches)
         for part in batch:
-            got = loaded.get(part.segment)
-            mac = part.of.mac if part.end == part.of.size else last_line_end(part.of.path, part.end)[1]
-            connection.execute(
-                "UPDATE piece SET size = ?, mac = ?, records = records + ?, bad = bad + ?, first = least(first, ?), "
-                "last = greatest(last, ?) WHERE segment = ?",
-                [part.end, mac, *((got.records, got.bad, got.first, got.last) if got else (0, 0, None, None)), part.segment],
-            )
+            self._note(connection, part, loaded.get(part.segment))
         connection.execute("COMMIT; CHECKPOINT")  # what waits in the write-ahead log would be read again at every start
         for stretch in stretches:
             stretch.lines.unlink()
         return sum(part.end - part.start for part in batch)
+
+    @staticmethod
+    def _note(connection: duckdb.DuckDBPyConnection, part: _Part, got: Loaded | None) -> None:
+        """How far the segment has been read, and what came of this part."""
+        of = part.of
+        mac = of.mac if part.end == of.size else last_line_end(of.path, part.end)[1]
+        found = [got.records, got.bad, got.first, got.last] if got else [0, 0, None, None]
+        if part.start == 0:
+            connection.execute(
+                "INSERT INTO piece VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [part.segment, of.worker, of.number, part.end, of.mtime, of.inode, mac, *found],
+            )
+            return
+        connection.execute(
+            "UPDATE piece SET size = ?, mtime = ?, inode = ?, mac = ?, records = records + ?, bad = bad + ?, first = "
+            "least(first, ?), "
+            "last = greatest(last, ?) WHERE segment = ?",
+            [part.end, of.mtime, of.inode, mac, *found, part.segment],
+        )
 
 
 def _copy(path: Path, start: int, end: int, into: Path) -> None:

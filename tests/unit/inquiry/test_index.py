@@ -113,6 +113,48 @@ def test_a_growing_trail_is_followed_to_its_last_whole_line(tmp_path: Path) -> N
         assert connection.execute("SELECT worker, seq, rows, outcomes, sqlstate FROM decisions ORDER BY 1, 2").fetchall() == once
 
 
+def test_files_without_a_line_wait_for_one(own: Index) -> None:
+    path = own.trail / "audit-w3-000001.jsonl"
+    line = (own.trail / "audit-w1-000001.jsonl").read_bytes().partition(b"\n")[0]
+    for data, records in (
+        (b"", 0),
+        (line[:50], 0),
+        (line + b"\n", 1),
+        (line + b"\n" + line[:9], 1),
+        (line + b"\n" + line + b"\n", 2),
+    ):
+        path.write_bytes(data)
+        own.update()
+        with own.reading() as connection:
+            found = connection.execute("SELECT list(records) FROM segments WHERE worker = 'w3'").fetchall()
+            (there,) = connection.execute("SELECT count(*) FROM records WHERE worker = 'w3'").fetchall()[0]
+            assert (there, found) == (records, [([records],)])
+        assert own.update().bytes_read == 0
+    assert kinds(own) == written(own.trail)
+
+
+def test_many_small_segments_are_read_together(tmp_path: Path) -> None:
+    whole, many = tmp_path / "whole", tmp_path / "many"
+    Trail(whole, "w1", KEY, 900, days=5).write()
+    many.mkdir()
+    lines = (whole / "audit-w1-000001.jsonl").read_bytes().splitlines(keepends=True)
+    for n in range(0, len(lines), 7):
+        (many / f"audit-w1-{n // 7 + 1:06d}.jsonl").write_bytes(b"".join(lines[n : n + 7]))
+    answers = []
+    for trail in (whole, many):
+        index = Index(trail, tmp_path / f"index of {trail.name}")
+        index.update()
+        with index.reading() as connection:
+            answers.append(connection.execute("SELECT * EXCLUDE (touched) FROM decisions ORDER BY worker, seq").fetchall())
+            found = connection.execute("SELECT list(DISTINCT records ORDER BY records) FROM segments").fetchall()
+    assert answers[0] == answers[1]
+    assert found == [(sorted({len(lines) % 7 or 7, 7}),)]
+    first = many / "audit-w1-000010.jsonl"
+    first.unlink()
+    assert index.update().removed == 1
+    assert kinds(index) == written(many)
+
+
 def test_a_changed_segment_is_read_again(own: Index) -> None:
     path = sorted(own.trail.glob("audit-w1-*.jsonl"))[1]
     lines = path.read_bytes().splitlines(keepends=True)
