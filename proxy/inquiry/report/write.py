@@ -45,7 +45,7 @@ _LIMITS = (
 _NUMERIC = frozenset({
     "statements", "rows", "people", "times", "refused", "in_clear", "rows_in_clear", "people_who_saw_clear", "most_at_once",
      "values_named",
-    "days", "on_weekends", "percent_of_own", "reasons", "request", "number", "records", "bytes", "segments",
+    "days", "on_weekends", "percent_of_own", "reasons", "number", "records", "bytes", "segments",
 })  # fmt: skip
 
 
@@ -139,6 +139,24 @@ def tiles(figures: Figures, alerts: bool = True) -> list[Tile]:
     return out
 
 
+def _grants(table: Table) -> Table:
+    """The approvals as a page has room for them."""
+    rows = []
+    for r in table.records():
+        names = [name.strip() for name in str(r["columns"] or "").split(",")]
+        shown = ", ".join(name if n == 0 else name.rpartition(".")[2] for n, name in enumerate(names))
+        ends = [f"revoked by {told(r['revoked_by'])}"] if r["revoked_by"] else []
+        ends += [f"rejected by {told(r['rejected_by'])}"] if r["rejected_by"] else []
+        if r["kind"] == "break-glass":
+            ends.append(f"reviewed by {told(r['reviewed_by'])}" if r["reviewed_by"] else "not reviewed")
+        number = f"{r['request']} (break-glass)" if r["kind"] == "break-glass" else str(r["request"])
+        rows.append((number, r["person"], r["reason"], shown, r["approved_by"], r["granted"], r["until"], r["statements"],
+            r["rows"],
+                     r["outcome"], "; ".join(ends)))  # fmt: skip
+    names_of = ("request", "for", "reason", "columns", "approved_by", "from", "until", "statements", "rows", "outcome", "ended")
+    return Table(table.name, table.title, names_of, rows, table.note)
+
+
 def span_of(period: Period) -> str:
     last = period.end - timedelta(microseconds=1)
     return f"{period.start:%Y-%m-%d}" if period.start.date() == last.date() else f"{period.start:%Y-%m-%d} to {last:%Y-%m-%d}"
@@ -188,6 +206,7 @@ def _pages(m: Made) -> dict[str, str]:
         "span": span_of(period), "zone": period.zone, "made": m.made.strftime("%Y-%m-%d %H:%M:%S %z"), "version": _version(),
         "workers": workers or ["no worker"], "check": m.check, "tiles": tiles(figures), "tables": figures.tables,
          "gaps": figures.gaps,
+        "grants": _grants(figures.tables["approvals"]),
     }  # fmt: skip
     numbers = {name: n for n, name in enumerate(_SECTIONS, 1)}
     began = figures.began
