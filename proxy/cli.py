@@ -13,24 +13,13 @@ from pathlib import Path
 
 import click
 
-from proxy.approvals.command import grants
-from proxy.asking import check, explain
-from proxy.audit.commands import audit
-from proxy.companion.command import install, keygen
-from proxy.completeness.command import complete
 from proxy.config import Config, load_config
-from proxy.demo.command import demo
-from proxy.diff.command import diff
-from proxy.discovery.command import discover, standards
-from proxy.inquiry.commands import search, who
-from proxy.inquiry.report.command import report
+from proxy.lazy import LazyGroup
 from proxy.ledger import Ledger
 from proxy.logs import name_process, set_up_logging
 from proxy.people import for_people
-from proxy.schema import schema
 from proxy.supervise import Place
 from proxy.supervise import serve as run_server
-from proxy.supervision.command import beside, replay, watch
 from proxy.supervision.keeper import auditor_beside
 from proxy.workers import run_workers, worker_config, worker_name
 
@@ -44,7 +33,7 @@ _CONFIG = click.option(
 )
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 @click.version_option(package_name="pgveil", prog_name="pgveil")
 @click.option("--debug", is_flag=True, help="Show tracebacks and debug events.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -86,24 +75,22 @@ def serve_worker(debug: bool, path: Path, number: int, port: int, parent: int, l
     for_people(debug, lambda: run_server(worker_config(_read(path), number, port), place))
 
 
-cli.add_command(check)
-cli.add_command(explain)
-cli.add_command(diff)
-audit.add_command(complete)
-audit.add_command(watch)
-audit.add_command(beside)
-audit.add_command(replay)
-cli.add_command(audit)
-audit.add_command(search)
-audit.add_command(who)
-audit.add_command(report)
-cli.add_command(demo)
-cli.add_command(grants)
-cli.add_command(install)
-cli.add_command(keygen)
-cli.add_command(discover)
-cli.add_command(standards)
-cli.add_command(schema)
+assert isinstance(cli, LazyGroup)
+cli.add_lazily(
+    {
+        "audit": "proxy.audit.commands:audit",
+        "check": "proxy.asking:check",
+        "demo": "proxy.demo.command:demo",
+        "diff": "proxy.diff.command:diff",
+        "discover": "proxy.discovery.command:discover",
+        "explain": "proxy.asking:explain",
+        "grants": "proxy.approvals.command:grants",
+        "install": "proxy.companion.command:install",
+        "keygen": "proxy.companion.command:keygen",
+        "schema": "proxy.schema:schema",
+        "standards": "proxy.discovery.command:standards",
+    }
+)
 
 
 def _read(path: Path) -> Config:

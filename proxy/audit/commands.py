@@ -18,6 +18,7 @@ from proxy.audit.key import load_key
 from proxy.audit.record import AuditError
 from proxy.audit.tail import Tail, parse, pretty
 from proxy.audit.verify import Report, WorkerReport, verify_directory
+from proxy.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from proxy.config import AuditSettings
@@ -25,9 +26,23 @@ if TYPE_CHECKING:
 _POLL = 0.25
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def audit() -> None:
     """The audit trail: who asked for what, what was shown, and proof that nothing was changed."""
+
+
+assert isinstance(audit, LazyGroup)
+audit.add_lazily(
+    {
+        "beside": "proxy.supervision.command:beside",
+        "complete": "proxy.completeness.command:complete",
+        "replay": "proxy.supervision.command:replay",
+        "report": "proxy.inquiry.report.command:report",
+        "search": "proxy.inquiry.commands:search",
+        "watch": "proxy.supervision.command:watch",
+        "who": "proxy.inquiry.commands:who",
+    }
+)
 
 
 @audit.command()
