@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,18 +40,25 @@ from proxy.configkeys import (
     PASSWORD,
     SECTIONS,
     SERVER_TLS,
+    SINK,
+    SINK_POSTGRES,
+    SINK_SYSLOG,
     SUPERVISION,
     TCP,
     UPSTREAM,
 )
 from proxy.errors import ConfigError
 from proxy.session.effects import Pooling
+from proxy.sinks.settings import FORMATS as SINK_FORMATS
+from proxy.sinks.settings import SCHEMES as SINK_SCHEMES
+from proxy.sinks.settings import Sink, SyslogSink, TableSink
 from proxy.sockets import TcpSettings
 from proxy.supervision.settings import Supervision, parse_supervision
 from proxy.tls import ClientMode, ClientTls, ServerMode, ServerTls
 
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|m|h)")
 _PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SINK_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -110,6 +118,8 @@ class AuditSettings:
     """Seconds for which segments are kept; None: for ever."""
     on_failure: str = "stop"
     anchors: tuple[AnchorTarget, ...] = ()
+    sinks: tuple[Sink, ...] = ()
+    """Where the auditor sends copies of the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +346,47 @@ class _Reader:
             keep=_positive(section, "keep", 0.0) if "keep" in section else None,
             on_failure=section.choice("on_failure", AUDIT_FAILURES, defaults.on_failure),
             anchors=self.anchors(section.get("anchors")),
+            sinks=self.sinks(section.get("sinks")),
+        )
+
+    def sinks(self, entry: Entry | None) -> tuple[Sink, ...]:
+        return () if entry is None else tuple(self.sink(name, e) for name, e in entry.mapping())
+
+    def sink(self, name: str, entry: Entry) -> Sink:
+        if not _SINK_NAME.fullmatch(name):
+            raise entry.wrong("a name of letters, digits, '-' and '_' for the sink")
+        section = entry.mapping(SINK)
+        if len(section) != 1:
+            raise entry.wrong(f"one of {', '.join(SINK)}")
+        if (inner := section.section("postgres", SINK_POSTGRES)) is not None:
+            _one_password(inner)
+            return TableSink(
+                name,
+                inner.require("host").string(),
+                inner.int("port", 5432, 1, 65535),
+                inner.require("user").string(),
+                self.password(inner),
+                inner.string("database", "postgres"),
+                inner.string("schema", "pgveil_audit"),
+                inner.string("source", socket.gethostname()),
+                self.server_tls(inner.section("tls", SERVER_TLS)),
+            )
+        inner = section.require("syslog").mapping(SINK_SYSLOG)
+        scheme, host, port = _syslog_address(inner.require("address"))
+        kinds = inner.get("kinds")
+        if "ca" in inner and scheme != "tls":
+            raise inner.key_error("ca", "found authorities without TLS", "an address that begins with tls://")
+        return SyslogSink(
+            name,
+            scheme,
+            host,
+            port,
+            inner.choice("format", SINK_FORMATS, "json"),
+            inner.int("facility", 13, 0, 23),
+            inner.int("max_size", 60_000, 1024, 4_000_000),
+            inner.string("source", socket.gethostname()),
+            self.optional_file(inner, "ca", "PEM certificates"),
+            () if kinds is None else tuple(e.string() for e in kinds.items_or_one()),
         )
 
     def anchors(self, entry: Entry | None) -> tuple[AnchorTarget, ...]:
@@ -468,6 +519,21 @@ def _one_password(section: Section) -> None:
 
 def _address(section: Section, default: Listen) -> Listen:
     return Listen(section.string("host", default.host), section.int("port", default.port, 0, 65535))
+
+
+def _syslog_address(entry: Entry) -> tuple[str, str, int]:
+    """(scheme, host or path, port)."""
+    text = entry.string()
+    if text.startswith("unix:/"):
+        return "unix", text.removeprefix("unix:"), 0
+    found = urlsplit(text)
+    try:
+        port = found.port
+    except ValueError:
+        port = None
+    if found.scheme not in SINK_SCHEMES or not found.hostname or port is None or found.path not in ("", "/"):
+        raise entry.wrong("udp://host:514, tcp://host:601, tls://host:6514 or unix:/dev/log")
+    return found.scheme, found.hostname, port
 
 
 def _positive(section: Section, key: str, default: float) -> float:

@@ -23,6 +23,7 @@ from policies.keywords import (
     words,
 )
 from proxy.session.effects import Pooling
+from proxy.sinks.settings import FORMATS as SINK_FORMATS
 from proxy.tls import ClientMode, ServerMode
 
 MAX_WORKERS = 256
@@ -103,6 +104,29 @@ ANCHOR = {
     "http": Key("A web service.", mapping(ANCHOR_HTTP)),
     "s3": Key("A bucket; needs the extra s3 (pip install 'pgveil[s3]').", mapping(ANCHOR_S3)),
 }
+SINK_POSTGRES = {
+    "host": Key("The PostgreSQL server: name, address, or the directory of a Unix socket.", TEXT, needed=True),
+    "port": Key("5432 without it.", _PORT),
+    "user": Key("The login that `pgveil audit sink sql` lets write.", TEXT, needed=True),
+    **PASSWORDS,
+    "database": Key("postgres without it.", TEXT),
+    "schema": Key("Where the table is; pgveil_audit without it.", TEXT),
+    "source": Key("Names this proxy in the table; the host's name without it.", TEXT),
+    "tls": Key("TLS to that server.", mapping(SERVER_TLS)),
+}
+SINK_SYSLOG = {
+    "address": Key("udp://, tcp:// or tls://host:port, or unix:/dev/log.", TEXT, needed=True),
+    "format": Key("json (without it) or cef.", words(SINK_FORMATS)),
+    "facility": Key("0 to 23; 13, log audit, without it.", whole(0, 23)),
+    "max_size": Key("Bytes of a message, beyond which records are shortened; 60000 without it.", whole(1024, 4_000_000)),
+    "kinds": Key("Records of these kinds only.", some(TEXT)),
+    "source": Key("The host name in the messages; the host's without it.", TEXT),
+    "ca": Key("PEM file of the authorities that may sign the server's certificate; the system's without it.", TEXT),
+}
+SINK = {
+    "postgres": Key("A table of another server.", mapping(SINK_POSTGRES, apart=_ONE_PASSWORD)),
+    "syslog": Key("RFC 5424 messages.", mapping(SINK_SYSLOG)),
+}
 AUDIT = {
     "directory": Key("Where the hash-chained segments go.", TEXT, needed=True),
     "key_file": Key("The secret that seals the chain; made at the first start.", TEXT),
@@ -111,6 +135,7 @@ AUDIT = {
     "keep": Key("Segments whose last record is older are removed; without it, never.", DURATION),
     "on_failure": Key("stop (without it) or flow: what data does when evidence cannot be written.", words(AUDIT_FAILURES)),
     "anchors": Key("Where heads are kept out of this host's reach.", listed(one_of(ANCHOR))),
+    "sinks": Key("Where the auditor sends copies of the records, by name.", named(one_of(SINK))),
     "mode": Key("strict, before-result (without it) or async: when evidence is written.", words(AUDIT_MODES)),
     "text": Key("What is kept of statements: redacted (without it), full or none.", words(AUDIT_TEXTS)),
     "values": Key("What is kept of constants and parameters: digests (without it) or none.", words(AUDIT_VALUES)),

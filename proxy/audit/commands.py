@@ -38,6 +38,7 @@ audit.add_lazily(
         "complete": "proxy.completeness.command:complete",
         "replay": "proxy.supervision.command:replay",
         "report": "proxy.inquiry.report.command:report",
+        "sink": "proxy.sinks.command:sink",
         "search": "proxy.inquiry.commands:search",
         "watch": "proxy.supervision.command:watch",
         "who": "proxy.inquiry.commands:who",

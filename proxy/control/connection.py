@@ -25,6 +25,7 @@ class Target:
     identify: bool = False
     """Sessions come by way of a pooler, which may lead elsewhere: ask which database it is."""
     connect_timeout: float = 10.0
+    application: str = "pgveil control"
     opened: Callable[[str], None] = field(default=lambda database: None, repr=False, compare=False)
     """Told the database of each connection that the server may have counted as a session."""
     command_timeout: float = 30.0
@@ -55,7 +56,7 @@ async def connect(target: Target, database: str) -> asyncpg.Connection:
             timeout=target.connect_timeout,
             command_timeout=target.command_timeout,
             statement_cache_size=0,
-            server_settings={"application_name": "pgveil control"},
+            server_settings={"application_name": target.application},
         )
     except TimeoutError:
         target.opened(database)  # perhaps it was

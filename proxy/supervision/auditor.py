@@ -22,6 +22,7 @@ from proxy.config import Config
 from proxy.errors import ConfigError
 from proxy.http import HttpSide
 from proxy.logs import event
+from proxy.sinks.make import make_sinks
 from proxy.supervision.alerts import NAME, make_alerts
 from proxy.supervision.consumer import Consumer, Drive
 from proxy.supervision.rates import Rates
@@ -33,7 +34,7 @@ BEAT = 1.0
 """Seconds between two signs of life to the process that keeps it."""
 
 Make = Callable[[Config, CollectorRegistry], Sequence[Drive]]
-MAKERS: list[Make] = [make_alerts]
+MAKERS: list[Make] = [make_alerts, make_sinks]
 """What the auditor does: each entry makes the drives of what the configuration asks for. Sinks are further entries."""
 
 
