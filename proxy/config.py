@@ -198,6 +198,9 @@ class _Reader:
         top = read_document(self.path).mapping(allowed=SECTIONS)
         for needed in ("upstream", "control", "policy", "audit"):
             top.require(needed)
+        sinks = top.require("audit").mapping(AUDIT).get("sinks")
+        if sinks is not None and "supervision" not in top:
+            raise sinks.error("found sinks, and no auditor that feeds them", "a section 'supervision' ({} is enough)")
         workers = self.workers(top)
         return Config(
             path=self.path,

@@ -107,7 +107,7 @@ class _Keeper(threading.Thread):
 @contextmanager
 def auditor_beside(config: Config, options: Sequence[str] = ()) -> Iterator[None]:
     """An auditor, when the configuration wants one, for as long as the block runs. `options`: what stood before `serve`."""
-    if config.supervision is None and not config.audit.sinks:
+    if config.supervision is None:
         yield
         return
     command = [sys.executable, "-P", "-m", "proxy.cli", *options, "audit", "beside", "-c", str(config.path)]

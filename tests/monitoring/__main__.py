@@ -31,6 +31,7 @@ EMPTY_WITHOUT = {
     "pgveil_turned_away_total": "nobody was turned away",
     "pgveil_alerts_total": "no alert was raised",
     "pgveil_events_total": "no event",
+    "pgveil_auditor_": "the demo's auditor has no HTTP side",
 }
 
 

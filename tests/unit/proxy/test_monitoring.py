@@ -13,7 +13,9 @@ import yaml
 from proxy.config import load_config
 from proxy.metrics import names
 
-COMPOSE = Path(__file__).parents[3] / "compose"
+ROOT = Path(__file__).parents[3]
+COMPOSE = ROOT / "compose"
+KNOWN = names() | set(re.findall(r"`(pgveil_auditor_\w+)", (ROOT / "docs" / "supervision.md").read_text(encoding="utf-8")))
 RULES = yaml.safe_load((COMPOSE / "prometheus" / "pgveil.rules.yml").read_text(encoding="utf-8"))
 DASHBOARDS = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in (COMPOSE / "grafana" / "dashboards").glob("*.json")}
 
@@ -33,7 +35,7 @@ def test_every_metric_exists(where: str, expression: str) -> None:
     asked = set(re.findall(r"\bpgveil_\w+", expression))
     assert asked or "process_" in expression or "up{" in expression
     for name in asked:
-        assert name in names() or re.sub(r"_(bucket|sum|count)$", "", name) in names(), name
+        assert name in KNOWN or re.sub(r"_(bucket|sum|count)$", "", name) in KNOWN, name
 
 
 def test_rules_say_what_is_wrong_and_for_whom() -> None:
@@ -64,6 +66,13 @@ def test_panels_have_a_place_of_their_own_and_a_source_that_is_provisioned() -> 
             assert not cells & taken, panel["title"]
             taken |= cells
             assert panel["type"] == "row" or panel["datasource"]["uid"] in uids
+
+
+def test_the_auditor_is_scraped() -> None:
+    config = load_config(COMPOSE / "pgveil.yaml", {"PGVEIL_CONTROL_PASSWORD": "x"})
+    assert config.supervision is not None
+    assert config.supervision.http is not None
+    assert f"pgveil:{config.supervision.http[1]}" in (COMPOSE / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
 
 
 def test_files_that_the_services_mount_are_there() -> None:

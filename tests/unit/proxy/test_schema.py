@@ -58,7 +58,12 @@ audit:
       { file: /mnt/anchors },
       { postgres: { host: h, port: 1, user: u, password_env: X, database: d, table: s.t, tls: { mode: require } } },
       { http: { url: "https://h/a", token_file: f, ca: f } },
-      { s3: { bucket: b, prefix: p, region: r, endpoint: "http://h:9000", access_key_id: k, secret_key_file: f } } ] }
+      { s3: { bucket: b, prefix: p, region: r, endpoint: "http://h:9000", access_key_id: k, secret_key_file: f } } ],
+    sinks: {
+      table: { postgres: {
+        host: h, port: 1, user: u, password_env: X, database: d, schema: s, source: x, tls: { mode: require } } },
+      siem: { syslog: {
+        address: "tls://h:6514", format: cef, facility: 13, max_size: 8192, kinds: [event], source: x, ca: f } } } }
 http: { host: "::1", port: 9000 }
 limits: { connections: 20, login_timeout: 10s, connection_rate: 20/s, failed_logins: 5/m, failed_logins_per_address: 5/h }
 tcp: { keepalive: 30s, keepalive_interval: 1s, keepalive_count: 3, user_timeout: 90s }
@@ -90,6 +95,9 @@ CONFIG_WRONG = [
     ("audit: { directory: d, anchors: [{ ftp: x }] }", "ftp"),
     ("audit: { directory: d, anchors: [{ file: a, http: { url: 'http://h' } }] }", "anchors"),
     ("audit: { directory: d, anchors: [{ http: {} }] }", "url"),
+    ("audit: { directory: d, sinks: { a: { syslog: { format: cef } } } }", "address"),
+    ("audit: { directory: d, sinks: { a: { syslog: { address: 'udp://h:1', format: leef } } } }", "format"),
+    ("audit: { directory: d, sinks: { a: { kafka: {} } } }", "kafka"),
     ("policy: []", "policy"),
     ("tls: { cert: f }", "key"),
     ("limits: { connections: 0 }", "connections"),
