@@ -133,7 +133,7 @@ def test_what_json_can_say_and_jsonb_cannot(server: TestServer, tmp_path: Path) 
     place.start()
     until(lambda: place.count() == writer.seq, "all\n" + place.log())
     place.end()
-    found = place.ask("SELECT record->'detail'->>'text' FROM @.record WHERE kind = 'event' ORDER BY seq").splitlines()
+    found = place.ask("SELECT record->'detail'->>'text' FROM @.record WHERE kind = 'event' AND worker = 'w1' ORDER BY seq").splitlines()
     assert found == ["a\ufffdb", "?", "\\u0000 as text", "字 \U0001f600", 'quote " \\']
     writer.close()
 
@@ -149,7 +149,7 @@ def test_another_trail_under_the_same_name_is_refused(server: TestServer, tmp_pa
     until(lambda: first.count() == 52, "all\n" + first.log())
     first.end()
     second.start()
-    until(lambda: "records of another trail under the name here w1" in second.log(), "it is said")
+    until(lambda: "records of another trail under the name here" in second.log(), "it is said")
     second.end()
     assert first.count() == 52
 
