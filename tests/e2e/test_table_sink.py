@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from proxy.audit.key import load_key, load_or_create_key
 from proxy.audit.record import Kind
 from proxy.audit.writer import AuditWriter, Io
 from tests.support.postgres import TestServer
@@ -41,6 +42,7 @@ class Place:
     def __init__(self, home: Path, server: TestServer, schema: str, source: str = "here") -> None:
         self.home, self.server, self.schema = home, server, schema
         home.mkdir(exist_ok=True)
+        load_or_create_key(home / "audit.key")
         (home / "policy.yaml").write_text("version: 1\nclasses: { x: { level: C1, mask: null } }\ncolumns: { a.b.c: x }\n")
         self.audit = (
             f"{{ directory: audit, sinks: {{ copy: {{ postgres: {{ host: localhost, port: {server.port}, user: sinker, "
@@ -89,7 +91,7 @@ def append(writer: AuditWriter, count: int, text: str = "x" * 300) -> None:
 
 
 def trail(home: Path, worker: str = "w1", **options: int) -> AuditWriter:
-    return AuditWriter(home / "audit", worker, bytes(32), io=Io(sync=lambda fd: None), **options)  # type: ignore[arg-type]
+    return AuditWriter(home / "audit", worker, load_key(home / "audit.key"), io=Io(sync=lambda fd: None), **options)  # type: ignore[arg-type]
 
 
 def test_every_record_once_whatever_dies(server: TestServer, tmp_path: Path) -> None:
@@ -133,7 +135,8 @@ def test_what_json_can_say_and_jsonb_cannot(server: TestServer, tmp_path: Path) 
     place.start()
     until(lambda: place.count() == writer.seq, "all\n" + place.log())
     place.end()
-    found = place.ask("SELECT record->'detail'->>'text' FROM @.record WHERE kind = 'event' AND worker = 'w1' ORDER BY seq").splitlines()
+    mine = "FROM @.record WHERE kind = 'event' AND worker = 'w1' ORDER BY seq"
+    found = place.ask(f"SELECT record->'detail'->>'text' {mine}").splitlines()
     assert found == ["a\ufffdb", "?", "\\u0000 as text", "字 \U0001f600", 'quote " \\']
     writer.close()
 
