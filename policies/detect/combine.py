@@ -46,6 +46,8 @@ class Finding:
     from_values: bool = False
     paths: Mapping[tuple[str, ...], Finding] = field(default_factory=dict)
     """Of a document: what is at which path. The step `[]` goes into the elements of an array."""
+    doubted: bool = False
+    """Something speaks against it: the values, or that it belongs to the house."""
     also: str | None = None
     """Another kind that the values prove: account numbers that are card numbers."""
 
@@ -66,7 +68,7 @@ def detect(subject: Subject, summary: Summary, *, names: bool = True, values: bo
         own = next((s for s in seen if s.kind == evidence.kind), None)
         found = _from_names(evidence.kind, evidence.strength, evidence.says, own, counted, subject.base_type)
         if found is not None and _nobodys(evidence.kind, named, counted):
-            found = replace(found, confidence=min(found.confidence, 0.45))
+            found = replace(found, confidence=min(found.confidence, 0.45), doubted=True)
         if found is None and named.encrypted and counted.share("token_shape", "long") >= 0.8:
             says = f"{evidence.says}; the values look encrypted"
             found = Finding(evidence.kind, round(evidence.strength * 0.75, 2), says, True)
@@ -108,7 +110,7 @@ def _from_values(seen: Seen, named: Named, s: Summary, subject: Subject) -> Find
     ):
         confidence -= 0.1
     says = f"{_percent(seen.share)} of {s.distinct} values are {seen.what}{doubt}"
-    return Finding(seen.kind, round(confidence, 2), says, False, True)
+    return Finding(seen.kind, round(confidence, 2), says, False, True, doubted=bool(doubt))
 
 
 def _nobodys(kind: str, named: Named, s: Summary) -> bool:
@@ -158,10 +160,12 @@ def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Sum
     loose = loose_fit(kind, s)
     if loose >= 0.6 and not (kind == "birthday" and s.share("date") > 0.1) and not (kind == "phone" and s.serial):
         if kind == "card_no" and s.lengths[1] in (15, 16, 19) and s.share("card") < 0.25 and many:
-            return Finding(kind, 0.35, f"{says}, but the Luhn digit is right in no more values than chance allows", True)
+            return Finding(
+                kind, 0.35, f"{says}, but the Luhn digit is right in no more values than chance allows", True, doubted=True
+            )
         return Finding(kind, round(strength * 0.8, 2), f"{says}; the values may be {title}", True)
     if s.share("starred") > 0.5:
-        return Finding(kind, round(min(strength, 0.45), 2), f"{says}, but the values are masked already", True)
+        return Finding(kind, round(min(strength, 0.45), 2), f"{says}, but the values are masked already", True, doubted=True)
     if not many and loose + share > 0 and kind != "birthday":
         return Finding(kind, round(strength * 0.6, 2), f"{says}; of few values some fit", True)
     return None

@@ -96,6 +96,7 @@ _GEO_PAIR = re.compile(
     re.IGNORECASE,
 )
 _TRACK = re.compile(r"[;%]?[Bb]?\d{12,19}(?:[=D]\d{7,}[\dF]*\??|\^[^^]{2,26}\^\d{7,}\S*)")
+_FILE = re.compile(r"(?:.*[/\\])?([^/\\]{3,120})\.[A-Za-z0-9]{2,5}")
 _CENTS = re.compile(r"-?\d+\.\d{1,2}")
 _SUM = r"\d[\d,.' ]*\s?(?:[kKwW]\b|万|千)?"
 _FIGURE = re.compile(
@@ -315,6 +316,8 @@ def _words(text: str, found: set[str]) -> None:
         found.add("address_zh")
     elif places.latin_address(text):
         found.add("address_latin")
+    if (file := _FILE.fullmatch(text)) and people.name_in_parts(file[1]):
+        found.add("name_file")
     if _COMPANY.search(text):
         found.add("company")
     if _HAN.fullmatch(text):

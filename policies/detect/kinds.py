@@ -74,6 +74,7 @@ KINDS: dict[str, Kind] = dict(
         _kind("union_membership", "trade union membership", TEXTS | NUMBERS | FLAGS),
         _kind("sex_life", "sex life and orientation", TEXTS),
         _kind("criminal", "criminal records", TEXTS),
+        _kind("personal", "other particulars of persons", TEXTS | NUMBERS | FLAGS | DATES),
         _kind("profile", "documents with personal data", DOCUMENTS | TEXTS),
         _kind("free_text", "prose with personal data", TEXTS),
     ]

@@ -244,7 +244,7 @@ def _by_han(text: str, says: str) -> Iterator[NameEvidence]:
             rest = text[found.end() :]
             if _OTHER_HAN.search(rest) or "是否" in text:
                 continue
-            if kind == "health" and rest.startswith(("号", "编号", "单号", "医生", "科室")):
+            if kind == "health" and rest.startswith(("号", "编号", "单号", "序号", "流水", "医生", "科室")):
                 continue
             if kind == "address" and re.search(r"(?:IP|ip|MAC|mac|网|邮箱|邮件|URL|物理|内存)$", text[: found.start()]):
                 continue

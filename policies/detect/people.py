@@ -5,6 +5,7 @@ A single value proves little (the surname 黄 begins 黄金 too), so the answers
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from policies.detect.lexicon import characters, word_set
@@ -111,6 +112,16 @@ def names_in(text: str) -> bool:
         for name in groups
         if len(name) > 1
     )
+
+
+def name_in_parts(text: str) -> bool:
+    """A name of a person stands in the name of a file: Keller_Emma_passport, 张伟-身份证."""
+    parts = [p for p in re.split(r"[\s_.,()+-]+", text) if p]
+    if any(chinese_name(p) and chinese_given(p) and chinese_common(p) for p in parts):
+        return True
+    plain = [_plain(p) for p in parts if p[0].isupper()]
+    pairs = itertools.pairwise(plain)
+    return any((a in _FIRST_NAMES and b in _LAST_NAMES) or (a in _LAST_NAMES and b in _FIRST_NAMES) for a, b in pairs)
 
 
 def pinyin_name(words: list[str]) -> bool:

@@ -40,6 +40,8 @@ _LAYERS = frozenset("t tb tbl tab sys dim fact ods dwd dws ads stg v f d".split(
 def words(name: str) -> tuple[str, ...]:
     """`custNm2` → cust, nm, 2. Chinese characters stay together."""
     plain = unicodedata.normalize("NFKC", name)
+    if not plain.isascii():
+        plain = _without_accents(plain)
     humps = _HUMP.sub("_", plain)
     return tuple(
         w.lower()
@@ -49,6 +51,14 @@ def words(name: str) -> tuple[str, ...]:
         )
         if w
     )
+
+
+_UMLAUTS = str.maketrans(dict(zip("äöüÄÖÜßøæåł", "ae oe ue Ae Oe Ue ss oe ae aa l".split(), strict=True)))
+
+
+def _without_accents(text: str) -> str:
+    """Rückkaufswert → Rueckkaufswert, prénom → prenom: the lexicon has no accents. Chinese stays."""
+    return "".join(unicodedata.normalize("NFKD", c)[0] if "\u00c0" <= c <= "\u024f" else c for c in text.translate(_UMLAUTS))
 
 
 @dataclass(frozen=True, slots=True)

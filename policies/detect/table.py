@@ -17,6 +17,7 @@ from policies.detect.combine import Finding, Subject, detect
 from policies.detect.kinds import KINDS, TEXTS
 from policies.detect.lexicon import any_of, word_set
 from policies.detect.named import title_of
+from policies.detect.persons import beside_persons
 from policies.detect.summary import Summary, summarise
 from policies.detect.surroundings import Around, around, words
 
@@ -69,7 +70,7 @@ def examine_table(
                 )
     for place, money in _money(columns, out, near).items():
         out[place] = replace(out[place], finding=money)
-    return out
+    return beside_persons([subject for subject, _ in columns], out)
 
 
 def _holds_values(subject: Subject) -> bool:

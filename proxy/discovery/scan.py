@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -13,6 +13,7 @@ import asyncpg
 from policies.decide import column_type
 from policies.detect import Examined, Finding, Subject, examine_table
 from policies.detect.dictionary import Found
+from policies.detect.persons import beside_persons, keys_of_persons
 from policies.names import SYSTEM_SCHEMAS
 from proxy.control.catalog import CatalogReader
 from proxy.control.connection import FAILURES
@@ -85,16 +86,18 @@ async def scan(connection: asyncpg.Connection, bounds: Bounds, progress: Progres
     looked = [r for r in relations if r.oid in tables and not tables[r.oid][2]]
     looked.sort(key=lambda r: (r.schema, r.name))
     worker = _Worker(connection, bounds, catalog.encoding == "SQL_ASCII", time.monotonic() + bounds.seconds)
-    out: list[Scanned] = []
+    looked_at: list[_Looked] = []
     for number, relation in enumerate(looked):
         comment = tables[relation.oid][1]
         own = [c for c in relation.columns if (relation.oid, c.attnum) in columns and columns[relation.oid, c.attnum][3]]
         permitted = {c.attnum for c in own if columns[relation.oid, c.attnum][4]}
         comments = {c.attnum: columns[relation.oid, c.attnum][2] for c in own}
-        out += await worker.table(relation, own, permitted, comments, comment)
+        looked_at.append(await worker.table(relation, own, permitted, comments, comment))
         if tables[relation.oid][3]:
             worker.unread.append(f"{relation.schema}.{relation.name}: row security shows this login only some rows")
         progress(number + 1, len(looked), f"{relation.schema}.{relation.name}", worker.last)
+    keys = keys_of_persons((each.subjects, each.examined) for each in looked_at)
+    out = [column for each in looked_at for column in each.judged(keys)]
     every = tuple(catalog.relations.values())
     return Scan(catalog.database, every, tuple(out), len(looked), worker.total, tuple(worker.unread))
 
@@ -102,6 +105,29 @@ async def scan(connection: asyncpg.Connection, bounds: Bounds, progress: Progres
 def _wanted(relation: Relation) -> bool:
     system = relation.schema in SYSTEM_SCHEMAS or relation.schema.startswith("pg_") or relation.schema == _OWN_SCHEMA
     return relation.kind in _KINDS and not system
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """One table with what was found in it by itself. No values."""
+
+    relation: Relation
+    columns: Sequence[Column]
+    subjects: Sequence[Subject]
+    examined: Sequence[Examined]
+    rows: int
+    note: str
+    permitted: set[int]
+
+    def judged(self, keys: frozenset[str]) -> Iterator[Scanned]:
+        """The verdicts, in the light of the columns by which tables about persons are referred to."""
+        examined = beside_persons(self.subjects, self.examined, keys)
+        for column, each in zip(self.columns, examined, strict=True):
+            harmless = each.finding is None and _harmless(each, column)
+            relation = self.relation
+            found = Found(relation.schema, relation.name, column.name, column_type(column), each.finding, self.rows, harmless)
+            readable = column.attnum in self.permitted
+            yield Scanned(relation, column, found, self.note or ("" if readable else "not readable"))
 
 
 class _Worker:
@@ -118,7 +144,7 @@ class _Worker:
         permitted: set[int],
         comments: dict[int, str | None],
         comment: str | None,
-    ) -> list[Scanned]:
+    ) -> _Looked:
         name = f"{relation.schema}.{relation.name}"
         note, rows = "", 0
         values: dict[int, list[str | None]] = {}
@@ -153,8 +179,7 @@ class _Worker:
         comment: str | None,
         note: str,
         permitted: set[int],
-    ) -> list[Scanned]:
-        out = []
+    ) -> _Looked:
         given = [
             (
                 Subject(
@@ -170,11 +195,8 @@ class _Worker:
             )
             for column in columns
         ]
-        for column, examined in zip(columns, examine_table(given, datetime.date.today()), strict=True):
-            harmless = examined.finding is None and _harmless(examined, column)
-            found = Found(relation.schema, relation.name, column.name, column_type(column), examined.finding, rows, harmless)
-            out.append(Scanned(relation, column, found, note or ("" if column.attnum in permitted else "not readable")))
-        return out
+        subjects = [subject for subject, _ in given]
+        return _Looked(relation, columns, subjects, examine_table(given, datetime.date.today()), rows, note, permitted)
 
 
 def _harmless(examined: Examined, column: Column) -> bool:
