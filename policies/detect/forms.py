@@ -202,8 +202,6 @@ def _numbers(text: str, found: set[str]) -> None:
         found.add("money_text")
     if _PASSPORT_CN.fullmatch(compact):
         found.add("passport")
-    if _MRZ.fullmatch(text):
-        found.add("mrz")
     if _PERMIT.fullmatch(compact):
         found.add("permit")
     if _HKID.fullmatch(compact) and checks.hong_kong_id(compact.replace("(", "").replace(")", "")):
@@ -279,6 +277,8 @@ def _secrets(text: str, found: set[str]) -> None:
         found.add("stored_password")
     if _KEY.fullmatch(text):
         found.add("key")
+    if _MRZ.fullmatch(text):
+        found.add("mrz")
     if _WALLET.fullmatch(text):
         found.add("wallet")
     if _HEX.fullmatch(text):

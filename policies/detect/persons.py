@@ -40,6 +40,10 @@ _NOT_SURE_OF = frozenset({"free_text", "profile", "ip", "amount", "balance", "ca
 """Kinds that are not believed only because they stand beside persons."""
 
 
+PLACES = frozenset({"person", "tied", "address", "medical", "papers", "company", "absence"})
+"""What `near` of an attribute may be."""
+
+
 class Tie(IntEnum):
     """How a table belongs to persons."""
 
@@ -124,14 +128,16 @@ def beside_persons(subjects: Sequence[Subject], seen: Sequence[Examined], refers
         if known is not None and known.proposed:
             continue
         found = _by_nature(subject, examined.summary, places)
-        if found is None and known is not None and tie is Tie.PERSON and _may_be_believed(known):
+        if found is None and known is not None and tie is Tie.PERSON and _may_be_believed(known, examined.summary):
             found = replace(known, confidence=_BELIEVED, reason=f"{known.reason}, beside data of persons")
         if found is not None and not (known is not None and known.doubted and known.kind == found.kind):
             out[at] = replace(examined, finding=found)
     return out
 
 
-def _may_be_believed(found: Finding) -> bool:
+def _may_be_believed(found: Finding, s: Summary) -> bool:
+    if found.kind == "phone" and s.lengths[2] > 16 and s.share("digits") > 0.9:
+        return False
     return not found.doubted and found.kind not in _NOT_SURE_OF
 
 
@@ -149,6 +155,8 @@ def _places(tie: Tie, near: Around, subjects: Sequence[Subject], seen: Sequence[
         out.add("medical")
     if tie >= Tie.TIED and "papers" in near.groups:
         out.add("papers")
+    if "absence" in near.groups and tie >= Tie.TIED:
+        out.add("absence")
     if "company" in near.groups and not near.catalogue:
         out.add("company")
     return frozenset(out)
@@ -216,7 +224,7 @@ def _varied(s: Summary) -> bool:
     return not s.serial or s.lengths[2] <= 4 or 10 * s.distinct < 9 * s.filled
 
 
-_FITS: Mapping[str, Callable[[Summary, str], bool]] = {
+FITS: Mapping[str, Callable[[Summary, str], bool]] = {
     "any": lambda s, t: _varied(s) and s.share("date") < 0.9,
     "text": lambda s, t: t in TEXTS and _text(s),
     "place": lambda s, t: t in TEXTS and (_text(s) or s.lengths[2] <= 8) and s.share("date") < 0.9 and not s.serial,
@@ -234,7 +242,7 @@ _FITS: Mapping[str, Callable[[Summary, str], bool]] = {
     "login": lambda s, t: (
         t in TEXTS
         and not s.serial
-        and (s.distinct == 0 or s.share("token_shape", "name_zh") > 0.6)
+        and (s.distinct == 0 or (s.share("token_shape", "name_zh") > 0.6 and 2 * s.distinct > s.filled))
         and s.share("number", "uuid", "hex", "date") < 0.3
     ),
     "dialled": lambda s, t: (
@@ -249,7 +257,7 @@ _FITS: Mapping[str, Callable[[Summary, str], bool]] = {
 
 
 def _fits(values: str, s: Summary, base_type: str) -> bool:
-    return _FITS[values](s, base_type)
+    return FITS[values](s, base_type)
 
 
 def keys_of_persons(tables: Iterable[tuple[Sequence[Subject], Sequence[Examined]]]) -> frozenset[str]:
