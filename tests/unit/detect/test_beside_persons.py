@@ -76,7 +76,7 @@ def test_a_city_needs_a_street_and_a_person(city: str) -> None:
 
 def test_tables_that_refer_to_persons_by_a_key_of_another() -> None:
     parent = looked_at("portfolios", {"depot_key": ("text", KEYS), "holder_iban": ("text", some(v.iban))})
-    child = looked_at("positions", {"depot_key": ("text", KEYS), "zsz_amt": ("numeric", some(v.money))})
+    child = looked_at("positions", {"depot_key": ("text", KEYS), "exposure_amt": ("numeric", some(v.money))})
     keys = keys_of_persons([parent, child])
     assert keys == {"depot_key"}
     assert not any(e.finding is not None and e.finding.proposed for e in beside_persons(*child))
