@@ -35,6 +35,8 @@ _OTHER_HAN = re.compile(any_of("other_han").pattern + r"|(?:类型|类别|标志
 _PROVED = frozenset({"phone", "account"})
 """Kinds whose words stand in the names of many other things: phone_type."""
 _BELIEVED = 0.55
+_TOO_SHORT = 4
+"""Letters of a name that may be anything, in one of so many languages, when there are no values to look at."""
 _LEAST_DISTINCT = 3
 _NOT_SURE_OF = frozenset({"free_text", "profile", "ip", "amount", "balance", "card_expiry", "location"})
 """Kinds that are not believed only because they stand beside persons."""
@@ -182,6 +184,8 @@ def _by_nature(subject: Subject, s: Summary, places: Collection[str]) -> Finding
         if named is not None and attribute.kind in _PROVED and own[-1] in _OTHER_AFTER:
             continue
         if named is not None and said is None and _otherwise(title, own):
+            continue
+        if said is None and s.distinct == 0 and len(subject.column) <= _TOO_SHORT:
             continue
         if not _fits(attribute.values, s, subject.base_type):
             continue
