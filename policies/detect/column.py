@@ -10,6 +10,7 @@ from policies.detect.combine import Finding, Subject, detect
 from policies.detect.documents import detect_documents, is_document, parse_documents
 from policies.detect.kinds import KINDS, TEXTS
 from policies.detect.packed import fields
+from policies.detect.shapes import is_vector
 from policies.detect.summary import Summary, summarise
 
 _WHOLE = (
@@ -48,11 +49,15 @@ def examine(
     if is_document(subject.base_type) or subject.array or _mostly_documents(subject, given):
         documents = parse_documents(given)
         if subject.array and not is_document(subject.base_type):
+            vectors = sum(map(is_vector, documents))
             elements = [None if e is None else str(e) for d in documents if isinstance(d, list) for e in _flat(d)]
             summary = summarise(elements, today)
-            return Examined(detect(subject, summary, names=names, values=use_values), replace(summary, sampled=len(values)))
+            found = detect(subject, summary, names=names, values=use_values)
+            if documents and 2 * vectors > len(documents):
+                summary = Summary(len(values), len(documents), len(documents), {"vector": vectors})
+            return Examined(found, replace(summary, sampled=len(values)))
         filled = len(documents)
-        summary = Summary(sampled=len(values), filled=filled, distinct=filled)
+        summary = Summary(len(values), filled, filled, {"vector": sum(map(is_vector, documents))})
         if documents:
             return Examined(detect_documents(subject, documents, today, names=names, values=use_values), summary)
         return Examined(detect(subject, summary, names=names, values=use_values), summary)

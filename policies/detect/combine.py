@@ -94,6 +94,8 @@ def _from_values(seen: Seen, named: Named, s: Summary, subject: Subject) -> Find
         confidence, doubt = confidence - 0.4, ", though the name speaks of a thing"
     if seen.kind == "birthday" and (named.not_births or not _open_to(named, "birthday")):
         return None
+    if seen.kind == "health" and named.of_dictionary:
+        confidence, doubt = min(confidence, 0.4), ", in a list for everybody by the table's name"
     if seen.kind in _OF_HOUSES and named.of_institution:
         confidence, doubt = min(confidence, 0.45), ", of an institution by the table's name"
     elif seen.kind == "phone" and named.against.hotline:
@@ -114,10 +116,10 @@ def _from_values(seen: Seen, named: Named, s: Summary, subject: Subject) -> Find
 
 
 def _nobodys(kind: str, named: Named, s: Summary) -> bool:
-    """Phones and places of the house itself; addresses in its own network that nothing calls a user's."""
+    """Phones and places of the house itself; illnesses in a list of them; addresses in its own network."""
     if kind in _OF_HOUSES and named.of_institution:
         return True
-    if kind == "phone" and named.against.hotline:
+    if (kind == "phone" and named.against.hotline) or (kind == "health" and named.of_dictionary):
         return True
     return kind == "ip" and s.share("ip_inside") >= 0.8 and not named.against.user
 
@@ -145,6 +147,10 @@ def _from_names(kind: str, strength: float, says: str, seen: Seen | None, s: Sum
             True,
             True,
         )
+    if kind == "phone" and s.serial and s.distinct >= FEW:
+        return None  # a counter that has come to numbers like these
+    if kind == "secret" and s.share("numbered") > 0.8:
+        return None  # a prefix and a number: EX-889884448086
     share = fit(kind, s, base_type)
     if kind == "address" and says.endswith(IN_THIS_TABLE) and s.lengths[2] <= 12 and s.share("date") < 0.5:
         share = 1.0  # a postcode, a house number, a floor

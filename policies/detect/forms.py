@@ -12,6 +12,7 @@ import phonenumbers
 from policies.detect import checks, people, places
 from policies.detect.dates import read_date
 from policies.detect.foreign import national
+from policies.detect.shapes import shapes
 
 PERSONAL = frozenset(
     (
@@ -156,6 +157,7 @@ def marks(text: str) -> frozenset[str]:
     _networks(text, found)
     _secrets(text, found)
     _words(text, found)
+    found |= shapes(text)
     if len(_STARS.findall(text)) and len(text) <= 40:
         found.add("starred")
     if found & PERSONAL:
@@ -306,6 +308,8 @@ def _words(text: str, found: set[str]) -> None:
             found.add("first_name")
         if people.latin_known(latin):
             found.add("known_latin")
+        if len(latin) == 1 and people.last_name(latin[0]):
+            found.add("last_name")
     if (
         len(text) <= 80
         and any(ord(c) > 0x24F for c in text)

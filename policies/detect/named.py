@@ -41,6 +41,7 @@ _OTHER_HAN = any_of("other_han")
 _NOT_BIRTHS = word_set("lexicon", "not_births")
 _CARD_WORDS = frozenset(("card", "cards", "cc", "creditcard", "kp", "kxx", "xyk", "jjk", "yhk", "card_no", "pan"))
 _ENCRYPTED = frozenset("enc encrypted encrypt cipher ciphertext crypt crypted hash hashed md sha sm jiami miwen".split())
+_DICTIONARIES = word_set("lexicon", "dictionaries")
 _PUBLIC_OF_INSTITUTIONS = frozenset(("phone", "address", "email", "location", "ip"))
 
 
@@ -64,6 +65,8 @@ class Named:
     of_person: bool = False
     of_institution: bool = False
     """The table is about the house's own places, whose phones and addresses are public."""
+    of_dictionary: bool = False
+    """The table lists what there is, of illnesses or drugs, for everybody."""
     not_births: bool = False
     encrypted: bool = False
     """The name says that the values are."""
@@ -127,9 +130,10 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         for kind in ("ip", "address", "mac"):
             best.pop(kind, None)
     ordered = tuple(sorted(best.values(), key=lambda e: -e.strength))
+    dictionary = near.catalogue and bool(near.words & _DICTIONARIES)
     births = frozenset(own) & _NOT_BIRTHS or any(w.startswith("graduat") for w in own)
     encrypted = bool(frozenset(own) & _ENCRYPTED)
-    return Named(ordered, of_thing, person, institution, bool(births), encrypted, against_it)
+    return Named(ordered, of_thing, person, institution, dictionary, bool(births), encrypted, against_it)
 
 
 def _cap(best: dict[str, NameEvidence], kinds: Iterable[str], most: float) -> None:

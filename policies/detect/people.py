@@ -22,6 +22,8 @@ _SUFFIXES = re.compile(
     r",?\s+(?:jr|sr|md|dds|phd|dvm|esq|ii|iii|iv|b\.?a\.?|b\.?sc\.?|m\.?sc\.?|mba\.?|b\.?eng\.?)\.?$", re.IGNORECASE
 )
 _WORD = re.compile(r"(?:[^\W\d_]['’]?)+(?:-[^\W\d_]+['’]?[^\W\d_]*)*\.?")
+_EMBOSSED = re.compile(r"[A-Z][A-Z' -]*/[A-Z][A-Z' -]+")
+"""As it stands on cards and tickets: LIN/WEI."""
 _PARTICLES = frozenset("de da di del della van von der den zu bin al el la le du dos das y e ter af av".split())
 _BOTH = re.compile(r"([\u4e00-\u9fff·]{2,8})\s*[(（/,，]?\s*([A-Za-z][A-Za-z .,'-]{2,40})[)）]?")
 
@@ -73,7 +75,7 @@ def chinese_common(text: str) -> bool:
 
 def latin_words(text: str) -> list[str]:
     """The words of a name in Latin script, or nothing when it has not the form of one."""
-    bare = _SUFFIXES.sub("", text)
+    bare = _SUFFIXES.sub("", text.replace("/", " ") if _EMBOSSED.fullmatch(text) else text)
     for _ in range(3):
         bare = _TITLES.sub("", bare)
     words = [w for w in re.split(r"[\s,]+", bare) if w]
@@ -94,6 +96,11 @@ def latin_known(words: list[str]) -> bool:
 def first_name(word: str) -> bool:
     """A common first name."""
     return _plain(word) in _FIRST_NAMES
+
+
+def last_name(word: str) -> bool:
+    """A common family name."""
+    return _plain(word) in _LAST_NAMES or _plain(word) in _PINYIN_SURNAMES
 
 
 def names_in(text: str) -> bool:

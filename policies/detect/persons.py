@@ -18,6 +18,7 @@ from policies.detect.joined import taken_apart
 from policies.detect.kinds import DATES, FLAGS, KINDS, NUMBERS, TEXTS
 from policies.detect.lexicon import any_of, vocabulary, word_set
 from policies.detect.named import title_of
+from policies.detect.structure import Table, by_structure, one_row_each
 from policies.detect.summary import Summary
 from policies.detect.surroundings import PERSON, Around, around, words
 
@@ -34,6 +35,8 @@ _OTHER_AFTER = word_set("lexicon", "other_after") - frozenset(("policy", "pp", "
 _OTHER_HAN = re.compile(any_of("other_han").pattern + r"|(?:类型|类别|标志|状态|时间|日期|代码|等级)$")
 _PROVED = frozenset({"phone", "account"})
 """Kinds whose words stand in the names of many other things: phone_type."""
+_NUMBERED = frozenset({"phone", "account", "id_card", "passport", "permit", "national_id", "card_no"})
+"""Kinds of which no table holds one after the other."""
 _BELIEVED = 0.55
 _TOO_SHORT = 4
 """Letters of a name that may be anything, in one of so many languages, when there are no values to look at."""
@@ -124,10 +127,14 @@ def beside_persons(subjects: Sequence[Subject], seen: Sequence[Examined], refers
     near = around(subjects[0].schema, subjects[0].table, subjects[0].table_comment)
     if tie is Tie.NONE and (not _of_things(near) or near.catalogue) and any(s.column.lower() in refers for s in subjects):
         tie = Tie.TIED  # a table of positions is one of jobs, or one of what a customer holds
+    kinds = frozenset(e.finding.kind for e in seen if e.finding is not None and e.finding.proposed)
+    each = tie >= Tie.TIED and one_row_each(subjects, seen, _numbers_persons)
+    for at, structural in by_structure(subjects, seen, Table(kinds, tie >= Tie.TIED, tie is Tie.PERSON, each, near)).items():
+        out[at] = replace(seen[at], finding=structural)
     places = _places(tie, near, subjects, seen)
     for at, (subject, examined) in enumerate(zip(subjects, seen, strict=True)):
         known = examined.finding
-        if known is not None and known.proposed:
+        if (known is not None and known.proposed) or out[at] is not examined:
             continue
         found = _by_nature(subject, examined.summary, places)
         if found is None and known is not None and tie is Tie.PERSON and _may_be_believed(known, examined.summary):
@@ -139,6 +146,8 @@ def beside_persons(subjects: Sequence[Subject], seen: Sequence[Examined], refers
 
 def _may_be_believed(found: Finding, s: Summary) -> bool:
     if found.kind == "phone" and s.lengths[2] > 16 and s.share("digits") > 0.9:
+        return False
+    if s.serial and found.kind in _NUMBERED:
         return False
     return not found.doubted and found.kind not in _NOT_SURE_OF
 

@@ -51,6 +51,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "device_id": ("imei", "uuid"),
 }
 """Marks that count for a kind."""
+_BY_TEXT = {"banks with account numbers": ("bank_account",), "links that open something for whoever has them": ("secret_link",)}
 _LOOSE: dict[str, tuple[str, ...]] = {
     "id_card": ("id_shape", "id15", "passport", "permit", "hkid", "twid"),
     "phone": ("mobile", "landline", "phone_na", "phone_intl", "service_number", "dialled"),
@@ -108,11 +109,13 @@ def by_values(s: Summary, base_type: str) -> Iterator[Seen]:
         ("uscc", 0.95, 0.5, "credit codes with the right check character"),
         ("mac", 0.9, 0.6, "hardware addresses"),
         ("account", 0.85, 0.5, "addresses of crypto wallets"),
+        ("account", 0.8, 0.4, "banks with account numbers"),
+        ("secret", 0.7, 0.5, "links that open something for whoever has them"),
         ("plate", 0.92, 0.6, "vehicle plates"),
         ("secret", 0.95, 0.5, "stored passwords or keys"),
         ("national_id", 0.8, 0.6, "national ID numbers"),
     ):
-        share = s.share(*_FORMS[kind])
+        share = s.share(*_BY_TEXT.get(what, _FORMS[kind]))
         if share >= need:
             yield Seen(kind, confidence * few, share, what)
     if not s.serial:

@@ -48,6 +48,8 @@ class Summary:
     """Some number reaches 500."""
     degrees: bool = False
     """All numbers can be degrees of latitude or longitude."""
+    dense: bool = False
+    """Whole numbers of which hardly one is left out: a counter, or all there are."""
 
     def share(self, *names: str) -> float:
         """Distinct values with any one of these marks, taken as if no value had two of them; at most 1."""
@@ -93,6 +95,7 @@ def summarise(values: Iterable[str | None], today: datetime.date) -> Summary:
         max(map(abs, numbers), default=0.0) < 3,
         max(map(abs, numbers), default=0.0) >= 500,
         bool(numbers) and all(abs(n) <= 180 for n in numbers),
+        len(numbers) == len(distinct) > 3 and 5 * (max(numbers) - min(numbers)) < 8 * len(numbers),
     )
 
 
