@@ -60,6 +60,7 @@ _BLOOD = re.compile(
     r"(?:A|B|AB|O|0)\s?(?:型|[+-]|\s?RH\s?(?:[+-]|阳性|阴性)|\s?(?:pos|neg)(?:itive|ative)?)(?:\s?[(（].{1,10}[)）])?",
     re.IGNORECASE,
 )
+_DEGREES = re.compile(r"-?\d{1,3}\.\d{4,15}")
 _LEAST_NUMBERS = 8
 """Numbers from which a row of them is a vector and no pair of coordinates or short list of sizes."""
 
@@ -86,6 +87,8 @@ def shapes(text: str) -> frozenset[str]:
         found.add("bank_account")
     if len(text) <= 16 and _BLOOD.fullmatch(text):
         found.add("blood")
+    if _DEGREES.fullmatch(text):
+        found.add("degrees")
     if text in ("A", "B", "O", "AB"):
         found.add("blood_letter")
         if text == "AB":

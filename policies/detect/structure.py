@@ -31,6 +31,7 @@ _LOGINS = word_set("lexicon", "logins")
 _FACE_WORDS = word_set("lexicon", "face_words")
 _LIKE_CODES = ("plate_us", "plate_br", "plate_at")
 """Plates that many other codes look like."""
+_AXES = frozenset({"lat", "lng", "lon", "latitude", "longitude"})
 _ENOUGH = 8
 """Distinct values from which the form of a column says something."""
 
@@ -74,6 +75,7 @@ def by_structure(subjects: Sequence[Subject], seen: Sequence[Examined], table: T
             break
     out.update(_answers(subjects, seen, table, out))
     out.update(_salts(subjects, seen, table, out))
+    out.update(_positions(subjects, seen, table, out))
     return out
 
 
@@ -231,6 +233,26 @@ def _salts(
             continue
         if s.distinct >= _ENOUGH and 20 * s.distinct >= 19 * s.filled and s.share("random") >= 0.8 and s.share("hex") < 0.5:
             yield at, _said("secret", 0.6, "random strings, every row another, right beside passwords or keys")
+
+
+def _positions(
+    subjects: Sequence[Subject], seen: Sequence[Examined], table: Table, found: Container[int]
+) -> Iterable[tuple[int, Finding]]:
+    """Two columns side by side of numbers that can be degrees, exact to some metres: where somebody was."""
+    if not table.tied or table.near.institution or table.near.catalogue:
+        return
+
+    def may_be(at: int) -> bool:
+        s = seen[at].summary
+        exact = s.distinct >= _ENOUGH and 3 * s.distinct > s.filled and s.degrees and not s.small and s.share("degrees") > 0.6
+        return exact and subjects[at].base_type in TEXTS | NUMBERS and not _own(subjects[at]) & _NO_MONEY - _AXES
+
+    for at in range(len(subjects) - 1):
+        if may_be(at) and may_be(at + 1):
+            for place in (at, at + 1):
+                known = seen[place].finding
+                if place not in found and (known is None or not (known.proposed or known.doubted)):
+                    yield place, _said("location", 0.6, "pairs of degrees, exact to some metres")
 
 
 def _own(subject: Subject) -> frozenset[str]:

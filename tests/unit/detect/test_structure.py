@@ -168,6 +168,14 @@ def test_answers_stand_after_questions() -> None:
     assert proposed("faq", {"q": asked, "a": answers}) == {}
 
 
+def test_pairs_of_degrees() -> None:
+    q = ("float8", some(lambda r: f"{r.uniform(45, 55):.6f}"))
+    p = ("float8", some(lambda r: f"{r.uniform(2, 12):.6f}"))
+    assert proposed("t", {"customer_id": ("int4", IDS), "q": q, "p": p}) == {"q": "location", "p": "location"}
+    assert proposed("t", {"customer_id": ("int4", IDS), "q": q, "z": ("int4", IDS)}) == {}
+    assert proposed("t", {"q": q, "p": p}) == proposed("branches", {"q": q, "p": p}) == {}
+
+
 def test_account_numbers_behind_a_bank() -> None:
     banks = ("text", some(lambda r: f"中国银行南京城北支行 {r.randrange(10**16, 10**17)}"))
     assert proposed("t", {"x": banks}) == {"x": "account"}
