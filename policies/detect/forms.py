@@ -298,7 +298,7 @@ def _words(text: str, found: set[str]) -> None:
             found.add("given_zh")
         if people.chinese_common(text):
             found.add("common_zh")
-    elif people.bilingual(text):
+    elif people.bilingual(text) or people.several_names(text):
         found.update(("name_zh", "given_zh", "common_zh"))
     elif latin := people.latin_words(text):
         found.add("name_latin")

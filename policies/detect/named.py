@@ -120,7 +120,9 @@ def read_names(schema: str, table: str, column: str, comment: str | None = None,
         _cap(best, _PUBLIC_OF_INSTITUTIONS, 0.45)
     if own and (own[0] in _LIMITS or "budget" in own):
         _cap(best, ("balance", "amount", "salary"), 0.4)
-    if frozenset((*own, *apart)) & _OF_THE_BOOKS or (near.words & _OF_THE_BOOKS and "money" not in near.groups):
+    if (frozenset((*own, *apart)) & _OF_THE_BOOKS and own[-1] != "zh") or (
+        near.words & _OF_THE_BOOKS and "money" not in near.groups
+    ):
         _cap(best, ("account", "balance", "amount", "name"), 0.4)
     if near.catalogue:
         _cap(best, ("amount", "balance", "salary", "biometric", "uscc"), 0.4)
@@ -246,7 +248,7 @@ def _by_han(text: str, says: str) -> Iterator[NameEvidence]:
     for kind, strength, pattern in lines("han", whole_words=False):
         for found in pattern.finditer(text):
             rest = text[found.end() :]
-            if _OTHER_HAN.search(rest) or "是否" in text:
+            if (_OTHER_HAN.search(rest) and not (kind == "biometric" and rest.startswith("模板"))) or "是否" in text:
                 continue
             if kind == "health" and rest.startswith(("号", "编号", "单号", "序号", "流水", "医生", "科室")):
                 continue

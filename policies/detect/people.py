@@ -73,6 +73,12 @@ def chinese_common(text: str) -> bool:
     return text[0] in _COMMON_SURNAMES or text[:2] in _DOUBLE
 
 
+def several_names(text: str) -> bool:
+    """Chinese names with signs between them: 张伟、李娜."""
+    parts = re.split(r"\s*[、,，;；/&]\s*", text)
+    return 2 <= len(parts) <= 6 and all(chinese_name(p) and chinese_given(p) for p in parts)
+
+
 def latin_words(text: str) -> list[str]:
     """The words of a name in Latin script, or nothing when it has not the form of one."""
     bare = _SUFFIXES.sub("", text.replace("/", " ") if _EMBOSSED.fullmatch(text) else text)

@@ -128,7 +128,9 @@ def beside_persons(subjects: Sequence[Subject], seen: Sequence[Examined], refers
     if tie is Tie.NONE and (not _of_things(near) or near.catalogue) and any(s.column.lower() in refers for s in subjects):
         tie = Tie.TIED  # a table of positions is one of jobs, or one of what a customer holds
     kinds = frozenset(e.finding.kind for e in seen if e.finding is not None and e.finding.proposed)
-    each = tie >= Tie.TIED and one_row_each(subjects, seen, _numbers_persons)
+    last = words(subjects[0].table)[-1:]
+    listed = bool(last and {last[0], last[0].removesuffix("s")} & PERSON)
+    each = tie >= Tie.TIED and one_row_each(subjects, seen, lambda c: _numbers_persons(c) or (listed and c.lower() == "id"))
     for at, structural in by_structure(subjects, seen, Table(kinds, tie >= Tie.TIED, tie is Tie.PERSON, each, near)).items():
         out[at] = replace(seen[at], finding=structural)
     places = _places(tie, near, subjects, seen)
@@ -240,7 +242,13 @@ def _varied(s: Summary) -> bool:
 FITS: Mapping[str, Callable[[Summary, str], bool]] = {
     "any": lambda s, t: _varied(s) and s.share("date") < 0.9,
     "text": lambda s, t: t in TEXTS and _text(s),
-    "place": lambda s, t: t in TEXTS and (_text(s) or s.lengths[2] <= 8) and s.share("date") < 0.9 and not s.serial,
+    "place": lambda s, t: (
+        t in TEXTS
+        and (_text(s) or s.lengths[2] <= 8)
+        and s.share("date") < 0.9
+        and not s.serial
+        and not (s.share("lower_word") > 0.8 and s.distinct <= 12)  # states of a process
+    ),
     "postcode": lambda s, t: t in TEXTS | NUMBERS and s.lengths[2] <= 16 and s.share("date") < 0.9,
     "degrees": lambda s, t: s.distinct == 0 or (s.degrees and s.share("number") > 0.9 and not s.round_numbers),
     "coded": lambda s, t: s.lengths[2] <= 40 and not s.serial and s.share("date") < 0.5,

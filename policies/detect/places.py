@@ -39,6 +39,8 @@ def latin_address(text: str) -> bool:
     """A house number with a street, or a post-office box, apartment or the like."""
     if not 6 <= len(text) <= 160 or _PROSE.search(text) or not any(c.isdigit() for c in text):
         return False
+    if " " not in text and not _LATIN_JOINED.search(text):
+        return False  # a number with a prefix: LN-24-000031
     if _BOX.search(text):
         return True
     return bool(

@@ -21,7 +21,7 @@ _ADDRESS = re.compile(
 )
 _SSN = re.compile(r"(?<![\d-])(?!000|666)[0-8]\d{2}-\d{2}-\d{4}(?![\d-])")
 _CODE = re.compile(
-    r"(?:验证码|校验码|动态码|动态密码|随机密码|初始密码|密码)[为是:： ]{0,4}[A-Za-z0-9]{4,12}(?![A-Za-z0-9])|(?<!\d)\d{4,8}"
+    r"(?:验证码|校验码|动态码|动态密码|随机密码|初始密码|密码锁?)[为是:： ]{0,4}[A-Za-z0-9]{4,12}(?![A-Za-z0-9])|(?<!\d)\d{4,8}"
     r"(?:\s?[(（].{0,12}验证码|\s?为您的验证码| is your )"
     r"|(?:verification code|passcode|one-time code|\bOTP|security code|password|login code)(?: is)?[:= ]{1,3}\S*\d\S{2,}",
     re.IGNORECASE,

@@ -169,6 +169,9 @@ def _mixed(s: Summary) -> Iterator[Seen]:
     hits = s.marks.get("personal", 0)
     if s.narrow or s.marks.get("no_mobile", 0) > 0.15 * s.marks.get("bare_mobile", 0):
         hits -= s.marks.get("bare_mobile", 0)
+    by_chance = s.marks.get("hkid", 0) + s.marks.get("twid", 0)
+    if by_chance < 0.3 * s.distinct:
+        hits -= by_chance  # one letter and digits have the right check digit in every tenth value
     share = hits / s.distinct
     if hits < 3 or share < 0.04 or s.share("digits") > 0.9 or s.share("ip", "uuid", "hex", "date") > 0.5:
         return
@@ -222,7 +225,7 @@ def _special(s: Summary) -> Iterator[Seen]:
 
 def _inside(s: Summary) -> Iterator[Seen]:
     hits = sum(s.inside.values())
-    if not hits or s.lengths[2] < 12:
+    if not hits or (s.lengths[2] < 12 and "secret" not in s.inside):
         return
     widest = max(s.inside, key=lambda k: s.inside[k])
     share = s.inside[widest] / s.distinct

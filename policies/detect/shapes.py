@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 _PREFIX = re.compile(r"^[A-Za-z]{1,10}[_-](?=[A-Za-z0-9+/=_-]{8,}$)")
 _HEX = re.compile(r"(?=.*\d)(?=.*[a-f])[0-9a-f]{8,256}|(?=.*\d)(?=.*[A-F])[0-9A-F]{8,256}")
-_BASE64 = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)[A-Za-z0-9+/_-]{12,256}={0,2}")
+_BASE64 = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*\d)[A-Za-z0-9+/_:.-]{12,256}={0,2}")
 _TOKEN_KEY = re.compile(
     r"(?:^|[&;])(?:[\w.-]*(?:token|secret|sig|signature|key|auth|otp|nonce|hash|session|jwt|ticket)|code|sid|pw|pwd|password|t|k|s)"
     r"=[^&;]{8,}",
@@ -61,6 +61,7 @@ _BLOOD = re.compile(
     re.IGNORECASE,
 )
 _DEGREES = re.compile(r"-?\d{1,3}\.\d{4,15}")
+_LOWER = re.compile(r"[a-z_-]{2,24}")
 _LEAST_NUMBERS = 8
 """Numbers from which a row of them is a vector and no pair of coordinates or short list of sizes."""
 
@@ -87,6 +88,8 @@ def shapes(text: str) -> frozenset[str]:
         found.add("bank_account")
     if len(text) <= 16 and _BLOOD.fullmatch(text):
         found.add("blood")
+    if _LOWER.fullmatch(text):
+        found.add("lower_word")
     if _DEGREES.fullmatch(text):
         found.add("degrees")
     if text in ("A", "B", "O", "AB"):
@@ -105,7 +108,7 @@ def random_string(text: str) -> bool:
     bare = _PREFIX.sub("", text)
     if _HEX.fullmatch(bare):
         return 6 * sum(c.isalpha() for c in bare) >= len(bare)
-    if not _BASE64.fullmatch(bare) or "/" in bare[:1]:
+    if not _BASE64.fullmatch(bare) or bare[0] == "/" or _FILE.search(bare):
         return False
     changes = sum(_class(a) != _class(b) for a, b in itertools.pairwise(bare))
     return 3 * changes >= len(bare)

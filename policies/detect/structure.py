@@ -167,7 +167,8 @@ def _money(subject: Subject, s: Summary, own: frozenset[str], table: Table) -> F
     title = title_of(subject.comment) + subject.column
     if own & _NO_MONEY or _NO_MONEY_HAN.search(title) or _NO_SUMS_HAN.search(title) or "medical" in table.near.groups:
         return None
-    if s.distinct < _ENOUGH or 3 * s.distinct < s.filled or s.serial or s.degrees or not s.large or s.share("number") < 0.95:
+    varied = s.distinct >= _ENOUGH and (3 * s.distinct >= s.filled or s.distinct >= 20)
+    if not varied or s.serial or s.degrees or not s.large or s.share("number") < 0.95:
         return None
     if s.share("date") > 0.5 or (s.share("cents") < 0.1 and s.lengths[0] == s.lengths[2]):
         return None  # days as numbers, codes
@@ -193,6 +194,14 @@ def _health(subject: Subject, s: Summary, own: frozenset[str], table: Table) -> 
     return None
 
 
+def _mixed_addresses(subject: Subject, s: Summary, own: frozenset[str], table: Table) -> Finding | None:
+    """Where things are, among what they are: the collateral of a loan."""
+    addresses = s.marks.get("address_zh", 0)
+    if not table.tied or subject.base_type not in TEXTS or table.near.institution or addresses < 5 or 5 * addresses < s.distinct:
+        return None
+    return _said("address", 0.55, "postal addresses among other text, in a table tied to persons")
+
+
 _RULES: tuple[Callable[[Subject, Summary, frozenset[str], Table], Finding | None], ...] = (
     _codes_of_cards,
     _secrets,
@@ -203,6 +212,7 @@ _RULES: tuple[Callable[[Subject, Summary, frozenset[str], Table], Finding | None
     _money,
     _vectors,
     _health,
+    _mixed_addresses,
 )
 
 

@@ -181,6 +181,31 @@ def test_account_numbers_behind_a_bank() -> None:
     assert proposed("t", {"x": banks}) == {"x": "account"}
 
 
+def test_several_names_in_one_text() -> None:
+    buyers = ("text", some(lambda r: "、".join(v.person_zh(r) for _ in range(r.choice((1, 1, 2))))))
+    assert {"name_zh", "given_zh"} <= marks("张伟、李娜")
+    assert "name_zh" not in marks("合同、收据")
+    assert proposed("t", {"x": buyers}) == {"x": "name"}
+
+
+def test_addresses_among_other_text() -> None:
+    things = ("text", some(lambda r: r.choice(("农机具一批", "林权证", f"房产:{v.address_zh(r)}"))))
+    assert proposed("t", {"cust_no": ("text", IDS), "x": things})["x"] in ("address", "free_text")
+
+
+def test_what_only_looks_like_something() -> None:
+    assert not marks("LN-24-000031") & {"address_latin"}
+    assert proposed("t", {"x": ("text", drawn(7, "0123456789", "T"))}) == {}
+    states = ("text", some(lambda r: r.choice(("active", "closed", "rejected"))))
+    street = ("text", some(v.address_en))
+    assert "state" not in proposed("t", {"customer_id": ("int4", IDS), "street": street, "state": states})
+
+
+def test_what_is_beside_the_notion_in_a_comment() -> None:
+    given = [(Subject("s", "t", "gx", "text", "与借款人关系"), some(lambda r: r.choice(("同村", "亲属", "朋友"))))]
+    assert [e.finding for e in examine_table(given, TODAY)] == [None]
+
+
 def test_random_strings() -> None:
     assert random_string("bb4b74afc11c75f1")
     assert random_string("sess_aB3dE5gH7jK9mN1p")
