@@ -22,6 +22,8 @@ _INPUT_LIMIT = 262_144
 _CACHED = 4096
 _DEPTH = 3
 """How far bodies within bodies ($$ ... $$) are searched for literals."""
+_WITH_PASSWORDS = re.compile(r"\b(create|alter)\s+(role|user|group|subscription|server|foreign)\b", re.IGNORECASE)
+"""How statements begin of which a literal may be a password, in a body perhaps behind a BEGIN or IF."""
 MAX_VALUES = 10_000
 """Different literals kept of one text."""
 
@@ -89,6 +91,7 @@ def _redact(sql: str, depth: int = _DEPTH) -> Redacted:
             values.between(token[0])
         elif kind == "space":
             out.append(" ")
+            values.begin(" ")
         elif kind == "string":
             out.append("?")
             values.string(_said(token[0]))
@@ -100,6 +103,7 @@ def _redact(sql: str, depth: int = _DEPTH) -> Redacted:
             values.between('"')
         elif kind == "comment":
             out.append(" ")
+            values.begin(" ")
             at = _comment_end(sql, at, end)
         elif kind == "dollar":
             begin = at
@@ -137,6 +141,8 @@ class _Values:
         self.last: str | None = None
         """The string that ends here but for blanks: another one behind it belongs to it (manual section 4.1.2.1)."""
         self._pieces: list[dict[str, None]] = [{}]
+        self._begin = ""
+        """The first words of the statement."""
         self._number = 0
         self._empty = True
         """Nothing but blanks since the last semicolon."""
@@ -150,6 +156,11 @@ class _Values:
         if value not in self._pieces[-1]:
             self._pieces[-1][value] = None
             self._number += 1
+
+    def begin(self, text: str) -> None:
+        """The statement goes on."""
+        if len(self._begin) < 80:
+            self._begin += text
 
     def string(self, value: str) -> None:
         """Both as it stands and with the one before that it continues."""
@@ -172,18 +183,30 @@ class _Values:
     def between(self, text: str) -> None:
         """What is not a literal."""
         if text.strip(" ") == "":
+            self.begin(text)
             return
         self.last = None
         for number, part in enumerate(text.split(";")):
-            if number and not self._empty:
-                self._pieces.append({})
-                self._empty = True
+            if number:
+                self._end()
+            self.begin(part)
             if part.strip(" "):
                 self._empty = False
 
+    def _end(self) -> None:
+        """Of a statement. Nothing is kept of one that may hold a password."""
+        if _WITH_PASSWORDS.search(self._begin) is not None and self._pieces[-1]:
+            self._pieces[-1] = {}
+            self.whole = False
+        self._begin = ""
+        if not self._empty:
+            self._pieces.append({})
+            self._empty = True
+
     def divided(self) -> tuple[tuple[str, ...], ...]:
-        pieces = self._pieces if not self._empty or len(self._pieces) == 1 else self._pieces[:-1]
-        return tuple(map(tuple, pieces))
+        """To be called once, when there is no more."""
+        self._end()
+        return tuple(map(tuple, self._pieces[:-1] or self._pieces))
 
 
 def _said(token: str) -> str:

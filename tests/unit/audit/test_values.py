@@ -85,6 +85,30 @@ def test_what_is_in_doubt_is_said_to_be(sql: str) -> None:
     assert not redact(sql).whole
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "alter role anna password 'hush'",
+        "CREATE USER anna\nWITH ENCRYPTED PASSWORD 'hush'",
+        "alter /* x */ user -- y\n anna password 'hush'",
+        "create user mapping for anna server s options (password 'hush')",
+        "alter subscription s connection 'password=hush'",
+        "create server s foreign data wrapper w options (password 'hush')",
+        "create foreign table t (a int) server s options (password 'hush')",
+        "  alter group g rename to \"a\"; alter role b valid until 'hush'",
+    ],
+)
+def test_of_passwords_there_is_not_even_a_digest(sql: str) -> None:
+    assert redact(f"do $$ begin {sql}; end $$").values[0][1:] == ()
+    found = redact(f"select 'before'; {sql}; select 'after'")
+    assert {v for piece in found.values for v in piece} == {"before", "after"}
+    assert not found.whole
+
+
+def test_words_in_a_query_hide_nothing() -> None:
+    assert redact("select 'a' as password from alter_role where create_user = 'b'").values == (("a", "b"),)
+
+
 def test_no_more_values_than_the_limit() -> None:
     found = redact("select " + ",".join(map(str, range(MAX_VALUES + 5))))
     assert (len(found.values[0]), found.whole) == (MAX_VALUES, False)
