@@ -138,8 +138,8 @@ class _Values:
 
     def __init__(self) -> None:
         self.whole = True
-        self.last: str | None = None
-        """The string that ends here but for blanks: another one behind it belongs to it (manual section 4.1.2.1)."""
+        self._run: list[str] = []
+        """Strings with nothing but blanks between them, which belong together (manual section 4.1.2.1)."""
         self._pieces: list[dict[str, None]] = [{}]
         self._begin = ""
         """The first words of the statement."""
@@ -148,8 +148,11 @@ class _Values:
         """Nothing but blanks since the last semicolon."""
 
     def add(self, value: str) -> None:
+        self._end_run()
+        self._put(value)
+
+    def _put(self, value: str) -> None:
         self._empty = False
-        self.last = None
         if self._number >= MAX_VALUES:
             self.whole = False
             return
@@ -163,12 +166,14 @@ class _Values:
             self._begin += text
 
     def string(self, value: str) -> None:
-        """Both as it stands and with the one before that it continues."""
-        whole = (self.last or "") + value
-        if whole != value:
-            self.add(whole)
-        self.add(value)
-        self.last = whole
+        """As it stands, and with those that it continues."""
+        self._put(value)
+        self._run.append(value)
+
+    def _end_run(self) -> None:
+        if len(self._run) > 1:
+            self._put("".join(self._run))
+        self._run.clear()
 
     def body(self, text: str, depth: int) -> None:
         """A string between dollars: what it says, or, where it is code, what the literals in it say."""
@@ -185,7 +190,7 @@ class _Values:
         if text.strip(" ") == "":
             self.begin(text)
             return
-        self.last = None
+        self._end_run()
         for number, part in enumerate(text.split(";")):
             if number:
                 self._end()
@@ -205,6 +210,7 @@ class _Values:
 
     def divided(self) -> tuple[tuple[str, ...], ...]:
         """To be called once, when there is no more."""
+        self._end_run()
         self._end()
         return tuple(map(tuple, self._pieces[:-1] or self._pieces))
 

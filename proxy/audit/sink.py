@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import islice
 
 from policies.approvals import GRANT
 from policies.language import level_key
@@ -17,9 +18,9 @@ from policies.model import Profile
 from proxy.audit.chain import Hmac, RunningHmac
 from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
 from proxy.audit.redact import MAX_VALUES, Redacted, redact, redact_message
-from proxy.audit.values import DigestKeys, members, value_digest
+from proxy.audit.values import DigestKeys, is_list, members, value_digest
 from proxy.audit.writer import AuditWriter
-from proxy.session.effects import Binds, Identity
+from proxy.session.effects import UNTOLD, Binds, Identity
 from rewrite.plan import Plan, Touch, Verdict
 
 _PLANS_KEPT = 2048
@@ -92,18 +93,22 @@ class DecisionEncoder:
         return kept[1], kept[2]
 
     def bound(self, values: Sequence[str | None] | None) -> Binds:
-        """Digests of parameters."""
+        """Digests of parameters; an empty one where there may be others."""
         if values is None:
-            return None
+            return [""]
         digest = self._value
         out: list[str | None] = []
-        for value in values[:MAX_VALUES]:
-            if not value:
-                out.append(value)
-            elif value[0] != "{":
-                out.append(digest(value))
-            else:
+        for value in values:
+            if value is None:
+                out.append(None)
+            elif value == UNTOLD:
+                out.append("")
+            elif is_list(value):
                 out += map(digest, members(value))
+            else:
+                out.append(digest(value))
+        if len(out) > MAX_VALUES:
+            out[MAX_VALUES:] = [""]
         return out
 
     def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
@@ -131,21 +136,21 @@ class DecisionEncoder:
             for c in constants:
                 if c[0] != "'":
                     out[digest(c)] = None
-                elif c[1:2] != "{":
-                    out[digest(c[1:-1].replace("''", "'"))] = None
                 else:
-                    out.update(dict.fromkeys(map(digest, members(c[1:-1].replace("''", "'")))))
+                    said = c[1:-1].replace("''", "'")
+                    out.update(dict.fromkeys(map(digest, members(said))) if is_list(said) else {digest(said): None})
             return out, True
         found = self._redacted(text)
         pieces = found.values
-        said: Iterable[str]
+        mine: Iterable[str]
         if len(pieces) == len(plan.statements) and found.whole:
-            said = pieces[index] if index < len(pieces) else ()
+            mine = pieces[index] if index < len(pieces) else ()
         elif index:
             return {}, False
         else:
-            said = (value for piece in pieces for value in piece)
-        return {digest(member): None for value in said for member in members(value)}, found.whole
+            mine = (value for piece in pieces for value in piece)
+        named = list(islice((member for value in mine for member in members(value)), MAX_VALUES + 1))
+        return dict.fromkeys(map(digest, named[:MAX_VALUES])), found.whole and len(named) <= MAX_VALUES
 
     def _redacted(self, text: str) -> Redacted:
         """Once for a text, however many statements are in it."""

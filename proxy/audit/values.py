@@ -8,17 +8,16 @@ two of 10 million values have the same one has a probability of one in 370,000.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from policies.filters import elements
 from proxy.audit.chain import Hmac
 
 _LEFT_OUT = str.maketrans("", "", " -\t\r\n")
-_KEPT = 4096
-_MOST_MEMBERS = 1000
-"""Of an array."""
+_LEAF = re.compile(r'"((?:[^"\\]|\\.)*+)"|([^{}\[\],"]++)', re.DOTALL)
+_BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,18 @@ def value_digest(key: bytes) -> Callable[[str], str]:
     return digest
 
 
+def is_list(value: str) -> bool:
+    """Whether it may be read as several values: JSON, or an array as PostgreSQL takes it (blanks or bounds in front, nested)."""
+    return value[:1] in "{[" or value.lstrip()[:1] in ("{", "[")
+
+
 def members(value: str) -> list[str]:
-    """The value, and what is in it when it is written as an array: `ANY ('{a,b}')`."""
-    if value[:1] != "{" or value[-1:] != "}":
+    """The value, and every value in it when it `is_list`: `ANY ('{a,b}')`. Of JSON the names as well."""
+    if not is_list(value):
         return [value]
-    inside = elements(value) or []
-    return [value, *(m for m in inside[:_MOST_MEMBERS] if m is not None)]
+    out = [value]
+    for quoted, plain in _LEAF.findall(value):
+        leaf = _BACKSLASH.sub(r"\1", quoted) if quoted else plain.strip().strip(":= ")
+        if leaf and leaf.lower() != "null":
+            out.append(leaf)
+    return out

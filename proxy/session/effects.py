@@ -136,6 +136,8 @@ class TextDigest(Protocol):
     def hexdigest(self) -> str: ...
 
 
+UNTOLD = "\0"
+"""In place of what a parameter says that cannot be read. No text of the server's has such a character."""
 Binds = Sequence[str | None] | None
 """Digests of parameters: None for NULL, empty for one that cannot be told. None altogether: there are none, or nobody knows."""
 
@@ -154,7 +156,8 @@ class AuditSink(Protocol):
         """Whether it wants to know what parameters say."""
 
     def bound(self, values: Sequence[str | None] | None) -> Binds:
-        """Digests of the parameters of a Bind, for `decision` and `named`."""
+        """Digests of the parameters of a Bind, for `decision` and `named`. `values`: None for NULL, UNTOLD for what cannot be
+        read; None altogether when nobody knows."""
 
     def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
         """Digests of all constants and parameters of a statement; None when there may be others."""

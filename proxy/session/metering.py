@@ -83,7 +83,7 @@ def before_query(s: State, entry: Expected, plan: Plan, text: str) -> bool | Ref
 
 def before_execute(s: State, entry: Expected, plan: Plan, portal: Portal | None, text: str) -> bool | Refusal:
     """The same of an Execute."""
-    binds = portal.binds if portal is not None else None
+    binds = portal.binds if portal is not None and portal.binds is not None else [""]
     if any(map(_copies, plan.statements)):
         return _COPIES
     if portal is not None and portal.cursor:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from policies.filters import MAX_ELEMENTS
+from proxy.session.effects import UNTOLD
 from proxy.session.state import State
 from proxy.session.statements import Record
 from proxy.wire import encodings
@@ -29,6 +30,9 @@ MOST: Final = 1 << 20
 """Bytes of a parameter that is read."""
 _PRINTED: Final = TEXTS | {18, 19, 114, 142, UNKNOWN}
 """Types whose binary form is text: char, name, json and xml as well."""
+_FIXED: Final = frozenset({16, 17, 26, 650, 700, 701, 790, 829, 869, 1083, 1114, 1184, 1186, 1266})
+"""bool, bytea, oid, cidr, float4, float8, money, macaddr, inet, time, timestamp, timestamptz, interval, timetz: each is one
+value, told by its bytes."""
 _MEMBERS: Final = TEXTS | INTEGERS | {NUMERIC, _DATE, _UUID}
 _CLEARER: Final = "Give the value as a string or number of the column's own type, or as a parameter; dates as YYYY-MM-DD."
 
@@ -82,7 +86,7 @@ def declared(types: bytes, number: int) -> int:
 
 
 def said(s: State, record: Record) -> list[str | None] | None:
-    """What the parameters of the current Bind say, for its record: None for NULL, empty for what cannot be told, an array as
+    """What the parameters of the current Bind say, for its record: None for NULL, UNTOLD for what cannot be read, an array as
     `{a,b}`. None altogether: the message is not here as a whole."""
     values = given(s)
     if values is None:
@@ -92,14 +96,14 @@ def said(s: State, record: Record) -> list[str | None] | None:
         if data is None:
             out.append(None)
         elif len(data) > MOST:
-            out.append("")
+            out.append(UNTOLD)
         elif form == 0 and data.isascii():
             out.append(data.decode("ascii"))
         else:
             try:
                 out.append(text_of(s, data, number) if form == 0 else _binary(s, record, data, number))
             except Uncertain:
-                out.append("")
+                out.append(UNTOLD)
     return out
 
 
@@ -113,6 +117,8 @@ def _binary(s: State, record: Record, data: bytes, number: int) -> str:
         return plain.rstrip("0").rstrip(".") if "." in plain else plain
     if oid in _PRINTED or oid in _MEMBERS:
         return scalar(s, 25 if oid in _PRINTED else oid, data, number)
+    if oid in _FIXED:
+        return data.hex()
     if not oid and len(data) in (2, 4, 8) and min(data) < 32:  # no text has such characters
         return scalar(s, 20, data, number)
     if len(data) >= 12 and data[:4] in (b"\0\0\0\0", b"\0\0\0\1"):

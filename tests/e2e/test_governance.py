@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -39,7 +40,7 @@ limits:
   - { name: little, user: [gov_ann, gov_psql, gov_aio, gov_wire, gov_restart, gov_app, gov_pool], clear_rows_per_day: 100 }
   - { name: single, user: gov_single, clear_rows_per_statement: 10 }
   - { name: then masked, user: gov_mask, clear_rows_per_session: 10, over: mask }
-  - { name: one by one, user: [gov_v1, gov_v4], clear_values_per_day: 3 }
+  - { name: one by one, user: [gov_v1, gov_v4, gov_v5], clear_values_per_day: 3 }
   - { name: at once, user: gov_v2, clear_values_per_statement: 2, clear_values_per_session: 4 }
   - { name: enough, user: gov_v3, clear_values_per_session: 2, over: mask }
 alerts:
@@ -54,7 +55,7 @@ on_failure:
   gov_core: clear
   gov_few: { show: clear, at_most: 2, within: 1h }
 """
-USERS = "ann psql aio wire restart app single mask core few twin pool v1 v2 v3 v4".split()
+USERS = "ann psql aio wire restart app single mask core few twin pool v1 v2 v3 v4 v5".split()
 SETUP = f"""\
 CREATE ROLE {CONTROL} LOGIN PASSWORD 'control';
 {"".join(f"CREATE ROLE gov_{user} LOGIN;" for user in USERS)}
@@ -517,6 +518,38 @@ def test_asyncpg_looks_customers_up(proxy: ProxyProcess) -> None:
             with pytest.raises(asyncpg.ConfigurationLimitExceededError):
                 await session.fetchval(BY_ID + "$1", 10)
             assert await session.fetchval(BY_ID + "$1", 9) == "13810000009"
+        finally:
+            await session.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        "' {1,2,3,4}'::int[]", "'{{1,2},{3,4}}'::int[]", "'[0:3]={1,2,3,4}'::int[]",
+        "'{1,2,'\n'3,4}'::int[]", "$${1,2,3,4}$$::int[]",
+    ],
+)  # fmt: skip
+def test_no_way_to_write_an_array_makes_it_one_value(proxy: ProxyProcess, many: str) -> None:
+    with connect(proxy, "gov_v5") as five, pytest.raises(CUT):
+        five.execute(BY_ID + f"ANY ({many})")
+
+
+def test_what_cannot_be_counted_is_refused(proxy: ProxyProcess) -> None:
+    """A Bind that is too long to be held; an empty text, a moment and a flag are values like others."""
+    with connect(proxy, "gov_v5") as five:
+        with pytest.raises(CUT):
+            five.execute("SELECT phone, length(%s) FROM shop.people WHERE id = %s", ("x" * 3_000_000, 7))
+        assert five.execute(BY_ID + "7 AND %s = ''", ("",)).fetchone() == CLEAR
+
+    async def run() -> None:
+        session = await asyncpg.connect(host="127.0.0.1", port=proxy.port, user="gov_v5", database="postgres")
+        try:
+            when = "SELECT phone FROM shop.people WHERE id = 7 AND $1::timestamptz IS NOT NULL"
+            assert await session.fetchval(when, datetime(2026, 1, 1, tzinfo=UTC)) == CLEAR[0]
+            with pytest.raises(asyncpg.ConfigurationLimitExceededError):
+                await session.fetch(BY_ID + "ANY ($1::int[])", [[1, 2], [3, 4]])
         finally:
             await session.close()
 

@@ -14,7 +14,7 @@ from policies.model import Profile
 from proxy.audit.redact import MAX_VALUES, redact
 from proxy.audit.sink import DecisionEncoder, SessionAudit
 from proxy.audit.values import DigestKeys, members, value_digest
-from proxy.session.effects import Binds, Identity
+from proxy.session.effects import UNTOLD, Binds, Identity
 from rewrite.plan import Plan, StatementPlan, Touch, Verdict
 from rewrite.template import cut, shape
 
@@ -60,8 +60,8 @@ def test_any_text_has_a_digest(text: str) -> None:
         (r"select E'a\'b\x41\u4e2d\102\n'", [("a'bA中B\n",)]),
         (r"select U&'\5f20\+004e09'", [("张三",)]),
         ("select N'x', B'101', X'1F'", [("x", "101", "1F")]),
-        ("select 'abc'\n'def'", [("abc", "abcdef", "def")]),
-        ("select 'abc' -- so\n 'def'", [("abc", "abcdef", "def")]),
+        ("select 'abc'\n'def'", [("abc", "def", "abcdef")]),
+        ("select 'abc' -- so\n 'def', 'g'", [("abc", "def", "abcdef", "g")]),
         ("select 'abc', 'def'", [("abc", "def")]),
         ("select $x$13800138000$x$", [("13800138000",)]),
         ("do $$begin perform f('secret', 5); end$$", [("begin perform f('secret', 5); end", "secret", "5")]),
@@ -121,10 +121,37 @@ def test_any_text_can_be_searched(sql: str) -> None:
             DIGEST(value)
 
 
-def test_an_array_has_its_members() -> None:
-    assert members("{13800138000,NULL,'x'}") == ["{13800138000,NULL,'x'}", "13800138000", "'x'"]
-    assert members("{not an array") == ["{not an array"]
-    assert members('{"a":1}') == ['{"a":1}']
+@pytest.mark.parametrize(
+    ("value", "within"),
+    [
+        ("{13800138000,NULL,'x'}", ["13800138000", "'x'"]),
+        (" {1, 2}", ["1", "2"]),
+        ("{{1,2},{3,4}}", ["1", "2", "3", "4"]),
+        ("[0:1]={1,2}", ["0:1", "1", "2"]),
+        (r'{"a\"b","{c}",""}', ['a"b', "{c}"]),
+        ('{"phone": "138", "n": 5}', ["phone", "138", "n", "5"]),
+        ("[1,2]", ["1", "2"]),
+        ("1{2}", None),
+        ("plain", None),
+    ],
+)
+def test_an_array_has_its_members(value: str, within: list[str] | None) -> None:
+    assert members(value) == [value, *(within or [])]
+
+
+def test_very_many_members_are_not_taken_for_few() -> None:
+    encoder, many = DecisionEncoder(KEYS), "{" + ",".join(map(str, range(MAX_VALUES + 5))) + "}"
+    plan = Plan(Verdict.PASS, "", (StatementPlan("SELECT"),))
+    assert encoder.named(plan, 0, f"select '{many}'", None) is None
+    assert encoder.named(plan, 0, "select $1", encoder.bound([many])) is None
+    named = encoder.named(plan, 0, "select '{" + ",".join(map(str, range(3000))) + "}'", None)
+    assert named is not None
+    assert len(named) == 3001
+
+
+def test_strings_that_continue_each_other_take_no_more_room_than_they_have() -> None:
+    found = redact("select " + "\n".join(["'ab'"] * 50_000))
+    assert sum(map(len, found.values[0])) == 2 + 2 * 50_000
 
 
 _literals = st.one_of(
@@ -188,8 +215,9 @@ def test_no_values_if_nobody_wants_them(session: Callable) -> None:
 
 def test_parameters_as_they_were_bound() -> None:
     encoder = DecisionEncoder(KEYS)
-    assert encoder.bound(["a", None, "", "{x,y}"]) == [DIGEST("a"), None, "", *map(DIGEST, ("{x,y}", "x", "y"))]
-    assert encoder.bound(None) is None
+    bound = encoder.bound(["a", None, "", UNTOLD, "{x,y}"])
+    assert bound == [DIGEST("a"), None, DIGEST(""), "", *map(DIGEST, ("{x,y}", "x", "y"))]
+    assert encoder.bound(None) == [""]
 
 
 def test_all_that_a_statement_names() -> None:
