@@ -134,6 +134,24 @@ class Counts:
             self._put(db, kind, key, 0, there)
             return int(there)
 
+    def mark(self, kind: str, key: str) -> None:
+        """Something begins."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO marks VALUES (?, ?, ?)", (kind, key, self._clock()))
+
+    def unmark(self, kind: str, key: str) -> None:
+        """One of those that have begun is over."""
+        with self._transaction() as db:
+            one = "SELECT min(at) FROM marks WHERE kind = ?1 AND key = ?2"
+            db.execute(f"DELETE FROM marks WHERE kind = ?1 AND key = ?2 AND at = ({one})", (kind, key))
+
+    def marked(self, kind: str, within: float) -> dict[str, int]:
+        """What has begun in the last `within` seconds and is not over, by key."""
+        since = self._clock() - within
+        with self._transaction(reading=True) as db:
+            rows = db.execute("SELECT key, count(*) FROM marks WHERE kind = ? AND at > ? GROUP BY key", (kind, since))
+            return {str(key): int(amount) for key, amount in rows}
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

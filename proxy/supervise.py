@@ -25,7 +25,7 @@ import uvloop
 from proxy.anchors.sending import Anchoring
 from proxy.audit.record import Kind
 from proxy.completeness.watch import EVENT as SERVER_COUNTS
-from proxy.completeness.watch import CountsWatch, count_opened, prepare
+from proxy.completeness.watch import CountsWatch, count_opening, prepare
 from proxy.config import Config
 from proxy.control.connection import Target
 from proxy.control.picture import Options
@@ -80,7 +80,7 @@ def control_target(config: Config) -> Target:
         mode=tls.mode,
         context=server_context(tls),
         connect_timeout=config.upstream.connect_timeout,
-        opened=count_opened(config.audit.directory),
+        opening=count_opening(config.audit.directory),
     )
 
 

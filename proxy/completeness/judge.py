@@ -108,7 +108,7 @@ def sessions(snapshots: Sequence[Snapshot], account: Account, others: bool, data
         sums = f"{server} counted by the server, {trail} in the trail, {own} control connections"
         if more <= 0:
             yield Finding(Verdict.NONE, "sessions", database, f"{sums} {when}")
-        elif more - possible - a.unsettled > 0 and not others:
+        elif more - possible - a.unsettled - b.opening > 0 and not others:
             yield Finding(Verdict.FOUND, "sessions", database, f"{more} that the trail does not know: {sums} {when}")
         elif others:
             text = f"{more} that the trail does not know, of roles that may connect themselves or of others: {sums} {when}"

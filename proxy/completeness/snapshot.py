@@ -48,7 +48,7 @@ WHERE a.usename IS NOT NULL AND a.datname IS NOT NULL AND COALESCE(a.backend_typ
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 """With those whose session the server may not have counted yet: each is counted when it is ready for the first time, but up to
-ten seconds later (PGSTAT_IDLE_INTERVAL) when many come at once. Control connections are few."""
+ten seconds later (PGSTAT_IDLE_INTERVAL) when many come at once. Control connections see to it that they are counted."""
 EXTENSION = """
 SELECT n.nspname::text, pg_catalog.current_setting('pg_stat_statements.track', true),
        pg_catalog.current_setting('pg_stat_statements.track_utility', true)
@@ -76,6 +76,8 @@ class Database:
     own: int
     """Control connections that all proxies and commands beside this trail have opened."""
     reset: str | None
+    opening: int = 0
+    """Control connections that may be among them already, and are not among `own` yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,9 @@ def decode(detail: Mapping[str, Any]) -> Snapshot:
     )  # fmt: skip
 
 
-async def take(connection: asyncpg.Connection, own: Mapping[str, int]) -> Snapshot:
-    """`own`: control connections opened so far, by database. Raises one of `control.connection.FAILURES`."""
+async def take(connection: asyncpg.Connection, own: Mapping[str, int], opening: Mapping[str, int]) -> Snapshot:
+    """`own`, `opening`: control connections opened so far, and being opened, by database. Raises one of
+    `control.connection.FAILURES`."""
     began = _now()
     async with connection.transaction(readonly=True):
         await connection.fetch(queries.SESSION)
@@ -148,7 +151,8 @@ async def take(connection: asyncpg.Connection, own: Mapping[str, int]) -> Snapsh
         system=system,
         version=version,
         databases={
-            name: Database(sessions, unsettled.get(name, 0), own.get(name, 0), _iso(reset)) for name, sessions, reset in rows
+            name: Database(sessions, unsettled.get(name, 0), own.get(name, 0), _iso(reset), opening.get(name, 0))
+            for name, sessions, reset in rows
         },
         backends={(u, d, address or "local"): n for u, d, address, n, _ in backends} if sees else None,
     )

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,21 +29,41 @@ EVENT: Final = "server_counts"
 SETTLED: Final = 1.0
 """Seconds after the start, when the connections that it takes are there."""
 TRIES: Final = 5
+PAUSE: Final = 0.1
+"""Seconds longer before each further try."""
+OPENING_TAKES: Final = 60.0
+"""Seconds after which a connection is not being opened any more: the process that did so is gone."""
 OWN: Final = "control"
 """Kind of the shared counts."""
 
 
-def count_opened(directory: Path) -> Callable[[str], None]:
-    """For `Target.opened`. A process that may not write there, or comes before the first proxy, counts nothing."""
+def count_opening(directory: Path) -> Callable[[str], AbstractContextManager[None]]:
+    """For `Target.opening`. A process that may not write there, or comes before the first proxy, counts nothing."""
     counts = Counts(directory, time.time)
 
-    def opened(database: str) -> None:
+    def note(what: Callable[[], None]) -> None:
         if os.access(directory / FILE, os.W_OK):
             with contextlib.suppress(CountsError):
-                counts.add(OWN, database, 0, 1)
+                what()
                 counts.close()
 
-    return opened
+    @contextlib.contextmanager
+    def opening(database: str) -> Iterator[None]:
+        note(lambda: counts.mark(OWN, database))
+        opened = True
+        try:
+            yield
+        except (TimeoutError, asyncio.CancelledError):
+            raise  # perhaps it was
+        except BaseException:
+            opened = False
+            raise
+        finally:
+            if opened:
+                note(lambda: counts.add(OWN, database, 0, 1))
+            note(lambda: counts.unmark(OWN, database))
+
+    return opening
 
 
 def prepare(counts: Counts) -> None:
@@ -51,27 +72,27 @@ def prepare(counts: Counts) -> None:
         counts.amounts(OWN, 0)
 
 
-def own_connections(directory: Path) -> dict[str, int]:
-    """Opened so far, by the server's name of the database."""
+def own_connections(directory: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Opened so far, and being opened, by the server's name of the database."""
     if not os.access(directory / FILE, os.W_OK):
-        return {}
+        return {}, {}
     counts = Counts(directory, time.time)
     try:
-        return counts.amounts(OWN, 0)
+        return counts.amounts(OWN, 0), counts.marked(OWN, OPENING_TAKES)
     except CountsError:
-        return {}
+        return {}, {}
     finally:
         counts.close()
 
 
 async def take_with(connection: asyncpg.Connection, directory: Path) -> Snapshot:
     """A snapshot during which we have opened no connection: nobody could say whether the server has counted it."""
-    snapshot = await take(connection, own_connections(directory))
-    for _ in range(TRIES):
-        after = own_connections(directory)
-        if all(d.own == after.get(name, 0) for name, d in snapshot.databases.items()):
+    for turn in range(TRIES):
+        await asyncio.sleep(turn * PAUSE)
+        own, opening = own_connections(directory)
+        snapshot = await take(connection, own, opening)
+        if (own, opening) == own_connections(directory) and not opening:
             break
-        snapshot = await take(connection, after)
     return snapshot
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -26,8 +27,9 @@ class Target:
     """Sessions come by way of a pooler, which may lead elsewhere: ask which database it is."""
     connect_timeout: float = 10.0
     application: str = "pgveil control"
-    opened: Callable[[str], None] = field(default=lambda database: None, repr=False, compare=False)
-    """Told the database of each connection that the server may have counted as a session."""
+    opening: Callable[[str], AbstractContextManager[None]] = field(default=lambda _: nullcontext(), repr=False, compare=False)
+    """Entered with the database while a connection is opened, which the server may count as a session; raises out of it what
+    goes wrong."""
     command_timeout: float = 30.0
     """Seconds a single catalog query may take before the connection is given up."""
 
@@ -45,7 +47,7 @@ async def connect(target: Target, database: str) -> asyncpg.Connection:
         encryption = "prefer"
     elif target.mode is not ServerMode.DISABLE:
         encryption = target.context if target.context is not None else "require"
-    try:
+    with target.opening(database):
         connection = await asyncpg.connect(
             host=target.host,
             port=target.port,
@@ -58,10 +60,12 @@ async def connect(target: Target, database: str) -> asyncpg.Connection:
             statement_cache_size=0,
             server_settings={"application_name": target.application},
         )
-    except TimeoutError:
-        target.opened(database)  # perhaps it was
-        raise
-    target.opened(database)
+        if connection.get_server_version() >= (15,):
+            try:
+                await connection.fetch(queries.COUNT_NOW)
+            except BaseException:
+                connection.terminate()
+                raise
     return connection
 
 

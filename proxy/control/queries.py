@@ -12,6 +12,11 @@ SESSION = """
 SELECT pg_catalog.set_config('search_path', '', true)
 """
 
+COUNT_NOW = """
+SELECT pg_catalog.pg_stat_force_next_flush()
+"""
+"""From PostgreSQL 15 on. Without it a session is among those of pg_stat_database up to ten seconds after it has begun."""
+
 PEOPLE = """
 SELECT t."{0}"::text, (pg_catalog.to_jsonb(t) - $1::text)::text FROM "{1}"."{2}" t WHERE t."{0}" IS NOT NULL
 """

@@ -64,6 +64,24 @@ def test_windows_slide(tmp_path: Path) -> None:
     assert not counts.admit("f", "other", 0, 60.0)
 
 
+def test_what_has_begun_is_marked_until_it_is_over(tmp_path: Path) -> None:
+    clock = Clock()
+    counts = Counts(tmp_path, clock)
+    counts.mark("k", "one")
+    clock.now += 10
+    counts.mark("k", "one")
+    counts.mark("k", "two")
+    assert Counts(tmp_path, clock).marked("k", 60) == {"one": 2, "two": 1}
+    counts.unmark("k", "one")
+    assert counts.marked("k", 60) == {"one": 1, "two": 1}
+    clock.now += 55
+    counts.unmark("k", "two")
+    counts.unmark("k", "two")
+    assert counts.marked("k", 60) == {"one": 1}, "the older one of them was over"
+    clock.now += 10
+    assert counts.marked("k", 60) == {}
+
+
 def test_somebody_is_told_once_per_window(tmp_path: Path) -> None:
     clock = Clock()
     counts = Counts(tmp_path, clock)
