@@ -1,4 +1,5 @@
-"""Compiles the wire codec and the session core with mypyc where that is possible. Everything else is in pyproject.toml.
+"""Compiles the wire codec, the session core and the writing of evidence with mypyc where that is possible. Everything else is
+in pyproject.toml.
 
 Possible means: mypy is among the build requirements that could be installed, and there is a C compiler with Python's
 headers. Otherwise, and whenever anything about it goes wrong, the same source is installed as plain Python: an
@@ -18,7 +19,12 @@ from setuptools.command.build_ext import build_ext
 
 PURE = {"__init__.py", "trace.py"}
 """Left as they are: nothing to compile, and the text form of messages, which no proxy needs."""
-SOURCES = [
+EVIDENCE = [
+    "proxy/audit/chain.py", "proxy/audit/measure.py", "proxy/audit/record.py", "proxy/audit/sink.py", "proxy/audit/values.py",
+    "proxy/audit/writer.py", "proxy/evidence.py", "proxy/tally.py",
+]  # fmt: skip
+"""What every statement's records go through."""
+SOURCES = EVIDENCE + [
     str(path) for folder in ("proxy/wire", "proxy/session") for path in sorted(Path(folder).glob("*.py")) if path.name not in PURE
 ]
 

@@ -75,27 +75,6 @@ class Hmac:
         outer.update(inner.digest())
         return outer.digest()
 
-    def begin(self) -> RunningHmac:
-        return RunningHmac(self)
-
-
-class RunningHmac:
-    """The same for a message that comes in pieces."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: Hmac) -> None:
-        self._inner = key.inner.copy()
-        self._outer = key.outer.copy()
-
-    def update(self, piece: bytes) -> None:
-        self._inner.update(piece)
-
-    def digest(self) -> bytes:
-        outer = self._outer.copy()
-        outer.update(self._inner.digest())
-        return outer.digest()
-
 
 def segment_path(directory: Path, worker: str, segment: int) -> Path:
     return directory / f"audit-{worker}-{segment:06d}.jsonl"

@@ -15,16 +15,16 @@ from itertools import islice
 from policies.approvals import GRANT
 from policies.language import level_key
 from policies.model import Profile
-from proxy.audit.chain import Hmac, RunningHmac
-from proxy.audit.record import MAX_TOUCHES, Kind, encode, quote
+from proxy.audit.record import MAX_TOUCHES, Kind, decimal, encode, quote
 from proxy.audit.redact import MAX_VALUES, Redacted, redact, redact_message
-from proxy.audit.values import DigestKeys, is_list, members, value_digest
+from proxy.audit.values import DigestKeys, TextDigest, ValueDigest, is_list, members
 from proxy.audit.writer import AuditWriter
 from proxy.session.effects import UNTOLD, Binds, Identity
 from rewrite.plan import Plan, Touch, Verdict
 
 _PLANS_KEPT = 2048
 _TEXT_KEPT = 4096
+_DECISION = Kind.DECISION.value
 _CLEAR = quote("clear")
 _FULL_TEXT = 65_536
 """Characters of a text that is kept as it is."""
@@ -43,9 +43,8 @@ class DecisionEncoder:
         """`text`: redacted, full, or none for records without it. `values`: with digests of constants and parameters."""
         if text not in ("redacted", "full", "none"):
             raise ValueError(f"audit text: redacted, full or none, not {text}")
-        self._text_key = Hmac(keys.text)
-        self._digest = self._text_key.digest
-        self._value = value_digest(keys.value)
+        self._digest = TextDigest(keys.text)
+        self._value = ValueDigest(keys.value)
         self.values = values
         self._with_text = text != "none"
         self._full = text == "full"
@@ -63,7 +62,7 @@ class DecisionEncoder:
             return self._last_digest[1]
         digest = self._digests.get(text)
         if digest is None:
-            digest = self._digest(text.encode("utf-8", "backslashreplace"))[:8].hex()
+            digest = self._digest(text.encode("utf-8", "backslashreplace"))
             if len(text) <= _TEXT_KEPT:
                 if len(self._digests) >= _PLANS_KEPT:
                     self._digests.clear()
@@ -74,17 +73,21 @@ class DecisionEncoder:
 
     def running_digest(self, codec: str | None) -> TextPieces:
         """The same for a text that comes in pieces, in an encoding that Python calls so."""
-        return TextPieces(self._text_key.begin(), codec)
+        return TextPieces(self._digest, codec)
 
     def encoded(self, kind: str, plan: Plan, index: int, text: str, protocol: str) -> tuple[str, str]:
         """(record kind, encoded fields). The plan is kept with the result, so its id stays its own."""
-        if plan.shareable and kind != "refusal" and not self._full:
-            shared = self._fields_shared(plan, index, text, protocol)
-            return Kind.DECISION.value, f'{shared}"{self.text_digest(text)}",{self._values(plan, index, text)}'
+        shared = plan.shareable and kind != "refusal" and not self._full
+        if shared and protocol == "simple":  # with constants that are hardly ever the same again
+            fields = self._fields_shared(plan, index, text, protocol)
+            return _DECISION, f'{fields}"{self.text_digest(text)}",{self._values(plan, index, text)}'
         key = (id(plan), index, kind, protocol, text)
         kept = self._kept.get(key)
         if kept is None:
-            record, fields = self._encode(kind, plan, index, text, protocol)
+            if shared:
+                record, fields = _DECISION, self._fields_shared(plan, index, text, protocol)
+            else:
+                record, fields = self._encode(kind, plan, index, text, protocol)
             kept = (plan, record, f'{fields}"{plan.digest or self.text_digest(text)}",{self._values(plan, index, text)}')
             if len(text) <= _TEXT_KEPT and len(kept[2]) <= 4 * _TEXT_KEPT:
                 if len(self._kept) >= _PLANS_KEPT:
@@ -101,6 +104,8 @@ class DecisionEncoder:
         for value in values:
             if value is None:
                 out.append(None)
+            elif value.isalnum():
+                out.append(digest(value))
             elif value == UNTOLD:
                 out.append("")
             elif is_list(value):
@@ -122,6 +127,9 @@ class DecisionEncoder:
         """The fields of the record."""
         if not self.values or plan.digest:
             return '"values":null,"values_whole":null'
+        constants = plan.constants
+        if constants is not None and len(constants) == 1 and constants[0][0] != "'" and len(plan.statements) == 1:
+            return f'"values":["{self._value(constants[0])}"],"values_whole":true'  # a number: the same, faster
         listed, whole = self._said(plan, index, text)
         shown = '","'.join(listed)
         return f'"values":[{chr(34) + shown + chr(34) if listed else ""}],"values_whole":{"true" if whole else "false"}'
@@ -211,16 +219,16 @@ class DecisionEncoder:
 class TextPieces:
     """Computes the `text_digest` of a text that is never there as a whole."""
 
-    def __init__(self, digest: RunningHmac, codec: str | None) -> None:
-        self._digest = digest
+    def __init__(self, digest: TextDigest, codec: str | None) -> None:
+        self._state = digest.begin()
         self._decoder = getincrementaldecoder(codec or "utf-8")("backslashreplace")
 
     def update(self, data: bytes) -> None:
-        self._digest.update(self._decoder.decode(data).encode("utf-8", "backslashreplace"))
+        self._state.update(self._decoder.decode(data).encode("utf-8", "backslashreplace"))
 
     def hexdigest(self) -> str:
-        self._digest.update(self._decoder.decode(b"", final=True).encode("utf-8", "backslashreplace"))
-        return self._digest.digest()[:8].hex()
+        self._state.update(self._decoder.decode(b"", final=True).encode("utf-8", "backslashreplace"))
+        return self._state.hexdigest()
 
 
 class SessionAudit:
@@ -228,8 +236,6 @@ class SessionAudit:
 
     def __init__(self, writer: AuditWriter, encoder: DecisionEncoder, sid: str, identity: Identity) -> None:
         self._writer, self._encoder, self._sid = writer, encoder, sid
-        self._append = writer.append_encoded
-        self._encoded = encoder.encoded
         self._running_digest = encoder.running_digest
         self._statements = 0
         self.values = encoder.values
@@ -274,9 +280,9 @@ class SessionAudit:
         """Statement `index` (from 0) of the plan for the client's `text`; `kind` is statement or refusal; `binds` is what `bound`
         has made of its parameters. Answers the record's number, which the outcome names."""
         self._statements += 1
-        record, rest = self._encoded(kind, plan, index, text, protocol)
+        record, rest = self._encoder.encoded(kind, plan, index, text, protocol)
         shown = _listed(binds) if binds is not None and self.values else "null"
-        return self._append(record, f'{self._prefix}{rest},"binds":{shown}')
+        return self._writer.append_encoded(record, f'{self._prefix}{rest},"binds":{shown}')
 
     def bound(self, values: Sequence[str | None] | None) -> Binds:
         return self._encoder.bound(values)
@@ -290,10 +296,10 @@ class SessionAudit:
 
     def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         """What became of decision `seq`: command tag, rows and bytes sent to the client, duration, SQLSTATE."""
-        self._append(
+        self._writer.append_encoded(
             "outcome",
             f'{self._outcome}{seq},"tag":{quote(tag) if tag is not None else "null"},"rows":{rows},"bytes":{bytes_},'
-            f'"seconds":{seconds:.6f},"sqlstate":{quote(sqlstate) if sqlstate is not None else "null"}',
+            f'"seconds":{decimal(seconds)},"sqlstate":{quote(sqlstate) if sqlstate is not None else "null"}',
         )
 
     def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
@@ -303,6 +309,8 @@ class SessionAudit:
 
 
 def _listed(binds: Sequence[str | None]) -> str:
+    if len(binds) == 1 and (only := binds[0]) is not None:
+        return f'["{only}"]'
     return f"[{','.join(['null' if b is None else f'{chr(34)}{b}{chr(34)}' for b in binds])}]"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.audit.chain import Hmac
@@ -42,19 +41,34 @@ def normal(value: str) -> str:
     return plain.translate(_LEFT_OUT).strip("%")
 
 
-def value_digest(key: bytes) -> Callable[[str], str]:
-    """`key`: `DigestKeys.value`. The answer makes 16 hexadecimal digits of a value."""
-    new = hashlib.blake2b(key=key, digest_size=8).copy
+class TextDigest:
+    """Makes 16 hexadecimal digits of bytes."""
 
-    def digest(value: str) -> str:
-        state = new()
+    def __init__(self, key: bytes) -> None:
+        """`key`: of `DigestKeys`."""
+        self.begin = hashlib.blake2b(key=key, digest_size=8).copy
+        """For what comes in pieces."""
+
+    def __call__(self, data: bytes) -> str:
+        state = self.begin()
+        state.update(data)
+        return state.hexdigest()
+
+
+class ValueDigest:
+    """Makes 16 hexadecimal digits of a value."""
+
+    def __init__(self, key: bytes) -> None:
+        """`key`: `DigestKeys.value`."""
+        self._new = hashlib.blake2b(key=key, digest_size=8).copy
+
+    def __call__(self, value: str) -> str:
+        state = self._new()
         if value.isascii() and value.isalnum():  # most are, and then there is nothing to leave out
             state.update(value.lower().encode())
         else:
             state.update(normal(value).encode("utf-8", "backslashreplace"))
         return state.hexdigest()
-
-    return digest
 
 
 def is_list(value: str) -> bool:

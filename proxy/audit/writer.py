@@ -406,11 +406,14 @@ class AuditWriter:
 
     def _seal(self) -> None:
         """Chain what is pending; from here on its bytes are fixed."""
-        digest, previous = self._hmac.digest, self._previous
-        out = []
+        hmac, previous = self._hmac, self._previous
+        out: list[bytes] = []
         for text in self._pending:
-            body = text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes the JSON escape \udcXX
-            previous = digest(previous + body)
+            try:
+                body = text.encode("utf-8")
+            except UnicodeEncodeError:
+                body = text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes the JSON escape \udcXX
+            previous = hmac.digest(previous + body)
             out.append(body)
             out.append(tail(previous))
             out.append(b"\n")
@@ -419,7 +422,7 @@ class AuditWriter:
         self._size += len(batch)
         self._pending.clear()
         self._held = 0
-        self._unwritten += batch
+        self._unwritten = self._unwritten + batch if self._unwritten else batch
 
     def _sync(self) -> None:
         try:

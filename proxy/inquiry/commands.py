@@ -17,7 +17,7 @@ import duckdb
 from proxy.audit.chain import key_id
 from proxy.audit.commands import _configured
 from proxy.audit.key import load_key
-from proxy.audit.values import DigestKeys, value_digest
+from proxy.audit.values import DigestKeys, ValueDigest
 from proxy.errors import PgveilError
 from proxy.inquiry.filters import BadFilter, Filters, of_decisions
 from proxy.inquiry.index import Index
@@ -81,7 +81,7 @@ class Source:
             click.echo(
                 f"segments written with other keys ({missing}) are not searched for the values: give --key for each", err=True
             )
-        return tuple(value_digest(DigestKeys.of(key).value)(value) for key in self.keys for value in values)
+        return tuple(ValueDigest(DigestKeys.of(key).value)(value) for key in self.keys for value in values)
 
 
 def _progress() -> Callable[[int, int], None]:

@@ -37,6 +37,9 @@ _MEMBERS: Final = TEXTS | INTEGERS | {NUMERIC, _DATE, _UUID}
 _CLEARER: Final = "Give the value as a string or number of the column's own type, or as a parameter; dates as YYYY-MM-DD."
 
 
+_NONE: Final[list[int]] = []
+
+
 class Uncertain(Exception):
     """A value cannot be read with certainty."""
 
@@ -56,20 +59,21 @@ def given(s: State) -> list[tuple[int, bytes | None]] | None:
     at = buf.find(0, at + 1, end) + 1 if at >= 0 else 0
     if at <= 0 or end - at < 4:
         return []
-    formats = [int.from_bytes(buf[i : i + 2], "big") for i in range(at + 2, at + 2 + 2 * _short(buf, at), 2)]
-    at += 2 + 2 * len(formats)
+    form = buf[at] << 8 | buf[at + 1]  # their number; most have none, or one for all
+    at += 2 + 2 * form
     if end - at < 2:
         return []
-    count = _short(buf, at)
+    formats = [_short(buf, i) for i in range(at - 2 * form, at, 2)] if form else _NONE
+    count = buf[at] << 8 | buf[at + 1]
     at += 2
     out: list[tuple[int, bytes | None]] = []
     for i in range(count):
         if end - at < 4:
             return out
-        length = int.from_bytes(buf[at : at + 4], "big", signed=True)
+        length = buf[at] << 24 | buf[at + 1] << 16 | buf[at + 2] << 8 | buf[at + 3]
         at += 4
         form = formats[i] if len(formats) == count and count > 1 else formats[0] if formats else 0
-        if length < 0:
+        if length >= 0x80000000:  # negative: NULL
             out.append((form, None))
             continue
         if length > end - at:

@@ -18,7 +18,7 @@ from jsonschema import Draft7Validator
 
 from proxy.audit.key import load_key
 from proxy.audit.shape import audit_schema
-from proxy.audit.values import DigestKeys, value_digest
+from proxy.audit.values import DigestKeys, ValueDigest
 from tests.support.postgres import TestServer
 from tests.support.proxy import CONTROL, ProxyProcess
 
@@ -58,7 +58,7 @@ class Watched:
 
     def __init__(self, proxy: ProxyProcess) -> None:
         self.proxy = proxy
-        self.digest = value_digest(DigestKeys.of(load_key(proxy.home / "audit.key")).value)
+        self.digest = ValueDigest(DigestKeys.of(load_key(proxy.home / "audit.key")).value)
 
     def records(self, run: Callable[[], object]) -> list[dict]:
         before = len(self.proxy.trail())

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from proxy.audit.chain import Hmac
 from proxy.audit.record import Kind, encode
-from proxy.audit.values import DigestKeys, value_digest
+from proxy.audit.values import DigestKeys, ValueDigest
 from proxy.audit.writer import DEFAULT_SEGMENT_BYTES, AuditWriter, Io, Mode
 from tests.trail.people import (
     CUSTOMERS,
@@ -96,7 +96,7 @@ class Trail:
             self.directory, self.worker, self.key, Mode.ASYNC, lambda: self._now,
             segment_bytes=self.segment_bytes, head_lag=60.0, io=Io(sync=lambda fd: None),
         )  # fmt: skip
-        self._digest = value_digest(DigestKeys.of(self.key).value)
+        self._digest = ValueDigest(DigestKeys.of(self.key).value)
         self._text_key = Hmac(self.key)
         staff = make_staff(random.Random(self.seed))
         self._day, self._night = weighted(staff.people, False), weighted(staff.people, True)

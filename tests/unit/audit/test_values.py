@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from policies.model import Profile
 from proxy.audit.redact import MAX_VALUES, redact
 from proxy.audit.sink import DecisionEncoder, SessionAudit
-from proxy.audit.values import DigestKeys, members, value_digest
+from proxy.audit.values import DigestKeys, ValueDigest, members
 from proxy.session.effects import UNTOLD, Binds, Identity
 from rewrite.plan import Plan, StatementPlan, Touch, Verdict
 from rewrite.template import cut, shape
 
 KEYS = DigestKeys.of(bytes(range(32)))
-DIGEST = value_digest(KEYS.value)
+DIGEST = ValueDigest(KEYS.value)
 SHARED = (StatementPlan("SELECT", shareable=True),)
 
 
@@ -40,7 +40,7 @@ def test_one_value_has_one_digest(a: str, b: str) -> None:
 
 
 def test_without_the_key_nothing_can_be_tried_out() -> None:
-    other = value_digest(DigestKeys.of(bytes(32)).value)
+    other = ValueDigest(DigestKeys.of(bytes(32)).value)
     assert DIGEST("13800138000") != other("13800138000")
     assert len({DIGEST(str(n)) for n in range(10_000)}) == 10_000
 

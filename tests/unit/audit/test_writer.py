@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from proxy.audit.record import MAX_LINE, AuditError, Kind
+from proxy.audit.record import MAX_LINE, AuditError, Kind, Stamp, decimal
 from proxy.audit.verify import verify_directory
 from proxy.audit.writer import AuditWriter, Io, Mode
 
@@ -345,3 +348,25 @@ def test_the_memory_for_pending_records_has_a_limit(
         say(stopping, "x" * 1000)
     with pytest.raises(AuditError, match="wait for a disk"):
         say(stopping, "x" * 1000)
+
+
+@given(st.integers(0, 4 * 10**15))
+def test_times_are_written_to_the_microsecond(micros: int) -> None:
+    seconds = micros / 1_000_000
+    assert abs(float(decimal(seconds)) - seconds) <= 1e-6
+    assert re.fullmatch(r"\d+\.\d{6}", decimal(seconds))
+
+
+def test_durations() -> None:
+    assert [decimal(x) for x in (0.0, 1e-7, 0.000_000_6, 0.123_456_4, 0.999_999_9, 59.5, 86_400.000_001)] == [
+        "0.000000", "0.000000", "0.000001", "0.123456", "1.000000", "59.500000", "86400.000001",
+    ]  # fmt: skip
+
+
+def test_stamps() -> None:
+    times = [0.0, 0.000_001_5, 1_700_000_000.25, 1_700_000_000.999_999, 1_700_000_001.0]
+    stamp = Stamp(iter(times).__next__)
+    assert [stamp() for _ in times] == [
+        "1970-01-01T00:00:00.000000Z", "1970-01-01T00:00:00.000001Z", "2023-11-14T22:13:20.250000Z",
+        "2023-11-14T22:13:20.999999Z", "2023-11-14T22:13:21.000000Z",
+    ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from policies.language import level_key
-from proxy.audit.values import DigestKeys, value_digest
+from proxy.audit.values import DigestKeys, ValueDigest
 from proxy.inquiry.filters import BadFilter, Filters, of_decisions
 from tests.trail.people import LEVELS, card_of, id_card_of, phone_of
 from tests.unit.inquiry.conftest import KEY, Made
@@ -68,7 +68,7 @@ def made_at_random(rng: random.Random, decisions: list[dict[str, Any]]) -> Filte
     start = datetime.fromisoformat(some["time"])
     customer = rng.randrange(1, 2000)
     named = some["values"] + (some["binds"] or []) or [
-        value_digest(DigestKeys.of(KEY).value)(make(customer)) for make in (phone_of, id_card_of, card_of)
+        ValueDigest(DigestKeys.of(KEY).value)(make(customer)) for make in (phone_of, id_card_of, card_of)
     ]
     choices: dict[str, object] = {
         "user": (rng.choice((some["login"], some["person"], some["person"].rpartition("/")[2])),),

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.audit.record import Kind
-from proxy.audit.values import DigestKeys, value_digest
+from proxy.audit.values import DigestKeys, ValueDigest
 from proxy.audit.writer import AuditWriter, Mode
 from proxy.cli import cli
 from tests.trail.people import id_card_of, phone_of
 from tests.unit.inquiry.conftest import KEY, Made
 
 PHONE = "bank.customers.phone"
-digest = value_digest(DigestKeys.of(KEY).value)
+digest = ValueDigest(DigestKeys.of(KEY).value)
 MONTH = (datetime.fromisoformat("2026-10-01T00:00+08:00"), datetime.fromisoformat("2026-11-01T00:00+08:00"))
 
 

@@ -1,4 +1,4 @@
-"""The compiled wire and session modules pass the same tests as their source, and an installation without them works."""
+"""The compiled modules pass the same tests as their source, and an installation without them works."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import pytest
 pytest.importorskip("setuptools")  # not in the virtual environments of Python 3.12 and later, unless something needs it
 
 ROOT = Path(__file__).resolve().parents[3]
-TESTS = ["tests/unit/wire", "tests/unit/session"]
+TESTS = ["tests/unit/wire", "tests/unit/session", *(f"tests/unit/audit/test_{name}.py" for name in ("sink", "values", "writer"))]
 RUN = """
 import sys
 sys.path[:0] = sys.argv[1:3]
+import proxy.audit.writer as writer
 import proxy.session.machine as machine
 import proxy.wire._scan as scan
-for module in (scan, machine):
+for module in (scan, machine, writer):
     assert not module.__file__.endswith(".py"), module.__file__
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[3:]]))
@@ -47,14 +48,14 @@ def build(home: Path, **environment: str) -> tuple[Path, str]:
 
 
 def compiled(target: Path) -> list[str]:
-    return sorted({p.name.split(".")[0] for p in target.rglob("*.so")} & {"_scan", "machine"})
+    return sorted({p.name.split(".")[0] for p in target.rglob("*.so")} & {"_scan", "machine", "writer"})
 
 
 def test_same_tests_compiled(tmp_path: Path) -> None:
     target, said = build(tmp_path)
     if not compiled(target) and "no C compiler" in said:
         pytest.skip("there is no C compiler with Python's headers here")
-    assert compiled(target) == ["_scan", "machine"], said
+    assert compiled(target) == ["_scan", "machine", "writer"], said
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(target), str(ROOT), *TESTS], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
