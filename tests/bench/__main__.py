@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from proxy.config import available_cpus
-from tests.bench.measure import CLIENTS, THREADS, Series, bulk_reads, point_reads
+from tests.bench.measure import CLIENTS, THREADS, Series, bulk_reads, point_reads, trail_cost
 from tests.bench.servers import running
 
 
@@ -41,11 +41,14 @@ def main() -> int:
             if servers.pgbouncer is None:
                 say("PgBouncer is not installed: measuring without it")
             points = point_reads(servers, options.rounds, options.seconds, say)
+            trail = trail_cost(servers, home, options.rounds, options.seconds, say)
             bulk = bulk_reads(servers, home, options.rounds, say)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     print(f"\npgbench -S, {CLIENTS} clients, {THREADS} threads, tps (median of {options.rounds})")
     print(_table(points, "pgbouncer", higher=True))
+    print(f"\nwhat the audit trail costs, prepared statements, tps (median of {options.rounds})")
+    print(_table(trail, "without a trail", higher=True))
     print(f"\nreading {options.rows:,} masked rows, seconds (median of {options.rounds})")
     print(_table(bulk, "direct, masks in the query", higher=False))
     machine = {
@@ -54,7 +57,7 @@ def main() -> int:
         "machine": platform.machine(),
         "python": platform.python_version(),
     }
-    everything = {"machine": machine, "rows": options.rows, "series": [asdict(s) for s in [*points, *bulk]]}
+    everything = {"machine": machine, "rows": options.rows, "series": [asdict(s) for s in [*points, *trail, *bulk]]}
     options.out.write_text(json.dumps(everything, indent=1))
     print(f"\nall values: {options.out}")
     return 0
@@ -87,13 +90,15 @@ def _table(series: Sequence[Series], base: str, *, higher: bool) -> str:
     if base not in ways:
         base = ways[0]
     width = max(len(w) for w in ways)
-    lines = [" " * width + "".join(f"{load:>12}{'× ' + base.split(',')[0]:>12}" for load in loads)]
+    times = "× " + base.split(",")[0]
+    span, of = max(12, *(len(load) + 2 for load in loads)), max(12, len(times) + 2)
+    lines = [" " * width + "".join(f"{load:>{span}}{times:>{of}}" for load in loads)]
     for way in ways:
         cells = ""
         for load in loads:
             value, reference = by[way, load], by[base, load]
             ratio = value / reference if higher else reference / value
-            cells += f"{value:>12,.{0 if higher else 2}f}{ratio:>12.2f}"
+            cells += f"{value:>{span},.{0 if higher else 2}f}{ratio:>{of}.2f}"
         lines.append(f"{way:<{width}}{cells}")
     return "\n".join(lines)
 

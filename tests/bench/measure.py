@@ -1,11 +1,11 @@
-"""The two measurements: pgbench -S throughput, and the time to read a large masked table."""
+"""The measurements: pgbench -S throughput, what the trail costs, and the time to read a large masked table."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -13,6 +13,11 @@ from statistics import median
 from tests.bench.servers import CLEAR, MASKED, MASKS, OTHER, Servers
 
 CLIENTS, THREADS = 8, 2
+LIST = """\
+\\set first random(1, 99900)
+SELECT aid, bid, abalance, filler FROM pgbench_accounts WHERE aid BETWEEN :first AND :first + 99;
+"""
+"""A page of a list, for pgbench."""
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 
@@ -54,8 +59,32 @@ def point_reads(servers: Servers, rounds: int, seconds: float, say: Callable[[st
     return [one for _, one in series]
 
 
-def _pgbench(servers: Servers, way: Way, mode: str, seconds: float) -> float:
-    command = [servers.program("pgbench"), "-n", "-S", "-M", mode, "-c", str(CLIENTS), "-j", str(THREADS)]
+def trail_cost(servers: Servers, home: Path, rounds: int, seconds: float, say: Callable[[str], None]) -> list[Series]:
+    """Transactions a second with and without a trail: one row, a hundred rows, and pgbench's own five statements."""
+    script = home / "list.sql"
+    script.write_text(LIST)
+    loads = {
+        "one row, clear": (CLEAR, ["-S"]),
+        "one row, masked": (MASKED, ["-S"]),
+        "100 rows, clear": (CLEAR, ["-f", str(script)]),
+        "100 rows, masked": (MASKED, ["-f", str(script)]),
+        "TPC-B": (CLEAR, ["-b", "tpcb-like"]),
+    }
+    ports = {"without a trail": servers.unaudited, "with its trail": servers.pgveil}
+    series = [
+        (Way(name, port, user), options, Series(name, load))
+        for load, (user, options) in loads.items()
+        for name, port in ports.items()
+    ]
+    for number in range(rounds):
+        for way, options, one in series:
+            one.values.append(_pgbench(servers, way, "prepared", seconds, options))
+            say(f"round {number + 1}: {one.load}, {way.name}: {one.values[-1]:,.0f} tps")
+    return [one for _, _, one in series]
+
+
+def _pgbench(servers: Servers, way: Way, mode: str, seconds: float, load: Sequence[str] = ("-S",)) -> float:
+    command = [servers.program("pgbench"), "-n", *load, "-M", mode, "-c", str(CLIENTS), "-j", str(THREADS)]
     command += ["-T", str(max(1, round(seconds))), "-h", "127.0.0.1", "-p", str(way.port), "-U", way.user, "bench"]
     done = subprocess.run(command, capture_output=True, text=True)
     found = _TPS.search(done.stdout)

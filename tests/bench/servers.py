@@ -84,6 +84,7 @@ def _load(servers: Servers, rows: int, scale: int) -> None:
             FROM generate_series(1, {rows}) i;
         GRANT USAGE ON SCHEMA bench TO public;
         GRANT SELECT ON ALL TABLES IN SCHEMA bench, public TO {CLEAR}, {OTHER}, {MASKED};
+        GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {CLEAR};
         VACUUM ANALYZE bench.people"""
     for statement in people.split(";"):
         subprocess.run([*psql, "-d", "bench", "-c", statement], check=True)
