@@ -355,8 +355,10 @@ class Server:
                 self.admission.failed(identity.client_address, identity.user)
         self.finished_bytes[0] += link.from_client
         self.finished_bytes[1] += link.from_server
-        link.audit.ended(asyncio.get_running_loop().time() - began, link.reason)
-        self.committer.soon()
+        try:
+            link.audit.ended(asyncio.get_running_loop().time() - began, link.reason)
+        finally:
+            self.committer.soon()
 
     def _forget(self, link: Link) -> None:
         """Take back what `_admit` has counted."""

@@ -245,6 +245,7 @@ class AuditWriter:
         if self._fd < 0:
             return
         try:
+            self.flush()  # then there is room for one more
             self._closing = True
             self.append(Kind.STOP, {"reason": reason})
             self.flush()

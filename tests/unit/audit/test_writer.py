@@ -350,6 +350,30 @@ def test_the_memory_for_pending_records_has_a_limit(
         say(stopping, "x" * 1000)
 
 
+def test_a_close_after_a_full_backlog_keeps_all_of_it(
+    tmp_path: Path, key: bytes, make: Callable, say: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = False
+
+    def write(fd: int, data: bytes) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data)
+
+    writer = make(tmp_path / "t", io=Io(write, os.pwrite, lambda fd: None))
+    full = True
+    monkeypatch.setattr("proxy.audit.writer.MAX_PENDING", 5)
+    for n in range(5):
+        say(writer, str(n))
+    with pytest.raises(AuditError, match="wait for a disk"):
+        say(writer, "one too many")
+    full = False
+    writer.close()
+    report = verify_directory(tmp_path / "t", key)
+    assert report.ok, report.problems
+    assert [r["kind"] for r in records(tmp_path / "t")][-6:] == ["event"] * 5 + ["stop"]
+
+
 @given(st.integers(0, 4 * 10**15))
 def test_times_are_written_to_the_microsecond(micros: int) -> None:
     seconds = micros / 1_000_000
