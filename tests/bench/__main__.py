@@ -48,7 +48,9 @@ def main() -> int:
     print(f"\npgbench -S, {CLIENTS} clients, {THREADS} threads, tps (median of {options.rounds})")
     print(_table(points, "pgbouncer", higher=True))
     print(f"\nwhat the audit trail costs, prepared statements, tps (median of {options.rounds})")
-    print(_table(trail, "without a trail", higher=True))
+    for load in dict.fromkeys(s.load for s in trail):
+        without, with_it = (s.median for s in trail if s.load == load)
+        print(f"{load:<18}{without:>12,.0f} without{with_it:>12,.0f} with a trail{with_it / without:>10.2f}")
     print(f"\nreading {options.rows:,} masked rows, seconds (median of {options.rounds})")
     print(_table(bulk, "direct, masks in the query", higher=False))
     machine = {
@@ -91,14 +93,14 @@ def _table(series: Sequence[Series], base: str, *, higher: bool) -> str:
         base = ways[0]
     width = max(len(w) for w in ways)
     times = "× " + base.split(",")[0]
-    span, of = max(12, *(len(load) + 2 for load in loads)), max(12, len(times) + 2)
-    lines = [" " * width + "".join(f"{load:>{span}}{times:>{of}}" for load in loads)]
+    of = max(12, len(times) + 2)
+    lines = [" " * width + "".join(f"{load:>12}{times:>{of}}" for load in loads)]
     for way in ways:
         cells = ""
         for load in loads:
             value, reference = by[way, load], by[base, load]
             ratio = value / reference if higher else reference / value
-            cells += f"{value:>{span},.{0 if higher else 2}f}{ratio:>{of}.2f}"
+            cells += f"{value:>12,.{0 if higher else 2}f}{ratio:>{of}.2f}"
         lines.append(f"{way:<{width}}{cells}")
     return "\n".join(lines)
 
