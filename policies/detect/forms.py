@@ -12,7 +12,7 @@ import phonenumbers
 from policies.detect import checks, people, places
 from policies.detect.dates import read_date
 from policies.detect.foreign import national
-from policies.detect.shapes import shapes
+from policies.detect.shapes import UUID, shapes
 
 PERSONAL = frozenset(
     (
@@ -90,7 +90,6 @@ _WALLET = re.compile(
     r"0x[0-9a-fA-F]{40}|bc1[02-9ac-hj-np-z]{25,62}|[13][1-9A-HJ-NP-Za-km-z]{25,34}|T[1-9A-HJ-NP-Za-km-z]{33}|[xyz]pub[1-9A-Za-z]{90,120}"
 )
 _HEX = re.compile(r"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})", re.IGNORECASE)
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _GEO_PAIR = re.compile(
     r"[(\[]?\s*-?\d{1,3}\.\d{3,}\s*[,;|/ ]\s*-?\d{1,3}\.\d{3,}\s*[)\]]?"
     r"|(?:SRID=\d+;)?POINT\s*\(-?\d[\d.]* -?\d[\d.]*\)|(?:geo:)-?\d+\.\d+,-?\d+\.\d+",
@@ -285,7 +284,7 @@ def _secrets(text: str, found: set[str]) -> None:
         found.add("wallet")
     if _HEX.fullmatch(text):
         found.add("hex")
-    if _UUID.fullmatch(text):
+    if UUID.fullmatch(text):
         found.add("uuid")
     if len(text) >= 4 and not re.search(r"\s", text) and text.isascii():
         found.add("token_shape")

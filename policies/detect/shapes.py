@@ -21,7 +21,7 @@ _TOKEN_KEY = re.compile(
 )
 _NUMBERED = re.compile(r"[A-Z]{2,5}[_-]\d{8,20}")
 _FILE = re.compile(r"\.[A-Za-z0-9]{2,5}$")
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 PLATES: dict[str, re.Pattern[str]] = {
     "plate_de": re.compile(r"[A-ZÄÖÜ]{1,3}(?:-|\s|\s?-\s?)[A-Z]{1,2}\s?[1-9]\d{0,3}[EH]?"),
@@ -103,7 +103,7 @@ def shapes(text: str) -> frozenset[str]:
 
 def random_string(text: str) -> bool:
     """Drawn by a machine: hexadecimal, or letters of both cases and digits that change all the time."""
-    if not 8 <= len(text) <= 300 or not text.isascii() or _UUID.fullmatch(text):
+    if not 8 <= len(text) <= 300 or not text.isascii() or UUID.fullmatch(text):
         return False
     bare = _PREFIX.sub("", text)
     if _HEX.fullmatch(bare):

@@ -296,21 +296,26 @@ def test_lone_surrogates_and_controls_stay_json(tmp_path: Path, key: bytes, make
     assert [r["event"] for r in records(tmp_path / "t")[1:-1]] == ["\udc80\ud800", "\0\n\r\x1b", '"\\', "\u2028", "𝄞"]
 
 
-def test_what_is_lost_is_counted_and_recorded(
-    tmp_path: Path, key: bytes, make: Callable, say: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Disk:
+    """Takes writes, as long as it is not full."""
+
     full = False
 
-    def write(fd: int, data: bytes) -> int:
-        if full:
+    def write(self, fd: int, data: bytes) -> int:
+        if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return os.write(fd, data)
 
+
+def test_what_is_lost_is_counted_and_recorded(
+    tmp_path: Path, key: bytes, make: Callable, say: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
     monkeypatch.setattr("proxy.audit.writer.MAX_PENDING", 5)
-    writer = make(tmp_path / "t", io=Io(write, os.pwrite, lambda fd: None), lossy=True, segment_bytes=1500)
+    writer = make(tmp_path / "t", io=Io(disk.write, os.pwrite, lambda fd: None), lossy=True, segment_bytes=1500)
     expected = []
     for turn in range(3):
-        full = True
+        disk.full = True
         numbers = []
         for n in range(12):
             numbers.append(say(writer, f"{turn} {n}"))
@@ -320,7 +325,7 @@ def test_what_is_lost_is_counted_and_recorded(
         lost = numbers.count(0)
         expected.append(lost)
         assert 0 < lost < 12
-        full = False
+        disk.full = False
         writer.flush()
         assert writer.failure is None
     assert writer.lost == sum(expected)
@@ -353,21 +358,15 @@ def test_the_memory_for_pending_records_has_a_limit(
 def test_a_close_after_a_full_backlog_keeps_all_of_it(
     tmp_path: Path, key: bytes, make: Callable, say: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = False
-
-    def write(fd: int, data: bytes) -> int:
-        if full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.write(fd, data)
-
-    writer = make(tmp_path / "t", io=Io(write, os.pwrite, lambda fd: None))
-    full = True
+    disk = Disk()
+    writer = make(tmp_path / "t", io=Io(disk.write, os.pwrite, lambda fd: None))
+    disk.full = True
     monkeypatch.setattr("proxy.audit.writer.MAX_PENDING", 5)
     for n in range(5):
         say(writer, str(n))
     with pytest.raises(AuditError, match="wait for a disk"):
         say(writer, "one too many")
-    full = False
+    disk.full = False
     writer.close()
     report = verify_directory(tmp_path / "t", key)
     assert report.ok, report.problems
