@@ -24,9 +24,17 @@ EVIDENCE = [
     "proxy/audit/writer.py", "proxy/evidence.py", "proxy/tally.py",
 ]  # fmt: skip
 """What every statement's records go through."""
-SOURCES = EVIDENCE + [
-    str(path) for folder in ("proxy/wire", "proxy/session") for path in sorted(Path(folder).glob("*.py")) if path.name not in PURE
-]
+RELAY = ["proxy/committing.py", "proxy/transport.py"]
+SOURCES = (
+    EVIDENCE
+    + RELAY
+    + [
+        str(path)
+        for folder in ("proxy/wire", "proxy/session")
+        for path in sorted(Path(folder).glob("*.py"))
+        if path.name not in PURE
+    ]
+)
 
 _MYPY = ["--config-file=", "--follow-imports=silent", "--ignore-missing-imports", "--disable-error-code=import-untyped"]
 """The stubs and libraries of the type check are not there when an installation builds in isolation."""

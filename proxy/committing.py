@@ -26,6 +26,9 @@ class Waiter(Protocol):
     needs: int
     """Number of the last record that had been appended when it asked."""
 
+    def release(self) -> None:
+        """Put into the trail what its data needs there. Raises AuditError when there is no room."""
+
     def deliver(self) -> None: ...
 
     def withhold(self) -> None: ...
@@ -56,6 +59,9 @@ class Trail(Protocol):
 
     def settle(self) -> None: ...
 
+    def release(self) -> bool:
+        """Put what the sessions hold back among what is written next."""
+
     def keep_up(self) -> None: ...
 
 
@@ -73,8 +79,13 @@ class Committer:
 
     def ask(self, link: Waiter) -> None:
         """Call `deliver` or `withhold` of the link soon."""
-        if self._aside:
-            link.needs = self._evidence.seq
+        if not self._released(link):
+            if link.waiting:
+                link.waiting = False
+                self._links.remove(link)
+            link.withhold()
+            return
+        link.needs = self._evidence.seq
         if not link.waiting:
             link.waiting = True
             self._links.append(link)
@@ -89,8 +100,10 @@ class Committer:
         if not self._aside:
             self._evidence.secure()  # in `strict` the clock does it
 
-    async def secured(self) -> bool:
-        """Whether everything appended so far is secured, once it is, or data flows all the same."""
+    async def secured(self, link: Waiter) -> bool:
+        """Whether everything so far is secured, the link's own included, once it is, or data flows all the same."""
+        if not self._released(link):
+            return False
         if not self._aside:
             return self._evidence.secure()
         asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -103,9 +116,11 @@ class Committer:
         """On the clock: what nobody waits for is written, too."""
         if not self._aside:
             self._evidence.settle()
-        elif self._under_way is None:
-            self._evidence.keep_up()
-            self._commit()
+        else:
+            self._evidence.release()
+            if self._under_way is None:
+                self._evidence.keep_up()
+                self._commit()
 
     async def finish(self) -> None:
         """Wait for the sync that is under way."""
@@ -113,6 +128,21 @@ class Committer:
             await asyncio.wait([self._under_way])
         if isinstance(self._executor, ThreadPoolExecutor):
             self._executor.shutdown(wait=False)
+
+    def _released(self, link: Waiter) -> bool:
+        """Whether all that the link's data needs is among what is written next. A full backlog is written to make room."""
+        try:
+            link.release()
+        except AuditError:
+            if self._aside or not self._evidence.secure():
+                return False
+        else:
+            return True
+        try:
+            link.release()
+        except AuditError:
+            return False
+        return True
 
     def _secure(self) -> None:
         self._called = False

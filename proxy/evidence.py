@@ -16,7 +16,7 @@ from proxy.alerts import Alerts, Raised, Who, kind_of
 from proxy.audit.custody import take_custody
 from proxy.audit.measure import Measured, room
 from proxy.audit.record import AuditError, Kind
-from proxy.audit.sink import DecisionEncoder, SessionAudit
+from proxy.audit.sink import Decided, DecisionEncoder, SessionAudit
 from proxy.audit.upkeep import Upkeep
 from proxy.audit.writer import AuditWriter, Mode
 from proxy.config import AuditSettings
@@ -74,6 +74,8 @@ class Evidence:
         self.counts = Counts(Path(settings.directory), time.time)
         self.alerts = Alerts(self.counts)
         self.alerts.deliver.append(self._on_alert)
+        self.holders: list[CountingAudit] = []
+        """Sinks that may hold decisions back."""
         self._must = settings.mode != Mode.ASYNC.value
         if heir is not None:
             event(log, "audit_key_rotated", key_id=heir.key_id)
@@ -99,6 +101,19 @@ class Evidence:
                 return self.flows
         return True
 
+    def release(self) -> bool:
+        """Put what the sessions hold back into the trail: on the clock, and before what is to come after it. False when there
+        was not room for all of it; the others' is there all the same."""
+        short: list[CountingAudit] = []
+        for audit in self.holders:
+            try:
+                audit.release()
+                audit.holding = False
+            except AuditError:
+                short.append(audit)
+        self.holders[:] = short
+        return not short
+
     def begin(self) -> Callable[[], None] | None:
         """`AuditWriter.begin_commit`."""
         work = self.writer.begin_commit()
@@ -114,6 +129,9 @@ class Evidence:
     def settle(self) -> None:
         """Write what is pending and move the trail's head up to it; called on the clock."""
         try:
+            if not self.release():
+                self.writer.flush()
+                self.release()
             self.writer.flush()
         except AuditError:
             log.debug("the audit trail could not be settled; the failure has been reported")
@@ -133,6 +151,7 @@ class Evidence:
 
     def record(self, kind: Kind, fields: Mapping[str, object]) -> None:
         """A record of the process itself, written before any later data flows. Raises AuditError."""
+        self.release()
         self.writer.append(kind, fields)
         if kind is Kind.POLICY and fields.get("accepted"):
             self.alerts.on_kind("policy_changed", Who)
@@ -166,6 +185,10 @@ class Evidence:
     def close(self, reason: str) -> None:
         self.counts.close()
         with contextlib.suppress(AuditError, OSError):
+            if not self.release():
+                self.writer.flush()
+                self.release()
+        with contextlib.suppress(AuditError, OSError):
             self._upkeep.witness()
         try:
             self.writer.close(reason)
@@ -178,6 +201,7 @@ class Evidence:
         self.tally.alerts[alert.name, alert.severity] += 1
         level = logging.ERROR if alert.severity == "critical" else logging.WARNING
         event(log, "alert", level, session=raised.who.session or "", **raised.fields)
+        self.release()
         self.writer.append(Kind.EVENT, {"event": "alert", "session": raised.who.session, "detail": raised.fields})
 
     def _on_failure(self, reason: str) -> None:
@@ -217,19 +241,25 @@ class CountingAudit(SessionAudit):
         super().__init__(evidence.writer, encoder, sid, identity)
         self._tally = evidence.tally
         self._alerts = evidence.alerts
+        self._holders = evidence.holders
+        self.holding = False
+        """Among the holders."""
         self._let_in = False
         self._turned_away = False
 
     def logged_in(self) -> None:
         """The server has accepted the login."""
-        self._let_in = True
         self.login()
+        self._let_in = True
 
     def turned_away(self, sqlstate: str | None, reason: str) -> None:
         """The login failed; the first reason given is the one recorded."""
         if not self._let_in and not self._turned_away:
             self._turned_away = True
-            self.login_failed(sqlstate, reason)
+            try:
+                self.login_failed(sqlstate, reason)
+            except AuditError:
+                self._writer.lose()
             self._alerts.on_kind("login_failed", self._who)
 
     def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
@@ -244,23 +274,31 @@ class CountingAudit(SessionAudit):
     def ended(self, seconds: float, reason: str) -> None:
         """The connection is gone, `seconds` after it was accepted."""
         if self._let_in:
-            self.logout(seconds, reason)
+            try:
+                self.logout(seconds, reason)
+            except AuditError:
+                self._writer.lose()
         else:
             self.turned_away(None, reason)
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> Decided:
         if kind == "statement":
             self._tally.passed(plan, index)
             if plan.failure is not None:
                 self._tally.let_through += 1
                 self.event("on_failure", {"sqlstate": plan.failure.sqlstate, "reason": plan.failure.message})
-            if self._alerts.clear:
-                self._alerts.on_statement(plan, index, self._who)
         else:
             self._tally.refused(plan, index)
+        if not self.holding:
+            self.holding = True
+            self._holders.append(self)
+        decided = super().decision(sid, kind, plan, index, text, protocol, binds)
+        if kind != "statement":
             self._alerts.on_kind("refused", self._who)
-        return super().decision(sid, kind, plan, index, text, protocol, binds)
+        elif self._alerts.clear:
+            self._alerts.on_statement(plan, index, self._who)
+        return decided
 
-    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+    def outcome(self, decided: object, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         self._tally.ended(rows, seconds, sqlstate is not None)
-        super().outcome(seq, tag, rows, bytes_, seconds, sqlstate)
+        super().outcome(decided, tag, rows, bytes_, seconds, sqlstate)

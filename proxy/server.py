@@ -11,9 +11,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from hmac import compare_digest
-from typing import Any
+from typing import Any, cast
 
 from proxy.admission import Admission, TurnedAway
 from proxy.arrival import Arrival, read_arrival
@@ -88,6 +88,8 @@ class Server:
         self._chores: set[asyncio.Task[None]] = set()
         self._cancels = asyncio.Semaphore(CANCELS_AT_ONCE)
         self.committer = Committer(evidence)
+        self.on_evidence: Callable[[Link], None] = self.committer.ask
+        """`transport.Keeper`, with no call in between."""
         self._looks: set[str] = set()
         """Databases whose catalog will be read in a moment."""
         self._aside = Aside()
@@ -151,7 +153,7 @@ class Server:
         session.version, session.withheld = arrival.version, arrival.withheld
         link = Link(session, self, audit)
         try:
-            transport = await self.upstream.connect(link.server)
+            transport = await self.upstream.connect(cast(asyncio.Protocol, link.server))
         except BaseException as error:
             if isinstance(error, PgveilError):
                 audit.turned_away(error.sqlstate, error.message)
@@ -171,16 +173,13 @@ class Server:
         try:
             link.server.pause(WAITING)
             link.server.write([arrival.packet])
-            await greeting.visitor.admit(lambda: link.client)
+            await greeting.visitor.admit(lambda: cast(asyncio.Protocol, link.client))
             link.server.resume(WAITING)
         except BaseException:
             link.abort()
             raise
 
     # What links ask for (transport.Keeper).
-
-    def on_evidence(self, link: Link) -> None:
-        self.committer.ask(link)
 
     def on_admitted(self, link: Link) -> None:
         self._chore(self._admit(link))
@@ -202,6 +201,7 @@ class Server:
             refusal = startup_refusal(identity, masked)
             if refusal is not None:
                 raise StartupRefused(refusal)
+            link.audit.logged_in()
         except PgveilError as error:
             self._turn_away(link, error)
         except Exception:
@@ -209,7 +209,6 @@ class Server:
             self._turn_away(link, PgveilError("internal error of the proxy"))
         else:
             self.metrics.logins.labels("accepted").inc()
-            link.audit.logged_in()
             link.enter()
         finally:
             if link not in self.links:  # gone meanwhile
@@ -314,11 +313,11 @@ class Server:
             while asked is not None and not link.closing:
                 plan = await self._aside.plan(asked)
                 link.session.plan_made(asked, plan)
+                if not link.closing:
+                    link.pump()
                 asked = link.session.wants_plan
         finally:
             link.planning = None
-        if not link.closing:
-            link.pump()
 
     def on_question(self, link: Link) -> None:
         link.answering = self._chore(self._answer_for(link))
@@ -328,16 +327,16 @@ class Server:
         asked = link.session.wants_answer
         try:
             while asked is not None and not link.closing:
-                if not await self.committer.secured():
+                if not await self.committer.secured(link):
                     link.withhold()
                     return
                 answer = await self.control.desk.answer(asked)
                 link.session.answer_given(asked, answer)
+                if not link.closing:
+                    link.pump()
                 asked = link.session.wants_answer
         finally:
             link.answering = None
-        if not link.closing:
-            link.pump()
 
     def on_closed(self, link: Link) -> None:
         if link.planning is not None:

@@ -38,8 +38,12 @@ class Sweep:
             await asyncio.sleep(INTERVAL)
             now = loop.time()
             for link, began in list(links()):
-                if not link.closing:
-                    self.look(link, began, now)
+                try:
+                    if not link.closing:
+                        self.look(link, began, now)
+                except Exception:  # one link's trouble is not everybody's
+                    log.exception("unexpected failure of a connection's limits")
+                    link.abort()
 
     def look(self, link: Link, began: float, now: float) -> None:
         limits = self._limits

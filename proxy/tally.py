@@ -15,6 +15,8 @@ from rewrite.plan import Plan, StatementPlan, Touch, Verdict
 
 SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Upper bounds of the buckets for durations."""
+_FIRST: Final = 0.0001
+_SECOND: Final = 0.00025
 _KEPT: Final = 4096
 _REASONS: Final = {
     "42501": "forbidden", "0A000": "unsupported", "53400": "limit", "54000": "too_long", "54001": "too_long",
@@ -33,7 +35,7 @@ class Durations:
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.counts[0 if seconds <= _FIRST else 1 if seconds <= _SECOND else bisect_left(SECONDS, seconds)] += 1
         self.total += seconds
 
     def cumulated(self) -> Sequence[tuple[str, float]]:

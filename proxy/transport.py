@@ -60,7 +60,6 @@ class Link:
     """One client, its server connection, and the session between them."""
 
     __slots__ = (
-        "__weakref__",
         "_linger",
         "_whole",
         "active",
@@ -145,6 +144,8 @@ class Link:
         if out:
             if session.evidence:
                 self.keeper.on_evidence(self)
+                if self.closing:
+                    return
             else:
                 self.client.write(out)
                 out.clear()
@@ -163,6 +164,10 @@ class Link:
         if session.close and not out:
             self.close()
 
+    def release(self) -> None:
+        """What is held back of the evidence for `to_client` goes into the trail. Raises AuditError."""
+        self.audit.release()
+
     def hold(self) -> None:
         """Evidence takes a while: neither side is read until it is there. Idempotent."""
         if not self.unsecured:
@@ -171,9 +176,9 @@ class Link:
             self.server.pause(_UNSECURED)
 
     def deliver(self) -> None:
-        """The evidence for everything in `to_client` is where it should be."""
+        """The evidence for everything in `to_client` is where it should be: up to the record `needs`."""
         session = self.session
-        session.evidence = False
+        session.evidence = self.audit.holds or self.audit.latest > self.needs
         self.client.write(session.to_client)
         session.to_client.clear()
         self._whole = session.whole
@@ -254,8 +259,10 @@ class Link:
         if self.open_sides == 0:
             if self._linger is not None:
                 self._linger.cancel()
-            self.keeper.on_closed(self)
-            self.let_go()
+            try:
+                self.keeper.on_closed(self)
+            finally:
+                self.let_go()
 
     def let_go(self) -> None:
         """Leave no circle of references: a session's memory, TLS state above all, is freed now and not when the collector of
@@ -266,10 +273,14 @@ class Link:
             del side.link
 
 
-class _Side(asyncio.Protocol):
-    """What both sides have in common: a transport, its peer, and the reasons not to read."""
+class _Side:
+    """What both sides have in common: a transport, its peer, and the reasons not to read.
+
+    An asyncio.Protocol in all but its base: a compiled class has no base that is not compiled.
+    """
 
     __slots__ = ("_pauses", "link", "transport")
+    __deletable__ = ("link",)
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -352,11 +363,16 @@ class ClientSide(_Side):
     def connection_lost(self, exc: Exception | None) -> None:
         """The session goes on for as long as what the client sent before has to be executed."""
         link = self.link
-        if not link.closing:
-            link.session.client_eof()
-            link.pump()
-            link.server.resume(_FULL)
-        link.side_lost()
+        try:
+            if not link.closing:
+                link.session.client_eof()
+                link.pump()
+                link.server.resume(_FULL)
+        except BaseException:
+            link.abort()  # nobody is there to go on with the other side
+            raise
+        finally:
+            link.side_lost()
 
 
 class ServerSide(_Side):
@@ -382,9 +398,14 @@ class ServerSide(_Side):
 
     def connection_lost(self, exc: Exception | None) -> None:
         link = self.link
-        if not link.closing:
-            if not (link.session.leaving or link.session.client_gone):
-                link.reason = "server closed the connection"
-            link.session.server_eof()
-            link.pump()
-        link.side_lost()
+        try:
+            if not link.closing:
+                if not (link.session.leaving or link.session.client_gone):
+                    link.reason = "server closed the connection"
+                link.session.server_eof()
+                link.pump()
+        except BaseException:
+            link.abort()
+            raise
+        finally:
+            link.side_lost()

@@ -68,9 +68,12 @@ class Hmac:
         self.inner = hashlib.sha256(block.translate(_INNER))
         self.outer = hashlib.sha256(block.translate(_OUTER))
 
-    def digest(self, message: bytes) -> bytes:
+    def digest(self, message: bytes, more: bytes = b"") -> bytes:
+        """Of both pieces together."""
         inner = self.inner.copy()
         inner.update(message)
+        if more:
+            inner.update(more)
         outer = self.outer.copy()
         outer.update(inner.digest())
         return outer.digest()

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring as quote
 
 from proxy.errors import PgveilError
+from proxy.session.effects import Unrecorded
 
 __all__ = [
-    "COMMON", "FIELDS", "MAX_LINE", "MAX_TOUCHES", "NESTED", "TAIL", "VERSION",
+    "COMMON", "FIELDS", "MAX_LINE", "MAX_TOUCHES", "NESTED", "RESULT", "TAIL", "VERSION",
     "AuditError", "Kind", "Stamp", "encode", "encode_fields", "prefix", "quote", "tail",
 ]  # fmt: skip
 
@@ -28,7 +29,7 @@ MAX_TOUCHES = 4000
 """Touched columns listed in one decision; `touches_more` counts the rest."""
 
 
-class AuditError(PgveilError):
+class AuditError(PgveilError, Unrecorded):
     """Evidence cannot be written, or what is there cannot be trusted. No data may flow on it."""
 
     sqlstate = "58030"
@@ -41,9 +42,9 @@ class Kind(enum.Enum):
     LOGIN = "login"
     LOGOUT = "logout"
     LOGIN_FAILED = "login_failed"
-    DECISION = "decision"  # one statement, before its data
+    DECISION = "decision"  # one statement, before its data; with its outcome when that is known by then
     REFUSED = "refused"  # a decision whose verdict is refuse
-    OUTCOME = "outcome"  # what became of a decision
+    OUTCOME = "outcome"  # what became of a decision that was written before
     POLICY = "policy"  # a policy was loaded, changed or rejected
     EVENT = "event"  # anything else worth keeping, named by `event`
 
@@ -54,6 +55,7 @@ _DECISION = (
     *_WHO, "roles", "profile", "policy", "protocol", "statement", "part", "parts", "verdict", "touches",
     "touches_more", "clear", "refusal", "on_failure", "placed_by", "text", "text_digest", "values", "values_whole", "binds",
 )  # fmt: skip
+RESULT = ("tag", "rows", "bytes", "seconds", "sqlstate")
 FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.SEGMENT: ("segment", "previous", "key_id", "found", "torn", "damage"),
     Kind.START: ("version", "pid", "host", "listen", "mode"),
@@ -61,9 +63,9 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
     Kind.LOGIN: (*_WHO, "roles", "profile", "policy"),
     Kind.LOGOUT: (*_WHO, "statements", "seconds", "reason"),
     Kind.LOGIN_FAILED: (*_WHO, "sqlstate", "reason"),
-    Kind.DECISION: _DECISION,
+    Kind.DECISION: (*_DECISION, *RESULT),
     Kind.REFUSED: _DECISION,
-    Kind.OUTCOME: ("session", "decision", "tag", "rows", "bytes", "seconds", "sqlstate"),
+    Kind.OUTCOME: ("session", "decision", *RESULT),
     Kind.POLICY: ("policy", "previous_policy", "files", "accepted", "reason"),
     Kind.EVENT: ("event", "session", "detail"),
 }
@@ -111,6 +113,8 @@ def micros(seconds: float) -> str:
 def decimal(seconds: float) -> str:
     """Seconds with six digits behind the point, rounded; not negative."""
     amount = int(seconds * 1e6 + 0.5)
+    if amount < 1_000_000:
+        return f"0.{str(1_000_000 + amount)[1:]}"
     return f"{amount // 1_000_000}.{str(1_000_000 + amount % 1_000_000)[1:]}"
 
 

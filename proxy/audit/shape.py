@@ -7,7 +7,7 @@ be added without a new `v`, so readers must let pass what they do not know, and 
 from __future__ import annotations
 
 from policies.keywords import DRAFT, Schema
-from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, VERSION, Kind
+from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, RESULT, VERSION, Kind
 
 _TEXT: Schema = {"type": "string"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
@@ -64,7 +64,11 @@ SHAPES: dict[str, Schema] = {
 
 
 def audit_schema() -> Schema:
-    kinds = [{"if": {"properties": {"kind": {"const": kind.value}}}, "then": _object(FIELDS[kind], SHAPES)} for kind in Kind]
+    open_ = {name: {"anyOf": [{"type": "null"}, SHAPES[name]]} for name in RESULT}  # of a decision whose outcome follows
+    shapes = {kind: {**SHAPES, **open_} if kind is Kind.DECISION else SHAPES for kind in Kind}
+    kinds = [
+        {"if": {"properties": {"kind": {"const": kind.value}}}, "then": _object(FIELDS[kind], shapes[kind])} for kind in Kind
+    ]
     return {
         "$schema": DRAFT,
         "title": "pgveil audit record",

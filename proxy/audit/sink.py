@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from codecs import getincrementaldecoder
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 
 from policies.approvals import GRANT
 from policies.language import level_key
 from policies.model import Profile
-from proxy.audit.record import MAX_TOUCHES, Kind, decimal, encode, quote
+from proxy.audit.record import MAX_TOUCHES, AuditError, Kind, decimal, encode, quote
 from proxy.audit.redact import MAX_VALUES, Redacted, redact, redact_message
 from proxy.audit.values import DigestKeys, TextDigest, ValueDigest, is_list, members
 from proxy.audit.writer import AuditWriter
@@ -25,6 +26,13 @@ from rewrite.plan import Plan, Touch, Verdict
 _PLANS_KEPT = 2048
 _TEXT_KEPT = 4096
 _DECISION = Kind.DECISION.value
+_NO_RESULT = ',"tag":null,"rows":null,"bytes":null,"seconds":null,"sqlstate":null'
+SUSPENDED = "SUSPENDED"
+"""Tag of a portal that stopped at its row limit: it may go on, and there is no end yet."""
+_HELD = 32
+"""Decisions of one session that are held back, at most."""
+_HELD_LENGTH = 16_384
+"""Characters of a decision that is held back, at most."""
 _CLEAR = quote("clear")
 _FULL_TEXT = 65_536
 """Characters of a text that is kept as it is."""
@@ -231,13 +239,36 @@ class TextPieces:
         return self._state.hexdigest()
 
 
+class Decided:
+    """A decision of a session, for its outcome."""
+
+    __slots__ = ("held", "seq")
+
+    def __init__(self, held: str, seq: int) -> None:
+        self.held = held
+        """The fields of its record, as long as it has none."""
+        self.seq = seq
+
+
 class SessionAudit:
-    """What one session tells the auditor. Every method only appends; the transport flushes the writer."""
+    """What one session tells the auditor. Every method only appends; the transport flushes the writer.
+
+    A decision is held back until its data is to flow (`release`), or its outcome is known and the two are one record. Not a long
+    one, nor more than a few, nor any while the trail cannot be written: what waits for room is all in one place then.
+    """
 
     def __init__(self, writer: AuditWriter, encoder: DecisionEncoder, sid: str, identity: Identity) -> None:
         self._writer, self._encoder, self._sid = writer, encoder, sid
         self._running_digest = encoder.running_digest
         self._statements = 0
+        self._held: deque[Decided] = deque()
+        """Decisions without a record, oldest first."""
+        self._plan: Plan | None = None
+        """Of the last decision, with its text; `_record` and `_fields` are what it has in common with the same again."""
+        self._text = self._record = self._fields = ""
+        self._way = "", 0, ""
+        self.latest = 0
+        """Number of the last decision that has a record."""
         self.values = encoder.values
         self._person = identity.user
         self._context: dict[str, object] = {"roles": [], "profile": None, "policy": None}
@@ -263,6 +294,7 @@ class SessionAudit:
     def _renew(self) -> None:
         fields = {**self._facts, **self._context}
         self._prefix = "".join(f"{quote(name)}:{encode(value)}," for name, value in fields.items())
+        self._plan = None
 
     def login(self) -> int:
         return self._writer.append(Kind.LOGIN, {**self._facts, **self._context})
@@ -273,16 +305,48 @@ class SessionAudit:
 
     def logout(self, seconds: float, reason: str) -> int:
         """`seconds`: since log-in."""
+        self.release()
         fields = {**self._facts, "statements": self._statements, "seconds": round(seconds, 6), "reason": reason}
         return self._writer.append(Kind.LOGOUT, fields)
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> Decided:
         """Statement `index` (from 0) of the plan for the client's `text`; `kind` is statement or refusal; `binds` is what `bound`
-        has made of its parameters. Answers the record's number, which the outcome names."""
+        has made of its parameters. The answer is for `outcome`."""
         self._statements += 1
-        record, rest = self._encoder.encoded(kind, plan, index, text, protocol)
-        shown = _listed(binds) if binds is not None and self.values else "null"
-        return self._writer.append_encoded(record, f'{self._prefix}{rest},"binds":{shown}')
+        if plan is not self._plan or text is not self._text or (kind, index, protocol) != self._way:
+            self._record, rest = self._encoder.encoded(kind, plan, index, text, protocol)
+            self._fields = f'{self._prefix}{rest},"binds":'
+            self._plan, self._text, self._way = plan, text, (kind, index, protocol)
+        record = self._record
+        fields = self._fields + (_listed(binds) if binds is not None and self.values else "null")
+        held = self._held
+        if record != _DECISION:
+            if held:
+                self.release()
+            self.latest = self._writer.append_encoded(record, fields)
+            return Decided("", self.latest)
+        if len(fields) <= _HELD_LENGTH and len(held) < _HELD and self._writer.failure is None:
+            decided = Decided(fields, 0)
+            held.append(decided)
+            return decided
+        self.release()
+        self.latest = self._writer.append_encoded(record, fields, _NO_RESULT)
+        return Decided("", self.latest)
+
+    @property
+    def holds(self) -> bool:
+        """Some decision has no record."""
+        return bool(self._held)
+
+    def release(self) -> None:
+        """Put what is held back into the trail. Whatever of its data is to flow, and nobody can tell of which it is, does so
+        after this and a flush only. Raises AuditError when there is no room; what has got no record then is still held."""
+        held = self._held
+        while held:
+            decided = held[0]
+            self.latest = decided.seq = self._writer.append_encoded(_DECISION, decided.held, _NO_RESULT)
+            decided.held = ""
+            held.popleft()
 
     def bound(self, values: Sequence[str | None] | None) -> Binds:
         return self._encoder.bound(values)
@@ -294,16 +358,29 @@ class SessionAudit:
         """For a text too long to be kept; the answer goes into the plan of `decision`."""
         return self._running_digest(codec)
 
-    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
-        """What became of decision `seq`: command tag, rows and bytes sent to the client, duration, SQLSTATE."""
-        self._writer.append_encoded(
-            "outcome",
-            f'{self._outcome}{seq},"tag":{quote(tag) if tag is not None else "null"},"rows":{rows},"bytes":{bytes_},'
-            f'"seconds":{decimal(seconds)},"sqlstate":{quote(sqlstate) if sqlstate is not None else "null"}',
+    def outcome(self, decided: object, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+        """What became of a decision: command tag, rows and bytes sent to the client, duration, SQLSTATE. Given up where
+        there is no room for it; the decision never is."""
+        assert isinstance(decided, Decided)
+        result = (
+            f',"tag":{quote(tag) if tag is not None else "null"},"rows":{rows},"bytes":{bytes_},'
+            f'"seconds":{decimal(seconds)},"sqlstate":{quote(sqlstate) if sqlstate is not None else "null"}'
         )
+        try:
+            if decided.held and (tag == SUSPENDED or self._held[0] is not decided):
+                self.release()
+            if decided.held:
+                self.latest = decided.seq = self._writer.append_encoded(_DECISION, decided.held, result)
+                decided.held = ""
+                self._held.popleft()
+            else:
+                self._writer.append_encoded("outcome", f"{self._outcome}{decided.seq}", result)
+        except AuditError:
+            self._writer.lose()
 
     def event(self, kind: str, fields: Mapping[str, str | int | bool]) -> None:
         """Something that is not a statement: guard, protocol_error, replication. `fields` holds no data."""
+        self.release()
         detail = {name: value for name, value in fields.items() if name != "sid"}
         self._writer.append(Kind.EVENT, {"event": kind, "session": self._sid, "detail": detail})
 

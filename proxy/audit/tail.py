@@ -135,17 +135,19 @@ def parse(line: bytes) -> dict[str, Any] | None:
 
 
 def pretty(line: bytes) -> str:
-    """One line of plain text for a person."""
+    """One line of plain text for a person; two for a decision with its outcome, as for the two records that others have."""
     record = parse(line)
     if record is None:
         return "?? not a record: " + safe(line[:200].decode("utf-8", "replace"))
-    words = [str(record.get("time", "?")), f"{record.get('worker', '?')}#{record.get('seq', '?')}"]
+    begin = [str(record.get("time", "?")), f"{record.get('worker', '?')}#{record.get('seq', '?')}"]
     kind = str(record.get("kind", "?"))
     try:
-        words += _words(kind, record)
+        lines = [_words(kind, record)]
+        if kind == Kind.DECISION.value and record.get("seconds") is not None:
+            lines.append(_words(Kind.OUTCOME.value, {**record, "decision": record["seq"]}))
     except (AttributeError, KeyError, TypeError, ValueError):
-        words += [kind, "?? fields are missing"]
-    return safe("  ".join(word for word in words if word))
+        lines = [[kind, "?? fields are missing"]]
+    return "\n".join(safe("  ".join(word for word in (*begin, *words) if word)) for words in lines)
 
 
 def _words(kind: str, r: dict[str, Any]) -> list[str]:
@@ -159,12 +161,7 @@ def _words(kind: str, r: dict[str, Any]) -> list[str]:
         return [who, where, asserted and f"({asserted})", done, refusal, f"[{touches}]", r["text"] or ""]
     if kind == Kind.OUTCOME.value:
         result = r["tag"] or f"error {r['sqlstate']}"
-        return [
-            f"outcome of #{r['decision']}",
-            result,
-            f"{r['rows']} rows, {r['bytes']} bytes",
-            f"{r['seconds']:.6f} s",
-        ]
+        return [f"outcome of #{r['decision']}", result, f"{r['rows']} rows, {r['bytes']} bytes", f"{r['seconds']:.6f} s"]
     if kind in (Kind.LOGIN.value, Kind.LOGOUT.value, Kind.LOGIN_FAILED.value):
         return [kind, who, where, str(r.get("sqlstate") or ""), str(r.get("reason") or "")]
     rest = [f"{k}={v}" for k, v in r.items() if k not in ("v", "seq", "kind", "time", "worker", "mac") and v is not None]

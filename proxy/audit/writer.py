@@ -173,13 +173,14 @@ class AuditWriter:
         """Take in a record and answer its number. Raises ValueError for fields that docs/audit.md does not know."""
         return self.append_encoded(kind.value, encode_fields(kind, fields))
 
-    def append_encoded(self, kind: str, rest: str) -> int:
-        """As append, with the kind's fields already encoded: `"a":1,"b":null`. The hot path."""
-        self._held += len(rest)
-        if (len(rest) > MAX_LINE // 8 or len(self._pending) >= MAX_PENDING or self._held > MAX_HELD) and self._refuses(rest):
+    def append_encoded(self, kind: str, rest: str, end: str = "") -> int:
+        """As append, with the kind's fields already encoded: `"a":1,"b":null`, in one piece or two. The hot path."""
+        size = len(rest) + len(end)
+        self._held += size
+        if (size > MAX_LINE // 8 or len(self._pending) >= MAX_PENDING or self._held > MAX_HELD) and self._refuses(rest + end):
             return 0
         self._seq = seq = self._seq + 1
-        self._pending.append(f'{{"v":1,"seq":{seq},"kind":"{kind}","time":"{self._stamp()}{self._middle}{rest}')
+        self._pending.append(f'{{"v":1,"seq":{seq},"kind":"{kind}","time":"{self._stamp()}{self._middle}{rest}{end}')
         return seq
 
     def flush(self) -> None:
@@ -414,7 +415,7 @@ class AuditWriter:
                 body = text.encode("utf-8")
             except UnicodeEncodeError:
                 body = text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes the JSON escape \udcXX
-            previous = hmac.digest(previous + body)
+            previous = hmac.digest(previous, body)
             out.append(body)
             out.append(tail(previous))
             out.append(b"\n")
@@ -455,11 +456,15 @@ class AuditWriter:
         self._held -= len(rest)
         if not self._lossy:
             raise AuditError(reason)
+        self.lose()
+        return True
+
+    def lose(self) -> None:
+        """A record is given up for which there was no room. That it is missing is recorded as soon as there is."""
         if not self._lost:
             self._lost_since = self._stamp()
         self._lost += 1
         self.lost += 1
-        return True
 
     def _fail(self, reason: str) -> NoReturn:
         self.failure = reason

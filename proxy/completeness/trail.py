@@ -27,6 +27,10 @@ GRACE: Final = timedelta(seconds=3)
 REFUSED_BY_THE_SERVER: Final = "refused by the server"
 _KIND: Final = re.compile(rb'\{"v":1,"seq":(\d+),"kind":"(\w+)","time":"([^"]+)"')
 _OUTCOME: Final = re.compile(rb'"decision":(\d+),')
+_CUT: Final = re.compile(rb',"sqlstate":"(?:08...|57P01|58030|53400|XX000)"')
+"""How a statement ended for pgveil that the server may have carried out all the same: its client has gone, or was sent away."""
+ALONE: Final = timedelta(minutes=10)
+"""For how long a server may work on such a statement."""
 _OPEN: Final = "9999"
 """A time after all others."""
 _UNREAD: Final = frozenset({"UNREAD", "UNPARSED"})
@@ -119,15 +123,17 @@ class Account:
                 sid, known = entry
                 if b',"tag":"SUSPENDED"' in line:
                     lasting.setdefault(sid, []).append(known)
-                elif b',"sqlstate":null' in line:
-                    _add(known, time)
-                    if known.cursor:
-                        lasting.setdefault(sid, []).append(known)
+                else:
+                    self._ended(line, known, time, lasting.setdefault(sid, []))
             elif kind == b"decision":
                 record = json.loads(line)
                 found = self._decided(record, time)
-                if found is not None:
+                if found is None:
+                    continue
+                if record.get("seconds") is None:
                     running[int(head[1])] = record["session"], found
+                else:
+                    self._ended(line, found, time, lasting.setdefault(record["session"], []))
             elif kind in (b"login", b"logout", b"login_failed"):
                 record = json.loads(line)
                 self._session(kind, record, time, sessions)
@@ -136,6 +142,14 @@ class Account:
             elif kind == b"start":
                 self._over(sessions, running, lasting, time)
         self._over(sessions, running, lasting, _OPEN)
+
+    def _ended(self, line: bytes, statement: _Running, time: str, lasting: list[_Running]) -> None:
+        if b',"sqlstate":null' in line:
+            _add(statement, time)
+            if statement.cursor:
+                lasting.append(statement)
+        elif _CUT.search(line):
+            _add(statement, _shift(time, ALONE))
 
     def _session(self, kind: bytes, record: dict[str, Any], time: str, sessions: dict[str, tuple[Key, str]]) -> None:
         key = self._key(record)
@@ -156,6 +170,8 @@ class Account:
         if key is None or kind in HARMLESS_KINDS or record["protocol"] == "function":
             return None
         counts = (self.statements, self.unread) if kind in _UNREAD else (self.statements,)
+        if record.get("seconds"):
+            time = _shift(time, -timedelta(seconds=record["seconds"]))
         return _Running(counts, key, time, kind == "DECLARE CURSOR")
 
     def _key(self, record: dict[str, Any]) -> Key | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from policies.language import level_key
-from proxy.audit.record import MAX_LINE, NESTED, Kind
+from proxy.audit.record import MAX_LINE, NESTED, RESULT, Kind
 from proxy.inquiry.tables import DECISION, OTHER, READ, STATEMENTS, quoted
 
 
@@ -99,7 +99,9 @@ INSERT INTO decision BY NAME SELECT {_PLACE}, {", ".join(map(_field, DECISION))}
   COALESCE(s.person, s.login) AS person, COALESCE(s.clear, l.highest) AS clear, l.touched,
   json_extract_string(s.refusal, '$.sqlstate') AS refusal_sqlstate,
   json_extract_string(s.refusal, '$.message') AS refusal_message,
-  COALESCE(r.outcomes, 0) AS outcomes, {_RESULT}
+  COALESCE(r.outcomes, CASE WHEN s.seconds IS NULL THEN 0 ELSE 1 END) AS outcomes,
+  COALESCE(r.ended, CASE WHEN s.seconds IS NOT NULL THEN s.time END) AS ended,
+  {", ".join(f"CASE WHEN r.outcomes IS NULL THEN s.{name} ELSE r.{name} END AS {name}" for name in RESULT)}
 FROM stage s
 LEFT JOIN (SELECT f.touches, t.touched, t.highest FROM fresh f JOIN touched_list t USING (digest)) l ON l.touches = s.touches
 LEFT JOIN result r ON r.place = s.place AND r.decision = s.seq

@@ -1,7 +1,7 @@
 """The tables of the index, and the views that people ask (docs/audit-search.md describes them).
 
-Below are four tables of our own: `decision` (with the outcomes that stood near it), `late` (outcomes that stood further
-away), `outcome`, and `other` for all other kinds, wide, because what is absent costs nothing in columns. What a statement
+Below are four tables of our own: `decision` (with its outcome, or the outcomes that stood near it), `late` (outcomes that stood
+further away), `outcome`, and `other` for all other kinds, wide, because what is absent costs nothing in columns. What a statement
 touches is kept once per distinct list (`touched`), which statements name by number: a trail has millions of statements and
 some thousand plans. Every row says of which segment it comes, so that a segment can be taken out again.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 
-from proxy.audit.record import FIELDS, Kind
+from proxy.audit.record import FIELDS, RESULT, Kind
 
 STATEMENTS = (Kind.DECISION, Kind.REFUSED)
 
@@ -36,7 +36,7 @@ def _fields(*kinds: Kind) -> list[str]:
     return list(out)
 
 
-DECISION = [f for f in _fields(*STATEMENTS) if f not in ("touches", "refusal", "person", "clear")]
+DECISION = [f for f in _fields(*STATEMENTS) if f not in ("touches", "refusal", "person", "clear", *RESULT)]
 OTHER = [f for f in _fields(*(k for k in Kind if k not in (*STATEMENTS, Kind.OUTCOME))) if f not in ("segment", "person")]
 READ = {name: type_of(name) for name in _fields(*Kind)}
 """What is read of a line, besides `v`, `seq`, `kind`, `time` and `worker`."""
@@ -150,8 +150,8 @@ SELECT worker, seq, policy, time AS since, lead(time) OVER (PARTITION BY worker 
 UNION ALL SELECT worker, seq, policy, time, NULL, files, false, reason FROM loaded WHERE NOT COALESCE(accepted, false);
 
 CREATE VIEW records AS
-SELECT worker, seq, kind, time, session, {_WHO}, policy, statement, verdict, NULL::BIGINT AS decision, NULL::VARCHAR AS tag,
-  NULL::BIGINT AS rows, refusal_sqlstate AS sqlstate, refusal_message AS reason, NULL::VARCHAR AS event, NULL::VARCHAR AS detail
+SELECT worker, seq, kind, time, session, {_WHO}, policy, statement, verdict, NULL::BIGINT AS decision, tag, rows,
+  COALESCE(refusal_sqlstate, sqlstate) AS sqlstate, refusal_message AS reason, NULL::VARCHAR AS event, NULL::VARCHAR AS detail
 FROM decision
 UNION ALL BY NAME SELECT worker, seq, kind, time, session, decision, tag, rows, sqlstate FROM outcome
 UNION ALL BY NAME SELECT worker, seq, kind, time, session, {_WHO}, policy, sqlstate, COALESCE(reason, damage, found) AS reason,

@@ -184,7 +184,7 @@ def on_ready(s: State, head: Expected) -> None:
     s.tx = status
     if not queue and head.kind != expect.SYNC:
         s.batch_open = False
-    while head.index < len(head.seqs):
+    while head.index < len(head.decided):
         s.conclude(head, "")
     if head.changes & plans.DDL:
         s.ddl_over(head, not head.failed)

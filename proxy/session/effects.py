@@ -142,6 +142,10 @@ Binds = Sequence[str | None] | None
 """Digests of parameters: None for NULL, empty for one that cannot be told. None altogether: there are none, or nobody knows."""
 
 
+class Unrecorded(Exception):
+    """A sink cannot take a record in, and the session cannot go on without. The text is fit for clients."""
+
+
 class AuditSink(Protocol):
     """Takes evidence in order. Nothing is on disk until the transport has flushed the writer."""
 
@@ -162,8 +166,8 @@ class AuditSink(Protocol):
     def named(self, plan: Plan, index: int, text: str, binds: Binds) -> Set[str] | None:
         """Digests of all constants and parameters of a statement; None when there may be others."""
 
-    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> int:
-        """One record per statement, before any byte of its result is given to the client. Returns its sequence number.
+    def decision(self, sid: str, kind: str, plan: Plan, index: int, text: str, protocol: str, binds: Binds = None) -> object:
+        """One record per statement, before any byte of its result is given to the client. The answer is for `outcome`.
 
         `kind` is `statement` (goes upstream) or `refusal` (an error is given in its place; `plan.refusal` says which).
         `index` is the statement's place in `plan.statements`, which may be shorter or empty for texts that were not
@@ -174,7 +178,7 @@ class AuditSink(Protocol):
     def digest(self, codec: str | None) -> TextDigest:
         """For a text in that encoding that is too long to be kept. The answer goes into `Plan.digest`."""
 
-    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+    def outcome(self, decided: object, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
         """How the statement ended. `tag` is None when it failed or was never reached; then `sqlstate` says why.
 
         A portal that stopped at its row limit has the tag `SUSPENDED`.

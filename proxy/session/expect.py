@@ -63,7 +63,7 @@ class Expected:
     plan: Plan | None = None
     quiet: bool = False
     """What the server says here may be about an earlier statement of the same batch, of which little may be said."""
-    seqs: tuple[int, ...] = ()
+    decided: tuple[object, ...] = ()
     """Audit numbers, one per statement."""
     index: int = 0
     """Statement of a Query that is running."""

@@ -46,12 +46,13 @@ Manual: protocol-flow. The server's side of the story: src/backend/tcop/postgres
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from proxy.session import backend, frontend, gates, login, metering, poison, pooling, refusing
 from proxy.session import state as st
 from proxy.session.asides import ServerViolation
-from proxy.session.effects import Asked, AuditSink, Authority, Identity, PlanRequest, SessionOptions
+from proxy.session.effects import Asked, AuditSink, Authority, Identity, PlanRequest, SessionOptions, Unrecorded
 from proxy.session.state import State
 from proxy.wire import codec, tags
 from proxy.wire._scan import ScanError
@@ -421,11 +422,14 @@ class Session(State):
             refusal = Refusal("08P01", f"protocol error of the server: {error}")
         elif isinstance(error, st.Unavailable):
             refusal = error.refusal
+        elif isinstance(error, Unrecorded):
+            refusal = Refusal("58030", str(error))
         else:
             refusal = _INTERNAL
         kind = "unavailable" if isinstance(error, st.Unavailable) else "protocol_error"
         what = type(error).__name__
-        self.audit.event(kind, {"sid": self.sid, "client": from_client, "error": what, "message": refusal.message})
+        with suppress(Unrecorded):  # then nothing else of this session's gets into the trail, and it ends here
+            self.audit.event(kind, {"sid": self.sid, "client": from_client, "error": what, "message": refusal.message})
         self.evidence = True
         if from_client and self.phase == st.READY and isinstance(error, ScanError | gates.Violation):
             self._turn_out(refusal)

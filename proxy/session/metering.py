@@ -280,7 +280,7 @@ def _cut(s: State, head: Expected, allowances: tuple[Allowance, ...], scarce: Al
         return
     s.abandon(head, refusal.sqlstate)
     head.swallow = head.tripped = True
-    head.seqs = ()
+    head.decided = ()
     s.gate |= st.SKIPPING
     s.tripped_batch = s.poison_due = True
 

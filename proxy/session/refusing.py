@@ -75,7 +75,7 @@ def refuse(
     if plan is None or plan.refusal is not refusal:
         plan = Plan(Verdict.REFUSE, "", refusal=refusal)
     s.last_plan = plan
-    entry.seqs = (s.audit.decision(s.sid, "refusal", plan, 0, text, protocol, binds),)
+    entry.decided = (s.audit.decision(s.sid, "refusal", plan, 0, text, protocol, binds),)
     entry.started = s.timer()
     s.evidence = True
     s.drop()
@@ -91,14 +91,14 @@ def refuse(
 
 def refuse_behind(s: State, entry: Expected, plan: Plan, text: str) -> None:
     """A statement of a Query is refused behind others that run; the poison is in the text."""
-    entry.behind = len(entry.seqs)
+    entry.behind = len(entry.decided)
     refusal = plan.refusal or UNPLANNED
     entry.replace = poison.error(refusal, s.codec)
     entry.replace_state = refusal.sqlstate
     entry.provokes = _POISON_STATE
     if plan.verdict is not Verdict.REFUSE:
         plan = Plan(Verdict.REFUSE, "", refusal=refusal)
-    entry.seqs = (*entry.seqs, s.audit.decision(s.sid, "refusal", plan, entry.behind, text, "simple"))
+    entry.decided = (*entry.decided, s.audit.decision(s.sid, "refusal", plan, entry.behind, text, "simple"))
 
 
 _POISON_STATE: Final = POISON_STATE.encode()

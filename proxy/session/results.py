@@ -127,7 +127,7 @@ def _stop_batch(s: State, trip: guard.Trip) -> None:
             return
         s.abandon(entry, trip.refusal.sqlstate)
         entry.swallow = entry.tripped = True
-        entry.seqs = ()
+        entry.decided = ()
         entry.record = None
     if not s.between:
         s.end(trip.refusal)

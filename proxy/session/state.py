@@ -610,9 +610,9 @@ class State:
         count = len(plan.statements)
         decision = self.audit.decision
         if count <= 1:
-            entry.seqs = (decision(self.sid, kind, plan, 0, text, protocol, binds),)
+            entry.decided = (decision(self.sid, kind, plan, 0, text, protocol, binds),)
         else:
-            entry.seqs = tuple(decision(self.sid, kind, plan, i, text, protocol) for i in range(count))
+            entry.decided = tuple(decision(self.sid, kind, plan, i, text, protocol) for i in range(count))
         if self.quiet:
             entry.quiet = True
         entry.started = self.timer()
@@ -621,7 +621,7 @@ class State:
     def conclude(self, entry: Expected, tag: str) -> None:
         """The running statement of the entry has ended well."""
         index = entry.index
-        if index >= len(entry.seqs):
+        if index >= len(entry.decided):
             return
         now = self.timer()
         rows = entry.rows
@@ -629,7 +629,7 @@ class State:
             count = tag.rpartition(" ")[2]
             if count.isdigit():
                 rows = int(count)
-        self.audit.outcome(entry.seqs[index], tag, rows, entry.bytes, now - entry.started, None)
+        self.audit.outcome(entry.decided[index], tag, rows, entry.bytes, now - entry.started, None)
         entry.index = index + 1
         entry.rows = entry.bytes = 0
         if entry.charged:
@@ -639,15 +639,15 @@ class State:
 
     def abandon(self, entry: Expected, sqlstate: str) -> None:
         """Whatever of the entry has not ended never will: the running statement failed, later ones were not reached."""
-        seqs = entry.seqs
+        decided = entry.decided
         reached = entry.index
-        if reached < len(seqs):
+        if reached < len(decided):
             seconds = self.timer() - entry.started
-            for i in range(reached, len(seqs)):
-                self.audit.outcome(seqs[i], None, entry.rows, entry.bytes, seconds, sqlstate)
+            for i in range(reached, len(decided)):
+                self.audit.outcome(decided[i], None, entry.rows, entry.bytes, seconds, sqlstate)
                 entry.rows = entry.bytes = 0
                 seconds = 0.0
-            entry.index = len(seqs)
+            entry.index = len(decided)
             self.evidence = True
         if entry.kind == expect.PARSE and entry.slot is not None and entry.record is not None:
             entry.slot.fail(entry.record)

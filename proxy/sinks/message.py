@@ -142,8 +142,10 @@ def _extension(r: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _outcome(record: Mapping[str, Any], state: object) -> str | None:
-    if record["kind"] in ("refused", "login_failed", "outcome"):
-        return "failure" if state or record["kind"] != "outcome" else "success"
+    if record["kind"] == "outcome" or (record["kind"] == "decision" and record.get("seconds") is not None):
+        return "failure" if state else "success"
+    if record["kind"] in ("refused", "login_failed"):
+        return "failure"
     return "success" if record["kind"] == "login" else None
 
 

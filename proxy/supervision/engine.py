@@ -156,9 +156,12 @@ class Engine:
             for rule in self._clear:
                 rule.see(moment)
             if self._rows and (any(rule.chosen(found) for rule in self._rows)):
-                if len(self._waiting) >= OPEN:
-                    del self._waiting[next(iter(self._waiting))]
-                self._waiting[moment.place] = moment
+                if record.rows is not None:
+                    self._gave(moment, record.rows)
+                else:
+                    if len(self._waiting) >= OPEN:
+                        del self._waiting[next(iter(self._waiting))]
+                    self._waiting[moment.place] = moment
         for peers in self._peers:
             peers.join(moment)
         if found.compared:
@@ -174,8 +177,11 @@ class Engine:
             return
         if record.tag != "SUSPENDED":
             del self._waiting[place]
-        moment.rows = min(record.rows, _MOST_ROWS)
-        if record.rows > 0:
+        self._gave(moment, record.rows or 0)
+
+    def _gave(self, moment: Moment, rows: int) -> None:
+        moment.rows = min(rows, _MOST_ROWS)
+        if rows > 0:
             for rule in self._rows:
                 rule.see(moment)
 

@@ -42,7 +42,7 @@ class Record(msgspec.Struct, gc=False):
     binds: list[str | None] | None = None
     decision: int = 0
     tag: str | None = None
-    rows: int = 0
+    rows: int | None = None
     event: str | None = None
     detail: dict[str, Any] | None = None
 

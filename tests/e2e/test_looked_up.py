@@ -174,7 +174,7 @@ def test_nothing_of_it_is_in_the_trail_itself(watched: Watched) -> None:
 def test_every_record_has_the_documented_shape(watched: Watched) -> None:
     schema = Draft7Validator(audit_schema())
     records = [json.loads(line) for line in watched.proxy.trail().splitlines()]
-    assert {r["kind"] for r in records} >= {"segment", "start", "policy", "login", "decision", "outcome", "logout"}
+    assert {r["kind"] for r in records} >= {"segment", "start", "policy", "login", "decision", "logout"}
     for record in records:
         schema.validate(record)
 

@@ -1,8 +1,8 @@
 """Writes a trail: the records that sessions of the made-up bank would leave in one worker's trail, through pgveil's own writer.
 
-Equal arguments give equal bytes. Sessions run side by side, an outcome comes some records after its decision; the day has its
-hours and the week its weekend. Somebody looks up a few customers a day, for the whole time; one analyst gets a grant and
-copies the table; grants are asked for, used, revoked and forgotten; the policy changes.
+Equal arguments give equal bytes. Sessions run side by side; most decisions have their outcome in them, of others it comes some
+records later; the day has its hours and the week its weekend. Somebody looks up a few customers a day, for the whole time; one
+analyst gets a grant and copies the table; grants are asked for, used, revoked and forgotten; the policy changes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tests.trail.people import (
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 DAYS = 365
+NO_RESULT = '"tag":null,"rows":null,"bytes":null,"seconds":null,"sqlstate":null'
 SIDE_BY_SIDE = 48
 _HOURS = (1, 1, 1, 1, 1, 1, 2, 5, 24, 40, 44, 40, 24, 30, 42, 40, 36, 24, 8, 5, 4, 3, 2, 1)
 _EXPOSED = ("clear", "conditional")
@@ -206,23 +207,27 @@ class Trail:
         verdict = "refuse" if q.refusal else ("rewrite" if '"show":"mask"' in touches or '"conditional"' in touches else "pass")
         values, binds = self._digested(q.by, who), self._digested(q.binds, who)
         text_digest = self._text_key.digest((q.text + values).encode())[:8].hex()
-        kind = "refused" if q.refusal else "decision"
-        seq = self._writer.append_encoded(
-            kind,
+        fields = (
             f'{s.facts},{s.context},"protocol":"{"extended" if q.binds else "simple"}","statement":"{q.text.split()[0]}",'
             f'"part":1,"parts":1,"verdict":"{verdict}","touches":{touches},"touches_more":0,"clear":{clear},"refusal":{refusal},'
             f'"on_failure":null,"placed_by":"{"sqlglot" if verdict == "rewrite" else ""}","text":{_text(q.text)},'
-            f'"text_digest":"{text_digest}","values":{values},"values_whole":true,"binds":{binds if q.binds else "null"}',
+            f'"text_digest":"{text_digest}","values":{values},"values_whole":true,"binds":{binds if q.binds else "null"}'
         )
         if q.refusal:
+            self._writer.append_encoded("refused", fields)
             return
         rows = 0 if q.failing else rng.randint(*q.rows)
         tag = "null" if q.failing else f'"{q.tag}"' if q.tag in ("BEGIN", "COMMIT") else f'"{q.tag} {rows}"'
-        after = seq + (rng.randrange(3) if rng.random() < 0.98 else rng.randrange(20000))
-        text = (
-            f'"session":"{s.sid}","decision":{seq},"tag":{tag},"rows":{rows},"bytes":{rows * 90},'
+        result = (
+            f'"tag":{tag},"rows":{rows},"bytes":{rows * 90},'
             f'"seconds":{0.0004 + rows * 1e-5:.6f},"sqlstate":{json.dumps(q.failing)}'
         )
+        if rng.random() < 0.7:
+            self._writer.append_encoded("decision", f"{fields},{result}")
+            return
+        seq = self._writer.append_encoded("decision", f"{fields},{NO_RESULT}")
+        after = seq + (rng.randrange(3) if rng.random() < 0.98 else rng.randrange(20000))
+        text = f'"session":"{s.sid}","decision":{seq},{result}'
         heapq.heappush(waiting, (after, seq, text))
 
     def _shown(self, q: Question, who: Person, grant: int) -> tuple[str, str]:

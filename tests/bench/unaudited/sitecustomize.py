@@ -1,4 +1,5 @@
-"""On PYTHONPATH this makes a pgveil that leaves no records of statements: the difference to one that does is what a trail costs.
+"""On PYTHONPATH this makes a pgveil that leaves no records of statements, and whose data waits for none: the difference to one
+that does is what a trail costs.
 
 There is no such setting, and there shall be none. Everything else is as it is: metrics, alerts, records of log-ins.
 """
@@ -7,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy import evidence, supervise
+from proxy import server, supervise
+from proxy.evidence import Evidence
+from proxy.session.machine import Session
+from proxy.transport import Link
 
 
 class _Silent:
@@ -15,8 +19,8 @@ class _Silent:
 
     values = False
 
-    def __init__(self, audit: evidence.CountingAudit, tally: Any) -> None:
-        self._audit, self._tally = audit, tally
+    def __init__(self, audit: Any, tally: Any) -> None:
+        self._audit, self._passed, self._ended = audit, tally.passed, tally.ended
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._audit, name)
@@ -25,25 +29,29 @@ class _Silent:
         return None
 
     def decision(self, sid: str, kind: str, plan: Any, index: int, text: str, protocol: str, binds: object = None) -> int:
-        self._tally.passed(plan, index)
+        self._passed(plan, index)
         return 0
 
-    def outcome(self, seq: int, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
-        self._tally.ended(rows, seconds, sqlstate is not None)
+    def outcome(self, seq: object, tag: str | None, rows: int, bytes_: int, seconds: float, sqlstate: str | None) -> None:
+        self._ended(rows, seconds, sqlstate is not None)
 
 
-class _Evidence:
-    """`proxy.evidence.Evidence` with such sinks."""
+def _evidence(*arguments: Any) -> Evidence:
+    """A process has one."""
+    evidence = Evidence(*arguments)
 
-    def __init__(self, *arguments: Any) -> None:
-        self._evidence = whole = evidence.Evidence(*arguments)
-        self.secure, self.tally = whole.secure, whole.tally
+    def session(identity: Any, authority: Any, audit: Any, options: Any) -> Session:
+        return Session(identity, authority, _Silent(audit, evidence.tally), options)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._evidence, name)
-
-    def session(self, *arguments: Any) -> _Silent:
-        return _Silent(self._evidence.session(*arguments), self.tally)
+    server.Session = session  # type: ignore[misc,assignment]
+    return evidence
 
 
-supervise.Evidence = _Evidence  # type: ignore[misc,assignment]
+class _Server(server.Server):
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.on_evidence = Link.deliver
+
+
+supervise.Evidence = _evidence  # type: ignore[misc,assignment]
+supervise.Server = _Server  # type: ignore[misc]

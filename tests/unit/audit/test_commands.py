@@ -147,19 +147,24 @@ def test_decisions_and_outcomes_read_well(tmp_path: Path, make: Callable, key: b
     touch = Touch("bank.customers", "phone", "phone", "C2", "output", "mask", None)
     others = tuple(Touch("bank.customers", name, name, "C2", "output", "clear", "tellers") for name in ("name", "email"))
     plan = Plan(Verdict.REWRITE, "", (StatementPlan("SELECT", (touch, *others)),))
-    seq = session.decision("s", "statement", plan, 0, "select phone from bank.customers where id = 7", "simple")
-    session.outcome(seq, "SELECT 1", 1, 20, 0.5, None)
-    session.outcome(seq, None, 0, 0, 0.5, "57014")
+    text = "select phone from bank.customers where id = 7"
+    session.outcome(session.decision("s", "statement", plan, 0, text, "simple"), "SELECT 1", 1, 20, 0.5, None)
+    decided = session.decision("s", "statement", Plan(Verdict.PASS, "", (StatementPlan("SET"),)), 0, "set a = b", "simple")
+    session.release()
+    session.outcome(decided, "SET", 0, 0, 0.5, None)
+    session.outcome(decided, None, 0, 0, 0.5, "57014")
     session.login()
     writer.append(Kind.POLICY, {"policy": "v1", "accepted": True})
     writer.flush()
-    shown = [pretty(line).split("  ", 2)[2] for line in Tail(tmp_path / "t").last(5)]
+    shown = [line.split("  ", 2)[2] for text in Tail(tmp_path / "t").last(6) for line in pretty(text).split("\n")]
     assert shown == [
         "anna@bank  10.0.0.1 psql  (menu=0412)  rewrite SELECT  [bank.customers.phone output mask; "
         "bank.customers.name output clear, bank.customers.email output clear by 'tellers']  "
         "select phone from bank.customers where id = ?",
         "outcome of #2  SELECT 1  1 rows, 20 bytes  0.500000 s",
-        "outcome of #2  error 57014  0 rows, 0 bytes  0.500000 s",
+        "anna@bank  10.0.0.1 psql  (menu=0412)  pass SET  []  set a = b",
+        "outcome of #3  SET  0 rows, 0 bytes  0.500000 s",
+        "outcome of #3  error 57014  0 rows, 0 bytes  0.500000 s",
         "login  anna@bank  10.0.0.1 psql",
         "policy  policy=v1  accepted=True",
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.audit.chain import HEAD_SIZE
-from proxy.audit.record import COMMON, FIELDS, NESTED, Kind
+from proxy.audit.record import COMMON, FIELDS, NESTED, RESULT, Kind
 from proxy.audit.shape import SHAPES
 
 TEXT = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_every_field_of_a_kind_is_documented_in_order(kind: Kind) -> None:
         expected += NESTED["touches"]
     elif kind is Kind.REFUSED:
         expected = list(NESTED["refusal"])  # the rest is said by reference
-        assert FIELDS[Kind.REFUSED] == FIELDS[Kind.DECISION]
+        assert (*FIELDS[Kind.REFUSED], *RESULT) == FIELDS[Kind.DECISION]
     elif kind is Kind.SEGMENT:
         expected += NESTED["torn"]
     assert rows(SECTIONS[kind.value]) == expected

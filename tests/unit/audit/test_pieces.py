@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.audit import lines, pieces
+from proxy.audit.chain import GENESIS, Hmac, next_key, worker_key
 from proxy.audit.crew import check_all
+from proxy.audit.record import tail
 from proxy.audit.verify import Report, verify_directory
 from proxy.audit.walk import Walker
 
@@ -136,9 +140,15 @@ def test_answers_come_in_order_whatever_is_left_out(long_trail: Path) -> None:
     ],
 )
 def test_a_right_mac_does_not_make_json(tmp_path: Path, line: bytes, fault: lines.Fault | None) -> None:
-    from proxy.audit.chain import GENESIS, Hmac
-    from proxy.audit.record import tail
-
     (tmp_path / "f").write_bytes(line + tail(Hmac(bytes(32)).digest(GENESIS + line)) + b"\n")
     with open(tmp_path / "f", "rb", buffering=0) as file:
         assert lines.Lines(file, bytes(32), 0, GENESIS, 0).read() is fault
+
+
+def test_macs_are_as_documented() -> None:
+    """docs/audit-chain.md, in an auditor's own words."""
+    initial, previous, line = bytes(range(32)), bytes(reversed(range(32))), b'{"v":1'
+    first = hmac.new(initial, b"pgveil audit 1 worker main", hashlib.sha256).digest()
+    assert worker_key(initial, "main") == first
+    assert next_key(first) == hmac.new(first, b"next", hashlib.sha256).digest()
+    assert Hmac(first).digest(previous, line) == hmac.new(first, previous + line, hashlib.sha256).digest()

@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 
 from policies.model import Profile
 from proxy.audit import sink
-from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, Kind
+from proxy.audit.record import COMMON, FIELDS, MAX_TOUCHES, NESTED, RESULT, AuditError, Kind
 from proxy.audit.redact import Redacted
 from proxy.audit.shape import audit_schema
 from proxy.audit.sink import DecisionEncoder, SessionAudit
@@ -39,6 +39,7 @@ def session(tmp_path: Path, make: Callable, key: bytes) -> SessionAudit:
 
 
 def written(session: SessionAudit) -> list[dict]:
+    session.release()
     session._writer.flush()
     path = next(session._writer.directory.glob("*.jsonl"))
     records = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
@@ -59,9 +60,10 @@ def test_it_is_the_sessions_sink(session: SessionAudit) -> None:
 
 
 def test_a_decision_and_its_outcome(session: SessionAudit) -> None:
-    seq = session.decision("s1", "statement", PLAN, 0, SQL, "extended")
-    session.outcome(seq, "SELECT 1", 1, 42, 0.00125, None)
-    session.outcome(seq, None, 0, 0, 1.5, "57014")
+    decided = session.decision("s1", "statement", PLAN, 0, SQL, "extended")
+    session.release()
+    session.outcome(decided, "SELECT 1", 1, 42, 0.00125, None)
+    session.outcome(decided, None, 0, 0, 1.5, "57014")
     decision, outcome, failed = written(session)
     digest = decision.pop("text_digest")
     assert len(digest) == 16
@@ -76,12 +78,71 @@ def test_a_decision_and_its_outcome(session: SessionAudit) -> None:
                      "show": "mask", "rule": None, "grant": None, "others": []}],
         "touches_more": 0, "clear": None, "refusal": None, "on_failure": None, "placed_by": "sqlglot",
         "text": "SELECT phone FROM bank.customers WHERE name = ? AND id = ?", "values_whole": True, "binds": None,
+        "tag": None, "rows": None, "bytes": None, "seconds": None, "sqlstate": None,
     }  # fmt: skip
-    assert decision["seq"] == seq == outcome["decision"]
+    seq = decision["seq"]
+    assert seq == decided.seq == outcome["decision"]
     assert {k: v for k, v in outcome.items() if k not in COMMON} == {
         "session": "s1", "decision": seq, "tag": "SELECT 1", "rows": 1, "bytes": 42, "seconds": 0.00125, "sqlstate": None,
     }  # fmt: skip
     assert (failed["tag"], failed["sqlstate"], failed["seconds"]) == (None, "57014", 1.5)
+
+
+def test_one_record_for_a_statement_that_ended_before_its_data_flows(session: SessionAudit) -> None:
+    session.outcome(session.decision("s1", "statement", PLAN, 0, SQL, "simple"), "SELECT 1", 1, 42, 0.00125, None)
+    session.outcome(session.decision("s1", "statement", PLAN, 1, SQL, "simple"), None, 0, 0, 0.5, "57014")
+    one, other = written(session)
+    assert [r["kind"] for r in (one, other)] == ["decision"] * 2
+    assert [one[name] for name in RESULT] == ["SELECT 1", 1, 42, 0.00125, None]
+    assert [other[name] for name in RESULT] == [None, 0, 0, 0.5, "57014"]
+
+
+def test_decisions_keep_their_order(session: SessionAudit) -> None:
+    texts = ["select 'a'", "select 'b'", "select 'c'", "select 'd'"]
+    a, b, c, d = (session.decision("s1", "statement", PLAN, 0, text, "simple") for text in texts)
+    session.outcome(a, "SELECT 1", 1, 1, 0.1, None)
+    session.outcome(c, "SELECT 3", 3, 3, 0.1, None)  # before b: then all are released
+    session.outcome(b, "SELECT 2", 2, 2, 0.1, None)
+    session.outcome(d, "SELECT 4", 4, 4, 0.1, None)
+    records = written(session)
+    assert [(r["kind"], r["tag"], r.get("decision")) for r in records] == [
+        ("decision", "SELECT 1", None), ("decision", None, None), ("decision", None, None), ("decision", None, None),
+        ("outcome", "SELECT 3", c.seq), ("outcome", "SELECT 2", b.seq), ("outcome", "SELECT 4", d.seq),
+    ]  # fmt: skip
+    assert [r["seq"] for r in records[:4]] == [x.seq for x in (a, b, c, d)]
+
+
+def test_a_portal_that_may_go_on_has_outcomes_of_their_own(session: SessionAudit) -> None:
+    decided = session.decision("s1", "statement", PLAN, 0, SQL, "extended")
+    session.outcome(decided, "SUSPENDED", 5, 50, 0.1, None)
+    session.outcome(decided, "SELECT 2", 2, 20, 0.1, None)
+    assert [(r["kind"], r["tag"], r["rows"]) for r in written(session)] == [
+        ("decision", None, None), ("outcome", "SUSPENDED", 5), ("outcome", "SELECT 2", 2),
+    ]  # fmt: skip
+
+
+def test_what_comes_after_a_decision_stands_after_it(session: SessionAudit) -> None:
+    session.decision("s1", "statement", PLAN, 0, SQL, "simple")
+    session.decision("s1", "refusal", REFUSAL, 0, "x", "simple")
+    session.decision("s1", "statement", PLAN, 0, SQL, "simple")
+    session.event("guard", {"sid": "s1", "sqlstate": "42501"})
+    session.decision("s1", "statement", PLAN, 0, SQL, "simple")
+    session.logout(1.0, "client left")
+    assert [r["kind"] for r in written(session)] == ["decision", "refused", "decision", "event", "decision", "logout"]
+
+
+def test_no_room_keeps_a_decision_and_loses_its_outcome(session: SessionAudit, monkeypatch: pytest.MonkeyPatch) -> None:
+    decided = session.decision("s1", "statement", PLAN, 0, SQL, "simple")
+    with monkeypatch.context() as patch:
+        patch.setattr("proxy.audit.writer.MAX_PENDING", 0)
+        for _ in range(2):
+            with pytest.raises(AuditError, match="wait for a disk"):
+                session.release()
+        session.outcome(decided, "SELECT 1", 1, 42, 0.1, None)
+    written(session)
+    decision, gap = written(session)
+    assert (decision["kind"], decision["tag"]) == ("decision", None)
+    assert (gap["event"], gap["detail"]["lost"]) == ("gap", 1)
 
 
 def test_a_refusal_has_its_reason_without_data(session: SessionAudit) -> None:

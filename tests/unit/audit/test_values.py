@@ -186,6 +186,7 @@ def session(tmp_path: Path, make: Callable) -> Callable[..., list[dict]]:
         plan = Plan(Verdict.PASS, sql, tuple(map(StatementPlan, kinds)))
         for index in range(len(kinds)):
             audit.decision("s", "statement", plan, index, sql, "simple", binds)
+        audit.release()
         writer.flush()
         path = next(writer.directory.glob("*.jsonl"))
         return [json.loads(line) for line in path.read_bytes().splitlines()][1:]
@@ -256,6 +257,7 @@ def test_the_highest_level_in_clear(tmp_path: Path, make: Callable) -> None:
     )
     audit.decision("s", "statement", Plan(Verdict.PASS, "", (StatementPlan("SELECT", touches),)), 0, "x", "simple")
     audit.decision("s", "statement", Plan(Verdict.PASS, "", (StatementPlan("SELECT", touches[2:]),)), 0, "y", "simple")
+    audit.release()
     writer.flush()
     some, none = [json.loads(line) for line in next(writer.directory.glob("*.jsonl")).read_bytes().splitlines()][1:]
     assert (some["clear"], none["clear"]) == ("C10", None)

@@ -32,7 +32,7 @@ class Made:
         out = []
         for r in self.records:
             if r["kind"] in ("decision", "refused"):
-                found = results.get((r["worker"], r["seq"]), [])
+                found = results.get((r["worker"], r["seq"]), [r] if r.get("seconds") is not None else [])
                 rows = sum(x["rows"] for x in found) if found else None
                 out.append({**r, "rows": rows, "sqlstate": found[-1]["sqlstate"] if found else None})
         return out

@@ -13,14 +13,20 @@ import pytest
 pytest.importorskip("setuptools")  # not in the virtual environments of Python 3.12 and later, unless something needs it
 
 ROOT = Path(__file__).resolve().parents[3]
-TESTS = ["tests/unit/wire", "tests/unit/session", *(f"tests/unit/audit/test_{name}.py" for name in ("sink", "values", "writer"))]
+TESTS = [
+    "tests/unit/wire",
+    "tests/unit/session",
+    *(f"tests/unit/audit/test_{name}.py" for name in ("sink", "values", "writer")),
+    *(f"tests/unit/proxy/test_{name}.py" for name in ("committing", "held")),
+]
 RUN = """
 import sys
 sys.path[:0] = sys.argv[1:3]
 import proxy.audit.writer as writer
+import proxy.transport as transport
 import proxy.session.machine as machine
 import proxy.wire._scan as scan
-for module in (scan, machine, writer):
+for module in (scan, machine, writer, transport):
     assert not module.__file__.endswith(".py"), module.__file__
 import pytest
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[3:]]))

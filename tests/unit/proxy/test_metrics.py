@@ -81,14 +81,15 @@ def test_no_plan_is_lost_when_there_are_very_many() -> None:
 
 
 def test_durations_fall_into_the_bucket_that_holds_them() -> None:
-    durations = Durations()
-    for seconds in (0.0, SECONDS[0], SECONDS[0] * 1.01, 1000.0):
-        durations.observe(seconds)
-    buckets = dict(durations.cumulated())
-    assert buckets[str(SECONDS[0])] == 2
-    assert buckets[str(SECONDS[1])] == 3
-    assert buckets[str(SECONDS[-1])] == 3
-    assert buckets["+Inf"] == 4
+    for n, bound in enumerate(SECONDS):
+        durations = Durations()
+        for seconds in (0.0, bound, bound * 1.01, 1000.0):
+            durations.observe(seconds)
+        buckets = dict(durations.cumulated())
+        assert buckets[str(bound)] == 2
+        assert buckets[str(SECONDS[n + 1]) if n + 1 < len(SECONDS) else "+Inf"] == (3 if n + 1 < len(SECONDS) else 4)
+        assert buckets[str(SECONDS[-1])] == (3 if n + 1 < len(SECONDS) else 2)
+        assert buckets["+Inf"] == 4
 
 
 def test_a_scrape_reads_the_moment() -> None:

@@ -10,6 +10,7 @@ import pytest
 import scripted
 
 from policies.model import Branch, Decision, Show
+from proxy.audit.record import AuditError
 from proxy.session import auth, guard, probe, scrub
 from proxy.session import state as st
 from proxy.session.effects import Identity
@@ -285,6 +286,24 @@ class Unavailable(Exception):
     sqlstate = "57P03"
     message = "cannot read the catalog at the moment"
     hint = "Try again."
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_decision_that_finds_no_room_in_the_trail(monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    def full(*_: object) -> int:
+        raise AuditError("an audit record of more than 4194304 bytes")
+
+    monkeypatch.setattr(scripted.ListedAudit, "decision", full)
+    if not told:
+        monkeypatch.setattr(scripted.ListedAudit, "event", full)
+    session = ready()
+    session.to_server.clear()
+    session.client_data(codec.encode_query(b"select 1"))
+    assert codec.encode_query(b"select 1") not in session.to_server
+    answer = b"".join(session.to_client)
+    assert b"C58030" in answer
+    assert b"an audit record of more than 4194304 bytes" in answer
+    assert session.close
 
 
 @pytest.mark.parametrize("renew", ["statement", "catalog"])

@@ -42,6 +42,7 @@ class Trail:
         self.store = Store(directory / "state.sqlite")
         self.engine = Engine(self.store, alerts_of(", ".join(alerts)))
         self.seq = 0
+        self.as_one = False
 
     def line(self, at: float, kind: str, worker: str = "main", **fields: Any) -> bytes:
         self.seq += 1
@@ -57,7 +58,7 @@ class Trail:
         self, at: float, user: str = "u", touches: list[dict[str, Any]] | None = None, rows: int = 1, values: Any = (),
         tag: str | None = "SELECT", **fields: Any,
     ) -> None:  # fmt: skip
-        """A decision and its outcome."""
+        """A decision and its outcome: in one record, and in two, by turns."""
         who = {
             "login": user,
             "person": user,
@@ -66,12 +67,13 @@ class Trail:
             "roles": [user, "staff"],
             "asserted": {},
         }
-        seq = self.feed(
-            at,
-            "decision",
-            **{**who, "touches": [PHONE] if touches is None else touches, "values": [digest(v) for v in values], **fields},
-        )
-        self.feed(at + 0.01, "outcome", decision=seq, tag=tag, rows=rows)
+        who |= {"touches": [PHONE] if touches is None else touches, "values": [digest(v) for v in values], **fields}
+        self.as_one = not self.as_one
+        if self.as_one:
+            self.feed(at, "decision", **who, tag=tag, rows=rows)
+        else:
+            seq = self.feed(at, "decision", **who, tag=None, rows=None)
+            self.feed(at + 0.01, "outcome", decision=seq, tag=tag, rows=rows)
 
     def login(self, at: float, user: str = "u", client: str = "10.0.0.1", application: str = "app", kind: str = "login") -> None:
         self.feed(at, kind, login=user, person=user, client=client, application=application, roles=[user])
