@@ -59,6 +59,7 @@ from proxy.wire._scan import ScanError
 from rewrite.plan import Plan, Refusal
 
 _INTERNAL = Refusal("XX000", "internal error, the session cannot go on")
+_TRAIL = "Try again when the trail can be written; assert or say less in one statement where its record is too long."
 _SERVER_GONE = Refusal("08006", "server closed the connection unexpectedly")
 _DISCARD_MAX = 1024 * 1024
 """Bytes that are taken from the server for a client that has gone."""
@@ -423,7 +424,7 @@ class Session(State):
         elif isinstance(error, st.Unavailable):
             refusal = error.refusal
         elif isinstance(error, Unrecorded):
-            refusal = Refusal("58030", str(error))
+            refusal = Refusal("58030", str(error), _TRAIL)
         else:
             refusal = _INTERNAL
         kind = "unavailable" if isinstance(error, st.Unavailable) else "protocol_error"
