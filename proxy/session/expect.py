@@ -64,7 +64,7 @@ class Expected:
     quiet: bool = False
     """What the server says here may be about an earlier statement of the same batch, of which little may be said."""
     decided: tuple[object, ...] = ()
-    """Audit numbers, one per statement."""
+    """What the auditor made of each statement: `AuditSink.decision`, for `AuditSink.outcome`."""
     index: int = 0
     """Statement of a Query that is running."""
     rows: int = 0

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from proxy.audit.record import MAX_LINE, AuditError, Kind, Stamp, decimal
 from proxy.audit.verify import verify_directory
 from proxy.audit.writer import AuditWriter, Io, Mode
+from tests.support.disk import Disk
 
 
 def records(directory: Path, worker: str = "w1") -> list[dict]:
@@ -294,17 +295,6 @@ def test_lone_surrogates_and_controls_stay_json(tmp_path: Path, key: bytes, make
     writer.close()
     assert verify_directory(tmp_path / "t", key).ok
     assert [r["event"] for r in records(tmp_path / "t")[1:-1]] == ["\udc80\ud800", "\0\n\r\x1b", '"\\', "\u2028", "𝄞"]
-
-
-class Disk:
-    """Takes writes, as long as it is not full."""
-
-    full = False
-
-    def write(self, fd: int, data: bytes) -> int:
-        if self.full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.write(fd, data)
 
 
 def test_what_is_lost_is_counted_and_recorded(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +17,9 @@ from proxy.config import AuditSettings
 from proxy.evidence import CountingAudit, Evidence
 from proxy.session.effects import Identity
 from rewrite.plan import Plan, StatementPlan, Verdict
+from tests.support.disk import Disk
 
 PLAN = Plan(Verdict.PASS, "", (StatementPlan("SELECT"),), shareable=True)
-
-
-class Disk:
-    full = False
-
-    def write(self, fd: int, data: bytes) -> int:
-        if self.full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.write(fd, data)
 
 
 class Link:
